@@ -1,0 +1,93 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// Change says how a start, stop or restart is to be answered.
+type Change struct {
+	Wait      bool  // answer when the outcome is known
+	TimeoutMS int64 // with Wait: give up after so long; 0 = what the service's own timeouts allow
+	NoDeps    bool  // start: pull in nothing
+}
+
+// LogQuery selects captured lines. The zero value means all services, all streams, no bound but Lines.
+type LogQuery struct {
+	Names   []string // empty = all services
+	Lines   int      // the last so many, over all names together; <= 0 none
+	Stream  string   // "" = all; stdout stderr syslog
+	SinceMS int64    // wall clock, 0 = no bound
+	UntilMS int64    // wall clock, 0 = no bound
+	Since   uint64   // sequence number of the first line wanted, 0 = no bound; one name only
+	Grep    string   // RE2 pattern, "" = all
+}
+
+// Power is how a machine ends.
+type Power string
+
+// The ways to end. PowerStop ends the server (in a container: the container).
+const (
+	PowerStop     Power = "stop"
+	PowerReboot   Power = "reboot"
+	PowerPoweroff Power = "poweroff"
+	PowerHalt     Power = "halt"
+)
+
+// Backend is what the RPC server asks of the supervisor. Every error is a *wire.Error (others become -32603).
+// Queries answer from a snapshot and never wait for the supervisor's loop. Methods are safe for concurrent use.
+type Backend interface {
+	Ping() wire.Ping
+	SystemStatus() (wire.SystemStatus, error)
+	Boot() (wire.Boot, error)
+
+	List() []string
+	ListFull(stats bool) ([]wire.Listed, error)
+	Status(name string) (wire.Status, error)
+	StatusFull(name string) (wire.StatusFull, error)
+	Get(name string) (json.RawMessage, error)
+	Stats(name string) (wire.Stats, error)
+	Children(name string) (wire.Children, error)
+	IsRunning(name string) bool
+	Why(name string) (wire.Why, error)
+	Tree(name string) (wire.Tree, error) // "" = all
+	DebugState() (string, error)
+	ProcessTree(name string) (string, error)
+
+	Start(ctx context.Context, name string, c Change) (wire.OK, error)
+	Stop(ctx context.Context, name string, c Change) (wire.OK, error)
+	Restart(ctx context.Context, name string, c Change) (wire.OK, error)
+	Kill(name, signal string) (wire.OK, error)
+	SignalReload(name string) (wire.OK, error)
+	Set(ctx context.Context, config json.RawMessage, dryRun bool) (wire.Added, error)
+	Add(ctx context.Context, config json.RawMessage, persist bool) (wire.Added, error)
+	Remove(ctx context.Context, name string, cascade bool) (wire.OK, error)
+	Reload(ctx context.Context, allowRemoval bool) (wire.Plan, error)
+	Plan() (wire.Plan, error)
+	StartAll(ctx context.Context) ([]string, error)
+	StopAll(ctx context.Context) ([]string, error)
+	DeleteAll(ctx context.Context) ([]string, error)
+	// Wait returns when every name has reached goal (running ready exited failed inactive gone).
+	// An error -32031 is the time-out, -32002 says that the goal can no longer come.
+	Wait(ctx context.Context, names []string, goal string, timeoutMS int64) (wire.Waited, error)
+
+	Logs(q LogQuery) ([]wire.LogLine, error)
+	// FollowLogs calls send for every line from q on, in order, until ctx ends or send fails.
+	FollowLogs(ctx context.Context, q LogQuery, send func(wire.Follow) error) error
+	Events(since uint64, limit int) (wire.Events, error)
+	// FollowEvents calls send for every transition with Seq >= since (0 = only new ones) until ctx ends or send fails.
+	FollowEvents(ctx context.Context, since uint64, send func(wire.Event) error) error
+
+	// Shutdown is accepted here and begins after the answer has been written: the server calls the returned func then.
+	Shutdown(p Power) (begin func(), err error)
+	Upgrade(path string) (res wire.Upgrade, begin func(), err error)
+	PrepareRestart() (res wire.PrepareRestart, begin func(), err error)
+
+	XinetSet(c wire.XinetConfig) error
+	XinetDelete(name string) error
+	XinetList() []string
+	XinetStatus(name string) (wire.XinetStatus, error)
+	XinetStatusAll() []wire.XinetStatus
+}

@@ -1,0 +1,2 @@
+// Package rpc is the JSON-RPC protocol on the control socket: codec, server, client.
+package rpc

@@ -1,0 +1,428 @@
+// Package wire holds the types of the JSON-RPC protocol: what travels, with the member names of zinit 0.3.9 where it
+// had them. It imports nothing of ours, so that a client in another program can use it alone.
+package wire
+
+import "encoding/json"
+
+// State is a service's state as 0.3.9's clients read it: a tagged object.
+type State struct {
+	State         string   `json:"state"`                    // inactive blocked starting running stopping exited failed
+	PID           *int     `json:"pid,omitempty"`            // starting, running, stopping (targets: 0)
+	ExitCode      *int     `json:"-"`                        // exited: always present there, null when signalled
+	WaitingOn     []string `json:"waiting_on,omitempty"`     // blocked
+	ConflictsWith []string `json:"conflicts_with,omitempty"` // blocked
+	Reason        *Reason  `json:"reason,omitempty"`         // failed
+}
+
+// MarshalJSON writes exit_code for the state exited, null when there is none, and waiting_on for blocked even if empty.
+func (s State) MarshalJSON() ([]byte, error) {
+	type plain State
+	switch s.State {
+	case "exited":
+		return json.Marshal(struct {
+			plain
+			ExitCode *int `json:"exit_code"`
+		}{plain(s), s.ExitCode})
+	case "blocked":
+		if s.WaitingOn == nil {
+			s.WaitingOn = []string{}
+		}
+		return json.Marshal(struct {
+			plain
+			WaitingOn []string `json:"waiting_on"`
+		}{plain(s), s.WaitingOn})
+	}
+	return json.Marshal(plain(s))
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *State) UnmarshalJSON(b []byte) error {
+	type plain State
+	aux := struct {
+		*plain
+		ExitCode *int `json:"exit_code"`
+	}{plain: (*plain)(s)}
+	if err := json.Unmarshal(b, &aux); err != nil {
+		return err
+	}
+	s.ExitCode = aux.ExitCode
+	return nil
+}
+
+// Reason is why a service failed. Type is one of exit_code, signal, start_timeout, stop_timeout, health_check_failed,
+// dependency_failed, spawn_error, missing_dependency; Kind and Detail are ours and finer.
+type Reason struct {
+	Type       string `json:"type"`
+	Code       *int   `json:"code,omitempty"`
+	Signal     *int   `json:"signal,omitempty"`
+	Attempts   *int   `json:"attempts,omitempty"`
+	Service    string `json:"service,omitempty"`
+	Message    string `json:"message,omitempty"`
+	Dependency string `json:"dependency,omitempty"`
+	Kind       string `json:"kind,omitempty"`
+	Detail     string `json:"detail,omitempty"`
+}
+
+// Listed is one row of service.list_full.
+type Listed struct {
+	Name          string   `json:"name"`
+	State         State    `json:"state"`
+	IsTarget      bool     `json:"is_target"`
+	UptimeMS      *int64   `json:"uptime_ms"` // null without a process
+	Restarts      int      `json:"restarts"`
+	NextRestartMS *int64   `json:"next_restart_ms"` // from now, null when none is pending
+	Class         string   `json:"class"`
+	Wanted        string   `json:"wanted"`                 // "up" or "down"
+	Text          string   `json:"text"`                   // what it waits for or why it failed, "" otherwise
+	MemoryBytes   *uint64  `json:"memory_bytes,omitempty"` // only when asked for with {"stats":true}
+	CPUPercent    *float64 `json:"cpu_percent,omitempty"`
+}
+
+// Status is service.status: the short answer.
+type Status struct {
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	PID      int    `json:"pid"`
+	ExitCode *int   `json:"exit_code,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+// Dependency is one edge in service.status_full.
+type Dependency struct {
+	Name      string `json:"name"`
+	DepType   string `json:"dep_type"` // after requires wants conflicts (a binds edge is requires with Binds)
+	Binds     bool   `json:"binds,omitempty"`
+	State     State  `json:"state"`
+	Satisfied bool   `json:"satisfied"`
+	Missing   bool   `json:"missing,omitempty"`
+}
+
+// Exit is how the last process ended.
+type Exit struct {
+	Code   *int   `json:"code"`   // null when signalled or unknown
+	Signal *int   `json:"signal"` // null when exited
+	Text   string `json:"text"`   // "exited with code 1", "killed by SIGKILL (out of memory)", "exit status unknown"
+	At     string `json:"at"`     // RFC 3339
+}
+
+// HealthStatus is the state of a health check.
+type HealthStatus struct {
+	Type        string `json:"type"`
+	Target      string `json:"target"`
+	Checks      int    `json:"checks"`
+	FailuresRow int    `json:"failures_in_a_row"`
+	LastOK      *bool  `json:"last_ok"` // null before the first
+	LastDetail  string `json:"last_detail"`
+	LastAt      string `json:"last_at"` // RFC 3339, "" before the first
+}
+
+// Process is one process of a service's tree.
+type Process struct {
+	PID         int    `json:"pid"`
+	PPID        int    `json:"ppid"`
+	Name        string `json:"name"`
+	Cmdline     string `json:"cmdline"`
+	State       string `json:"state"` // running sleeping disk-sleep stopped zombie
+	MemoryBytes uint64 `json:"memory_bytes"`
+	CPUMS       int64  `json:"cpu_ms"`
+	Stray       bool   `json:"stray,omitempty"`
+}
+
+// StatusFull is service.status_full: everything about one service.
+type StatusFull struct {
+	Name          string        `json:"name"`
+	State         State         `json:"state"`
+	IsTarget      bool          `json:"is_target"`
+	Dependencies  []Dependency  `json:"dependencies"`
+	UptimeSecs    *uint64       `json:"uptime_secs"`
+	Since         string        `json:"since"` // RFC 3339, of the state
+	Wanted        string        `json:"wanted"`
+	Due           bool          `json:"due"`
+	Class         string        `json:"class"`
+	Critical      bool          `json:"critical"`
+	Oneshot       bool          `json:"oneshot"`
+	StatusKey     string        `json:"status_key"` // start stop ignore
+	Incarnation   uint64        `json:"incarnation"`
+	PID           int           `json:"pid"`
+	ReadyAt       string        `json:"ready_at"`
+	Restarts      int           `json:"restarts"`
+	MaxRestarts   int           `json:"max_restarts"`
+	BackoffMS     int64         `json:"backoff_ms"`
+	NextRestartMS *int64        `json:"next_restart_ms"`
+	NextRestartAt string        `json:"next_restart_at"`
+	LastExit      *Exit         `json:"last_exit"`
+	Cause         string        `json:"cause"`       // one line: what service.why says first
+	StatusText    string        `json:"status_text"` // STATUS= of sd_notify
+	Health        *HealthStatus `json:"health"`
+	Processes     []Process     `json:"processes"`
+	MemoryBytes   uint64        `json:"memory_bytes"`
+	CPUPercent    float64       `json:"cpu_percent"`
+	Tracking      string        `json:"tracking"` // "cgroup" or "process group and /proc"
+	Cgroup        string        `json:"cgroup"`
+	Ports         []int         `json:"ports"`
+	Source        string        `json:"source"` // file, "" when added at run time
+	Ephemeral     bool          `json:"ephemeral"`
+	Warnings      []string      `json:"warnings"`
+	Unkillable    bool          `json:"unkillable,omitempty"`
+	OOM           bool          `json:"oom,omitempty"`
+	Sinks         []Sink        `json:"sinks"`
+	Log           []LogLine     `json:"log"` // the last 10 lines
+}
+
+// Sink is the state of a log file or a shipping destination of one service.
+type Sink struct {
+	Target  string `json:"target"`
+	Written uint64 `json:"written_lines"`
+	Lost    uint64 `json:"lost_lines"`
+	Errors  uint64 `json:"errors"`
+	Queued  uint64 `json:"queued_lines"`
+	Last    string `json:"last_error"`
+}
+
+// LogLine is one captured line. Content is UTF-8; bytes that are not are replaced by U+FFFD.
+type LogLine struct {
+	Content     string `json:"content"`
+	Service     string `json:"service"`
+	Stream      string `json:"stream"` // stdout stderr syslog
+	TimestampMS int64  `json:"timestamp_ms"`
+	Seq         uint64 `json:"seq"`
+	PID         int    `json:"pid"`
+	Continued   bool   `json:"continued,omitempty"` // cut at 64 KiB; the next line goes on
+}
+
+// Children is service.children.
+type Children struct {
+	Children []Child `json:"children"`
+}
+
+// Child is one process below the main process.
+type Child struct {
+	PID         int    `json:"pid"`
+	Name        string `json:"name"`
+	MemoryBytes uint64 `json:"memory_bytes"`
+}
+
+// Stats is service.stats, of the whole tree.
+type Stats struct {
+	PID         int     `json:"pid"`
+	MemoryBytes uint64  `json:"memory_bytes"`
+	CPUPercent  float64 `json:"cpu_percent"`
+}
+
+// Why is service.why.
+type Why struct {
+	Name            string        `json:"name"`
+	Blocked         bool          `json:"blocked"`
+	WaitingOn       []string      `json:"waiting_on"`
+	ConflictsWith   []string      `json:"conflicts_with"`
+	PortConflict    *PortConflict `json:"port_conflict,omitempty"`
+	ProcessConflict *PortConflict `json:"process_conflict,omitempty"`
+	ASCII           string        `json:"ascii"`
+	Cause           []CauseLink   `json:"cause"` // from the service down to the root cause
+}
+
+// PortConflict is who holds a port or matches a process filter.
+type PortConflict struct {
+	Port    int    `json:"port,omitempty"`
+	Filter  string `json:"filter,omitempty"`
+	PID     int    `json:"pid"`
+	Process string `json:"process"`
+	Service string `json:"service,omitempty"`
+}
+
+// CauseLink is one step of a cause chain.
+type CauseLink struct {
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	Text  string `json:"text"`
+}
+
+// Tree is service.tree.
+type Tree struct {
+	ASCII string     `json:"ascii"`
+	Nodes []TreeNode `json:"nodes"`
+}
+
+// TreeNode is one service in a tree, with its edges.
+type TreeNode struct {
+	Name         string       `json:"name"`
+	State        State        `json:"state"`
+	IsTarget     bool         `json:"is_target"`
+	Dependencies []Dependency `json:"dependencies"`
+}
+
+// OK is the answer of a plain change. Pending is true when it was taken over and is not finished.
+type OK struct {
+	OK      bool   `json:"ok"`
+	Pending bool   `json:"pending,omitempty"`
+	State   *State `json:"state,omitempty"`   // with wait: the state reached
+	Outcome string `json:"outcome,omitempty"` // with wait: done failed blocked timed_out superseded
+	Text    string `json:"text,omitempty"`    // with wait: why, for people
+}
+
+// Added is the answer of service.add and service.set.
+type Added struct {
+	Name     string   `json:"name"`
+	Path     *string  `json:"path"` // null when not persisted
+	Warnings []string `json:"warnings"`
+}
+
+// Plan is the answer of service.plan and service.reload.
+type Plan struct {
+	Added        []string     `json:"added"`
+	Removed      []string     `json:"removed"`
+	Changed      []string     `json:"changed"`
+	ConfigErrors []Problem    `json:"config_errors"`
+	Actions      []PlanAction `json:"actions"`
+}
+
+// PlanAction is what a reload does to one service.
+type PlanAction struct {
+	Name   string `json:"name"`
+	Action string `json:"action"` // add start restart update stop remove keep
+	Reason string `json:"reason"`
+}
+
+// Problem is one thing wrong with a configuration file.
+type Problem struct {
+	File     string `json:"file"`
+	Line     int    `json:"line"`   // 0 = unknown
+	Column   int    `json:"column"` // 0 = unknown
+	Service  string `json:"service"`
+	Severity string `json:"severity"` // error warning note
+	Message  string `json:"message"`
+}
+
+// Bulk is the answer of start_all, stop_all and delete_all; the key of Names is the verb's participle.
+type Bulk struct {
+	Started []string `json:"started,omitempty"`
+	Stopped []string `json:"stopped,omitempty"`
+	Deleted []string `json:"deleted,omitempty"`
+	Count   int      `json:"count"`
+}
+
+// Waited is the answer of service.wait.
+type Waited struct {
+	States []Listed `json:"states"`
+}
+
+// Event is one transition.
+type Event struct {
+	Seq     uint64 `json:"seq"`
+	Time    string `json:"time"` // RFC 3339 with ms
+	Service string `json:"service"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Cause   string `json:"cause"`
+	By      string `json:"by,omitempty"`
+	Text    string `json:"text"` // one readable line
+	PID     int    `json:"pid,omitempty"`
+}
+
+// Events is the answer of events.get.
+type Events struct {
+	Events []Event `json:"events"`
+	Next   uint64  `json:"next"`   // since for the next call
+	Missed uint64  `json:"missed"` // events that are not kept any more
+}
+
+// Ping is system.ping.
+type Ping struct {
+	Version  string   `json:"version"`
+	PID      int      `json:"pid"`
+	UptimeMS int64    `json:"uptime_ms"`
+	Mode     string   `json:"mode"` // machine container keeper server
+	Features []string `json:"features"`
+}
+
+// SystemStatus is system.status, the overview.
+type SystemStatus struct {
+	Version       string         `json:"version"`
+	PID           int            `json:"pid"`
+	UptimeMS      int64          `json:"uptime_ms"`
+	Mode          string         `json:"mode"`
+	ConfigDirs    []string       `json:"config_dirs"`
+	Socket        string         `json:"socket"`
+	Tracking      string         `json:"tracking"` // how processes are kept together: cgroup path or why not
+	Counts        map[string]int `json:"counts"`   // by state
+	Failed        []CauseLink    `json:"failed"`
+	Blocked       []CauseLink    `json:"blocked"`
+	Problems      []Problem      `json:"problems"` // of the configuration
+	Strays        []Process      `json:"strays"`
+	ServerStarts  int            `json:"server_starts"` // 1 + crashes and upgrades survived
+	LastCrash     string         `json:"last_crash"`    // what ended the server before this one, "" = nothing
+	RolledBack    string         `json:"rolled_back"`   // set when an upgrade was taken back
+	ShuttingDown  bool           `json:"shutting_down"`
+	LogArenaBytes uint64         `json:"log_arena_bytes"`
+	Sinks         []Sink         `json:"sinks"`
+}
+
+// Upgrade is system.upgrade.
+type Upgrade struct {
+	OK   bool   `json:"ok"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// PrepareRestart is 0.3.9's system.prepare_restart.
+type PrepareRestart struct {
+	Ready     bool   `json:"ready"`
+	StatePath string `json:"state_path"`
+}
+
+// Output is a plain text answer of debug.*.
+type Output struct {
+	Output string `json:"output"`
+}
+
+// Follow is one notification of logs.follow: lines, and how many were missed before them.
+type Follow struct {
+	Lines   []LogLine `json:"lines"`
+	Missed  uint64    `json:"missed"`
+	Service string    `json:"service,omitempty"` // whose lines were missed
+}
+
+// Boot is system.boot: the time line of the start, in milliseconds from the kernel's time zero on a machine, else from
+// the server's start.
+type Boot struct {
+	KernelMS float64       `json:"kernel_ms"` // when pid1 ran, 0 when not PID 1
+	ServerMS float64       `json:"server_ms"`
+	LoadedMS float64       `json:"loaded_ms"` // configuration loaded
+	DoneMS   float64       `json:"done_ms"`   // last service ready, 0 = not yet
+	Services []BootService `json:"services"`
+	Critical []string      `json:"critical_chain"` // from the last one ready back to the first
+}
+
+// BootService is one service's part of the time line, -1 = did not happen.
+type BootService struct {
+	Name    string  `json:"name"`
+	DueMS   float64 `json:"due_ms"`
+	StartMS float64 `json:"start_ms"`
+	ReadyMS float64 `json:"ready_ms"`
+	Waited  string  `json:"waited_for"` // the dependency that was satisfied last
+}
+
+// XinetConfig is the definition of a socket proxy.
+type XinetConfig struct {
+	Name             string   `json:"name"`
+	Listen           []string `json:"listen"` // "unix:PATH", "/PATH", "HOST:PORT"
+	Backend          string   `json:"backend"`
+	Service          string   `json:"service"`
+	ConnectTimeout   uint64   `json:"connect_timeout,omitempty"` // s
+	IdleTimeout      uint64   `json:"idle_timeout,omitempty"`    // s, 0 = never
+	SingleConnection bool     `json:"single_connection,omitempty"`
+}
+
+// XinetStatus is the state of one proxy.
+type XinetStatus struct {
+	Name              string   `json:"name"`
+	Listen            []string `json:"listen"`
+	Backend           string   `json:"backend"`
+	Service           string   `json:"service"`
+	Running           bool     `json:"running"`
+	Connections       uint64   `json:"connections"`
+	ActiveConnections uint64   `json:"active_connections"`
+	TotalConnections  uint64   `json:"total_connections"`
+	BytesIn           uint64   `json:"bytes_to_backend"`
+	BytesOut          uint64   `json:"bytes_from_backend"`
+}

@@ -1,0 +1,28 @@
+package machine
+
+// Info is what the outside may see of one service; the driver copies it into the View after each batch.
+type Info struct {
+	State       State
+	WantedUp    bool
+	Due         bool
+	HeldDown    bool // an operator stopped it
+	Gen         Gen
+	PID         int // main process, 0 = none (targets: 0)
+	Since       Time
+	ReadyAt     Time // of the present run, 0 = not ready
+	SpawnedAt   Time // of the present or last run
+	Restarts    int
+	Backoff     int64 // ns, the delay the next restart will use
+	NextRestart Time  // 0 = none pending
+	LastExit    LastExit
+	Reason      Reason    // Failed (or carried while Stopping)
+	Conflict    *Conflict // Blocked by a port or filter
+	Unkillable  bool
+	ForGood     bool // failed or exited and no restart is due
+	// Health, zero without a check
+	Probes      int // run in this incarnation
+	FailuresRow int // failures in a row
+	LastProbeOK bool
+	LastProbe   string
+	LastProbeAt Time
+}
