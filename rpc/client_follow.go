@@ -1,0 +1,133 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// errStreamOver marks an orderly end of a stream by the server (it is shutting down).
+var errStreamOver = errors.New("the server ended the stream")
+
+// FollowLogs calls fn for every captured line from q on, in order, as it comes: first the last q.Lines of what is kept
+// (or everything from q.Since or q.SinceMS on), then what is written from now on. It returns when ctx ends (nil), when fn
+// returns an error (that error), or with the server's or the connection's error. With WithReconnect it survives a
+// restart of the server without a line lost or doubled.
+func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow) error) error {
+	last := map[string]uint64{} // by service: the sequence number delivered last
+	deliver := func(raw json.RawMessage) error {
+		var follow wire.Follow
+		if err := json.Unmarshal(raw, &follow); err != nil {
+			return fmt.Errorf("cannot read a line of logs.follow: %w", err)
+		}
+		follow.Lines = dropSeen(follow.Lines, last)
+		if len(follow.Lines) > 0 {
+			q.SinceMS = follow.Lines[len(follow.Lines)-1].TimestampMS
+		}
+		if len(follow.Lines) == 0 && follow.Missed == 0 {
+			return nil
+		}
+		return fn(follow)
+	}
+	resume := func() any {
+		if len(last) == 0 {
+			return q.params()
+		}
+		again := LogQuery{Names: q.Names, Stream: q.Stream, Grep: q.Grep, Lines: int(^uint32(0) >> 1), SinceMS: q.SinceMS, UntilMS: q.UntilMS}
+		return again.params()
+	}
+	return c.follow(ctx, "logs.follow", resume, deliver)
+}
+
+// dropSeen removes lines delivered before a reconnection and notes the others.
+func dropSeen(lines []wire.LogLine, last map[string]uint64) []wire.LogLine {
+	kept := lines[:0]
+	for _, line := range lines {
+		if seq, seen := last[line.Service]; seen && line.Seq <= seq {
+			continue
+		}
+		last[line.Service] = line.Seq
+		kept = append(kept, line)
+	}
+	return kept
+}
+
+// FollowEvents calls fn for every transition with a sequence number from since on (0 = only new ones). It ends as
+// FollowLogs does.
+func (c *Client) FollowEvents(ctx context.Context, since uint64, fn func(wire.Event) error) error {
+	deliver := func(raw json.RawMessage) error {
+		var event wire.Event
+		if err := json.Unmarshal(raw, &event); err != nil {
+			return fmt.Errorf("cannot read an event: %w", err)
+		}
+		since = event.Seq + 1
+		return fn(event)
+	}
+	return c.follow(ctx, "events.subscribe", func() any { return map[string]uint64{"since": since} }, deliver)
+}
+
+// follow runs one stream over connections of its own until it ends.
+func (c *Client) follow(ctx context.Context, method string, params func() any, deliver func(json.RawMessage) error) error {
+	until, pause := time.Now().Add(c.reconnect), retryFirst
+	for {
+		began, err := c.followOnce(ctx, method, params(), deliver)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var lost *TransportError
+		if c.reconnect == 0 || !errors.As(err, &lost) {
+			return err
+		}
+		if began {
+			until, pause = time.Now().Add(c.reconnect), retryFirst
+		}
+		if !sleepUntil(ctx, pause, until) {
+			return err
+		}
+		pause = min(2*pause, retryMax)
+	}
+}
+
+// followOnce runs a stream over one connection. began: the server had accepted it.
+func (c *Client) followOnce(ctx context.Context, method string, params any, deliver func(json.RawMessage) error) (began bool, err error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close() //nolint:errcheck // nothing is left to send
+	defer conn.watch(ctx)()
+	encoded, err := encodeParams(params)
+	if err != nil {
+		return false, fmt.Errorf("cannot encode the parameters of %s: %w", method, err)
+	}
+	line, err := conn.roundTrip(appendRequest(nil, 1, method, encoded), c.path)
+	if err != nil {
+		return false, err
+	}
+	if _, err := openReply(line, 1); err != nil {
+		return false, err
+	}
+	for {
+		line, err := conn.readLine()
+		if err != nil {
+			return true, &TransportError{Socket: c.path, Op: "receive", Err: err}
+		}
+		var note struct {
+			Method string          `json:"method"`
+			Params json.RawMessage `json:"params"`
+		}
+		if err := json.Unmarshal(line, &note); err != nil {
+			return true, &TransportError{Socket: c.path, Op: "receive", Err: fmt.Errorf("not a JSON-RPC notification: %w", err)}
+		}
+		if note.Method == endNotification {
+			return true, &TransportError{Socket: c.path, Op: "receive", Err: errStreamOver}
+		}
+		if err := deliver(note.Params); err != nil {
+			return true, err
+		}
+	}
+}
