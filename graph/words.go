@@ -1,0 +1,122 @@
+package graph
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// word finds a word of an enumeration; the index of the word is its value.
+func word[T ~uint8](words []string, given string) (T, error) {
+	for i, w := range words {
+		if w == given {
+			return T(i), nil
+		}
+	}
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
+	}
+	last := len(quoted) - 1
+	return 0, errors.New("want " + strings.Join(quoted[:last], ", ") + " or " + quoted[last] + ", not " + strconv.Quote(given))
+}
+
+func wordOf[T ~uint8](words []string, value T) string {
+	if int(value) < len(words) {
+		return words[value]
+	}
+	return "?"
+}
+
+var (
+	classWords     = []string{"user", "system"}
+	statusWords    = []string{"start", "stop", "ignore"}
+	restartWords   = []string{"on-failure", "always", "never"}
+	onExitWords    = []string{"continue", "shutdown"}
+	healthWords    = []string{"tcp", "http", "exec"}
+	readyKindWords = []string{"none", "notify", "fd"}
+)
+
+// ClassWords, StatusWords and so on return the words of an enumeration as the file takes them.
+func ClassWords() []string { return classWords }
+
+// StatusWords are the values of status.
+func StatusWords() []string { return statusWords }
+
+// RestartWords are the values of restart.
+func RestartWords() []string { return restartWords }
+
+// OnExitWords are the values of on_exit.
+func OnExitWords() []string { return onExitWords }
+
+// HealthWords are the values of the health section's type.
+func HealthWords() []string { return healthWords }
+
+// String returns the word of the file.
+func (c Class) String() string { return wordOf(classWords, c) }
+
+// ParseClass reads "user" or "system".
+func ParseClass(s string) (Class, error) { return word[Class](classWords, s) }
+
+// String returns the word of the file.
+func (s Status) String() string { return wordOf(statusWords, s) }
+
+// ParseStatus reads "start", "stop" or "ignore".
+func ParseStatus(s string) (Status, error) { return word[Status](statusWords, s) }
+
+// String returns the word of the file.
+func (r Restart) String() string { return wordOf(restartWords, r) }
+
+// ParseRestart reads "on-failure" (also "on_failure"), "always" or "never".
+func ParseRestart(s string) (Restart, error) {
+	if s == "on_failure" {
+		return RestartOnFailure, nil
+	}
+	return word[Restart](restartWords, s)
+}
+
+// String returns the word of the file.
+func (o OnExit) String() string { return wordOf(onExitWords, o) }
+
+// ParseOnExit reads "continue" or "shutdown".
+func ParseOnExit(s string) (OnExit, error) { return word[OnExit](onExitWords, s) }
+
+// String returns the word of the file.
+func (h HealthType) String() string { return wordOf(healthWords, h) }
+
+// ParseHealthType reads "tcp", "http" or "exec".
+func ParseHealthType(s string) (HealthType, error) { return word[HealthType](healthWords, s) }
+
+// String returns "none", "notify" or "fd".
+func (k ReadyKind) String() string { return wordOf(readyKindWords, k) }
+
+// ParseReadyKind reads "none", "notify" or "fd".
+func ParseReadyKind(s string) (ReadyKind, error) { return word[ReadyKind](readyKindWords, s) }
+
+// String returns the value of the ready key: "notify", "fd:N" or "".
+func (r Ready) String() string {
+	switch r.Kind {
+	case ReadyNotify:
+		return "notify"
+	case ReadyFD:
+		return "fd:" + strconv.Itoa(r.FD)
+	}
+	return ""
+}
+
+// maxReadyFD bounds the descriptor number of ready = "fd:N": the default soft limit of open files.
+const maxReadyFD = 1023
+
+// ParseReady reads "notify" or "fd:N" with N from 3 to 1023.
+func ParseReady(s string) (Ready, error) {
+	if s == "notify" {
+		return Ready{Kind: ReadyNotify}, nil
+	}
+	if digits, ok := strings.CutPrefix(s, "fd:"); ok {
+		n, err := strconv.Atoi(digits)
+		if err == nil && n >= 3 && n <= maxReadyFD {
+			return Ready{Kind: ReadyFD, FD: n}, nil
+		}
+	}
+	return Ready{}, errors.New(`want "notify" or "fd:N" with N from 3 to 1023, not ` + strconv.Quote(s))
+}
