@@ -104,3 +104,10 @@ type Record struct {
 	Flags       uint32 // internal, versioned by the journal
 	Extra       []int64
 }
+
+// Globals is what the machine keeps beside the records of its services; the journal writes it with every batch.
+type Globals struct {
+	NextGen      Gen // the number that the next attempt takes
+	ShuttingDown bool
+	HaltCode     int // the exit code of the shutdown under way
+}
