@@ -305,11 +305,22 @@ func (c *Client) Upgrade(fd int, path string) error {
 	return c.send(f, []int{fd})
 }
 
-// Emergency asks for a shell on the console of the machine and says why. Without a shell the keeper prints one line.
-func (c *Client) Emergency(why string) error {
+// Emergency asks for a shell on the console of the machine and says why; service may be "". Without a shell the keeper
+// prints one line, and while one is open no second one comes.
+func (c *Client) Emergency(service, why string) error {
 	f := newFrame(kEmergency, 1)
+	f.putText(service)
 	f.putText(why)
 	return c.send(f, nil)
+}
+
+// Critical says that a critical service failed for good; reachable that somebody can still log in from elsewhere, when
+// no emergency shell is wanted.
+func (c *Client) Critical(service string, reachable bool) error {
+	if reachable {
+		return nil
+	}
+	return c.Emergency(service, "critical service "+service+" failed for good")
 }
 
 // Bye says why the server ends. It is the last word: exit right after it. code is the exit status of a container, 0 to 255.

@@ -58,7 +58,8 @@ type Notice struct {
 	Reason Reason // NoticeBye
 	Code   int    // NoticeBye
 	Budget int64  // NoticeBudget, nanoseconds >= 0
-	Text   string // NoticeUpgrade: path; NoticeEmergency
+	Text   string // NoticeUpgrade: path; NoticeEmergency: the reason
+	Name   string // NoticeEmergency: the service, "" = none
 	FD     int    // NoticeUpgrade: the new executable, the caller's now; else -1
 }
 
@@ -196,7 +197,7 @@ func (s *Store) applyPlain(f *frame) Notice {
 			f.bad = true
 		}
 	case kEmergency:
-		n.Kind, n.Text = NoticeEmergency, f.getText()
+		n.Kind, n.Name, n.Text = NoticeEmergency, f.getText(), f.getText()
 	case kSettled:
 		n.Kind = NoticeSettled
 	}
