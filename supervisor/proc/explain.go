@@ -1,0 +1,264 @@
+package proc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// explain finds the step behind the error number of a failed ForkExec, which is the same for a missing directory,
+// program and interpreter. It looks in the order in which the child took the steps.
+func (s *Spec) explain(errno syscall.Errno, cred *Credential) *Error {
+	switch errno {
+	case syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC:
+		return explainFork(errno)
+	case syscall.E2BIG:
+		return failf(StepExec, errno, "cannot execute %s: arguments and environment are too long", s.Path)
+	case syscall.EPIPE, syscall.EINTR:
+		return failf(StepFork, errno, "cannot start a process: it died before its exec")
+	}
+	if err := s.explainCgroup(errno); err != nil {
+		return err
+	}
+	if errno == syscall.EPERM && cred != nil && os.Geteuid() != 0 {
+		return failf(StepUser, errno, "cannot become user %d: the supervisor is not root", cred.UID)
+	}
+	if err := s.explainDir(errno, cred); err != nil {
+		return err
+	}
+	return s.explainProgram(errno, cred)
+}
+
+func explainFork(errno syscall.Errno) *Error {
+	hint := ""
+	switch errno {
+	case syscall.EAGAIN:
+		hint = " (too many processes: see ulimit -u, pids.max and kernel.pid_max)"
+	case syscall.EMFILE:
+		hint = " (out of descriptors: see ulimit -n)"
+	}
+	return failf(StepFork, errno, "cannot fork: %v%s", errno, hint)
+}
+
+func (s *Spec) explainCgroup(errno syscall.Errno) *Error {
+	if s.Cgroup == nil {
+		return nil
+	}
+	var st unix.Stat_t
+	gone := unix.Stat(s.Cgroup.Path(), &st) != nil
+	switch {
+	case gone, errno == syscall.EBUSY, errno == syscall.ENODEV, errno == syscall.EOPNOTSUPP, errno == syscall.EBADF,
+		errno == syscall.ENOSYS:
+		return failf(StepCgroup, errno, "cannot start in the control group %s: %v", s.Cgroup.Path(), errno)
+	}
+	return nil
+}
+
+// explainDir tells whether the working directory is what failed.
+func (s *Spec) explainDir(errno syscall.Errno, cred *Credential) *Error {
+	if s.Dir == "" {
+		return nil
+	}
+	var st unix.Stat_t
+	err := unix.Stat(s.Dir, &st)
+	switch {
+	case err != nil:
+		return failf(StepDir, errnoOf(err), "cannot change to the directory %s: %v", s.Dir, err)
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return failf(StepDir, syscall.ENOTDIR, "cannot change to %s: not a directory", s.Dir)
+	case errno == syscall.EACCES:
+		if at := deniedAt(s.Dir, cred, true); at != "" {
+			return failf(StepDir, errno, "cannot change to the directory %s: permission denied at %s", s.Dir, at)
+		}
+	}
+	return nil
+}
+
+// explainProgram tells what is wrong with the program or with what it needs.
+func (s *Spec) explainProgram(errno syscall.Errno, cred *Credential) *Error {
+	path := inDir(s.Path, s.Dir)
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		if s.Shell {
+			return failf(StepExec, errnoOf(err), "cannot execute %s: %v; the line has shell syntax, an array of words needs no shell", s.Path, err)
+		}
+		return failf(StepExec, errnoOf(err), "cannot execute %s: %v", s.Path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return failf(StepExec, errno, "cannot execute %s: not a regular file", s.Path)
+	}
+	switch errno {
+	case syscall.ENOENT, syscall.ELIBBAD, syscall.EACCES:
+		if e := explainInterpreter(s.Path, path, errno); e != nil {
+			return e
+		}
+	case syscall.ENOEXEC:
+		return failf(StepExec, errno, "cannot execute %s: no program of this machine, and no script that begins with #!", s.Path)
+	}
+	if errno == syscall.EACCES {
+		return explainDenied(s.Path, path, cred)
+	}
+	return failf(StepExec, errno, "cannot execute %s: %v", s.Path, errno)
+}
+
+func explainDenied(name, path string, cred *Credential) *Error {
+	if at := deniedAt(path, cred, false); at != "" {
+		return failf(StepExec, syscall.EACCES, "cannot execute %s: permission denied at %s", name, at)
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(path, &fs) == nil && fs.Flags&unix.ST_NOEXEC != 0 {
+		return failf(StepExec, syscall.EACCES, "cannot execute %s: its file system is mounted noexec", name)
+	}
+	return failf(StepExec, syscall.EACCES, "cannot execute %s: permission denied", name)
+}
+
+// explainInterpreter tells whether the program behind #! or the loader of a dynamic program is missing.
+func explainInterpreter(name, path string, errno syscall.Errno) *Error {
+	interp := interpreterOf(path)
+	if interp == "" {
+		return nil
+	}
+	e := probeProgram(interp)
+	if e == 0 {
+		return nil
+	}
+	if strings.HasSuffix(interp, "\r") {
+		return failf(StepInterpreter, errno, "cannot execute %s: its first line ends in a carriage return (DOS line ends)", name)
+	}
+	return failf(StepInterpreter, e, "cannot execute %s: its interpreter %s: %v", name, interp, e)
+}
+
+// deniedAt names the first part of an absolute path that an identity may not search (or, the last one, execute), by the
+// permission bits alone; "" when they allow it.
+func deniedAt(path string, cred *Credential, dir bool) string {
+	if cred == nil {
+		cred = &Credential{UID: os.Geteuid(), GID: os.Getegid()}
+		cred.Groups, _ = os.Getgroups()
+	}
+	if !strings.HasPrefix(path, "/") {
+		return ""
+	}
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		part := path[:i]
+		var st unix.Stat_t
+		if unix.Stat(part, &st) != nil {
+			return part
+		}
+		if !mayExecute(&st, cred, i < len(path) || dir) {
+			return part
+		}
+	}
+	return ""
+}
+
+func mayExecute(st *unix.Stat_t, c *Credential, dir bool) bool {
+	switch {
+	case c.UID == 0:
+		return dir || st.Mode&0o111 != 0
+	case int(st.Uid) == c.UID:
+		return st.Mode&0o100 != 0
+	case int(st.Gid) == c.GID:
+		return st.Mode&0o010 != 0
+	}
+	for _, g := range c.Groups {
+		if int(st.Gid) == g {
+			return st.Mode&0o010 != 0
+		}
+	}
+	return st.Mode&0o001 != 0
+}
+
+// looksLikeScript reports whether a file that is no known kind of program is text, as a shell decides it: no NUL byte
+// before the first newline.
+func looksLikeScript(path string) bool {
+	head, err := readHead(path, 256)
+	if err != nil || len(head) == 0 {
+		return err == nil
+	}
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	return bytes.IndexByte(line, 0) < 0
+}
+
+// interpreterOf reads the program behind #! or the loader (PT_INTERP) of an ELF file, "" = none.
+func interpreterOf(path string) string {
+	head, err := readHead(path, 4096)
+	if err != nil {
+		return ""
+	}
+	if bytes.HasPrefix(head, []byte("#!")) {
+		line, _, _ := bytes.Cut(head[2:], []byte("\n"))
+		line = bytes.TrimLeft(line, " \t")
+		if i := bytes.IndexAny(line, " \t\x00"); i >= 0 {
+			line = line[:i]
+		}
+		return string(line)
+	}
+	return elfInterpreter(head)
+}
+
+// elfInterpreter finds PT_INTERP in the first page of an ELF file. Anything unexpected is "".
+func elfInterpreter(b []byte) string {
+	if len(b) < 64 || string(b[:4]) != "\x7fELF" {
+		return ""
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if b[5] == 2 {
+		order = binary.BigEndian
+	}
+	wide := b[4] == 2
+	var table uint64
+	var size, count int
+	if wide {
+		table, size, count = order.Uint64(b[32:]), int(order.Uint16(b[54:])), int(order.Uint16(b[56:]))
+	} else {
+		table, size, count = uint64(order.Uint32(b[28:])), int(order.Uint16(b[42:])), int(order.Uint16(b[44:]))
+	}
+	for i := range count {
+		at := table + uint64(i*size)
+		if size < 32 || at+uint64(size) > uint64(len(b)) {
+			return ""
+		}
+		header := b[at : at+uint64(size)]
+		if order.Uint32(header) != 3 { // PT_INTERP
+			continue
+		}
+		return elfString(b, header, order, wide)
+	}
+	return ""
+}
+
+func elfString(b, header []byte, order binary.ByteOrder, wide bool) string {
+	offset, length := uint64(order.Uint32(header[4:])), uint64(order.Uint32(header[16:]))
+	if wide {
+		if len(header) < 40 {
+			return ""
+		}
+		offset, length = order.Uint64(header[8:]), order.Uint64(header[32:])
+	}
+	if offset >= uint64(len(b)) || length > uint64(len(b)) || offset+length > uint64(len(b)) {
+		return ""
+	}
+	return string(bytes.TrimRight(b[offset:offset+length], "\x00"))
+}
+
+// readHead reads at most n bytes from the start of a regular file.
+func readHead(path string, n int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	buf := make([]byte, n)
+	got, err := f.Read(buf)
+	if got == 0 && err != nil && err.Error() == "EOF" {
+		err = nil
+	}
+	return buf[:got], err
+}

@@ -1,0 +1,197 @@
+package proc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/zinit/zinit/graph"
+)
+
+// TrampolineName is argv[0] of the hidden applet; main must hand over to TrampolineMain when it sees it.
+const TrampolineName = "zinit-exec"
+
+// trampolineExit is the exit code of a trampoline that has reported a failure, as systemd and shells use it for a program
+// that could not be executed.
+const trampolineExit = 127
+
+// needsTrampoline reports whether ForkExec alone cannot do what is asked for. It knows no umask, priority, limits,
+// oom_score_adj, no_new_privs and bounding set.
+func (s *Spec) needsTrampoline() bool {
+	id := &s.Identity
+	return id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
+		id.Capabilities != nil || s.Cgroup != nil && !s.Cgroup.cloneInto()
+}
+
+// startByTrampoline executes ourselves as zinit-exec, which takes the steps in the child, executes the program in place
+// (same pid), and reports a failure on a pipe that the exec closes.
+func (c *child) startByTrampoline() (int, *Error) {
+	words, err := c.trampolineArgs()
+	if err != nil {
+		return 0, err
+	}
+	var pipe [2]int
+	if e := syscall.Pipe2(pipe[:], syscall.O_CLOEXEC); e != nil {
+		return 0, explainFork(errnoOf(e))
+	}
+	report := os.NewFile(uintptr(pipe[0]), "report")
+	defer report.Close()
+	attr := c.attr(c.spec.Env)
+	attr.Files = append(attr.Files, uintptr(pipe[1]))
+	pid, e := syscall.ForkExec(c.spec.trampolinePath(), words, attr)
+	syscall.Close(pipe[1])
+	if e != nil {
+		if err := c.spec.explainCgroup(errnoOf(e)); err != nil {
+			return 0, err
+		}
+		if errnoOf(e) == syscall.EAGAIN || errnoOf(e) == syscall.ENOMEM {
+			return 0, explainFork(errnoOf(e))
+		}
+		return 0, failf(StepExec, errnoOf(e), "cannot execute the trampoline %s: %v", c.spec.trampolinePath(), e)
+	}
+	return c.await(pid, report)
+}
+
+// await reads the report: nothing at all means that the program runs.
+func (c *child) await(pid int, report io.Reader) (int, *Error) {
+	data, _ := io.ReadAll(io.LimitReader(report, 4096))
+	if len(data) == 0 {
+		return pid, nil
+	}
+	var status syscall.WaitStatus
+	_ = ignoringEINTR(func() error { _, err := syscall.Wait4(pid, &status, 0, nil); return err })
+	step, errno, detail := parseReport(data)
+	switch step {
+	case StepExec:
+		return 0, c.spec.explain(errno, c.cred)
+	case StepDir:
+		if err := c.spec.explainDir(errno, c.cred); err != nil {
+			return 0, err
+		}
+	}
+	return 0, failf(step, errno, "cannot %s: %v", detail, errno)
+}
+
+// parseReport reads errno (4 bytes), step, NUL, detail.
+func parseReport(data []byte) (step string, errno syscall.Errno, detail string) {
+	if len(data) < 5 {
+		return StepExec, 0, "start: the trampoline's report is too short"
+	}
+	errno = syscall.Errno(binary.NativeEndian.Uint32(data))
+	s, d, _ := bytes.Cut(data[4:], []byte{0})
+	return string(s), errno, string(d)
+}
+
+// trampolineArgs is the trampoline's argument vector: its name, settings in the order in which they are applied, "--",
+// the program, and the program's own vector.
+func (c *child) trampolineArgs() ([]string, *Error) {
+	id := &c.spec.Identity
+	words := []string{TrampolineName, "report=" + strconv.Itoa(len(c.files))}
+	add := func(key, value string) { words = append(words, key+"="+value) }
+	if g := c.spec.Cgroup; g != nil && !g.cloneInto() {
+		add(StepCgroup, g.Path()+"/cgroup.procs")
+	}
+	addInt := func(key string, v *int) {
+		if v != nil {
+			add(key, strconv.Itoa(*v))
+		}
+	}
+	addInt(StepOOMScore, id.OOMScoreAdj)
+	addInt(StepNice, id.Nice)
+	addInt(StepUmask, id.Umask)
+	limits, err := limitWords(id.Limits)
+	if err != nil {
+		return nil, err
+	}
+	words = append(words, limits...)
+	bounding, ambient, err := capabilityWords(id.Capabilities)
+	if err != nil {
+		return nil, err
+	}
+	words = append(words, bounding...)
+	if ambient != nil {
+		add("keepcaps", "1")
+	}
+	if c.cred != nil {
+		c.addCredential(add)
+	}
+	words = append(words, ambient...)
+	if c.spec.Dir != "" {
+		add(StepDir, c.spec.Dir)
+	}
+	if id.NoNewPrivileges {
+		add(StepPrivileges, "1")
+	}
+	if c.spec.Pdeathsig {
+		add("pdeathsig", strconv.Itoa(os.Getpid()))
+	}
+	if c.spec.Script && looksLikeScript(inDir(c.spec.Path, c.spec.Dir)) {
+		add("script", "1")
+	}
+	words = append(words, "--", c.spec.Path)
+	return append(words, c.spec.Argv...), nil
+}
+
+func (c *child) addCredential(add func(key, value string)) {
+	if !c.cred.KeepGroups {
+		list := make([]string, len(c.cred.Groups))
+		for i, g := range c.cred.Groups {
+			list[i] = strconv.Itoa(g)
+		}
+		add(StepGroups, strings.Join(list, ","))
+	}
+	add(StepGroup, strconv.Itoa(c.cred.GID))
+	add(StepUser, strconv.Itoa(c.cred.UID))
+}
+
+// limitWords writes limits as limits=NUMBER:SOFT:HARD.
+func limitWords(limits []graph.Limit) ([]string, *Error) {
+	var words []string
+	for _, l := range limits {
+		n, ok := LimitNumber(l.Name)
+		if !ok {
+			return nil, failf(StepLimits, 0, "cannot set the limit %q: no such name in getrlimit(2)", l.Name)
+		}
+		if l.Soft > l.Hard {
+			return nil, failf(StepLimits, 0, "cannot set the limit %s: soft %d is above hard %d", l.Name, l.Soft, l.Hard)
+		}
+		words = append(words, StepLimits+"="+strconv.Itoa(n)+":"+strconv.FormatUint(l.Soft, 10)+":"+
+			strconv.FormatUint(l.Hard, 10))
+	}
+	return words, nil
+}
+
+// capabilityWords writes the capabilities as hexadecimal sets: bounding=… and ambient=….
+func capabilityWords(c *graph.Capabilities) (bounding, ambient []string, err *Error) {
+	if c != nil && c.Bounding != nil {
+		set, err := capabilitySet(c.Bounding)
+		if err != nil {
+			return nil, nil, err
+		}
+		bounding = []string{"bounding=" + strconv.FormatUint(set, 16)}
+	}
+	if c != nil && len(c.Ambient) > 0 {
+		set, err := capabilitySet(c.Ambient)
+		if err != nil {
+			return nil, nil, err
+		}
+		ambient = []string{"ambient=" + strconv.FormatUint(set, 16)}
+	}
+	return bounding, ambient, nil
+}
+
+func capabilitySet(names []string) (uint64, *Error) {
+	var set uint64
+	for _, name := range names {
+		n, ok := CapabilityNumber(name)
+		if !ok {
+			return 0, failf(StepCapabilities, 0, "cannot set the capability %q: no such name in capabilities(7)", name)
+		}
+		set |= 1 << n
+	}
+	return set, nil
+}
