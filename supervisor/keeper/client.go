@@ -255,7 +255,9 @@ func (c *Client) StorePipes(ps []Pipe) error {
 }
 
 // DropPipe lets go of a pipe, at its end of file.
-func (c *Client) DropPipe(gen uint64, stream uint8) error { return c.pair(kDropPipe, gen, uint64(stream)) }
+func (c *Client) DropPipe(gen uint64, stream uint8) error {
+	return c.pair(kDropPipe, gen, uint64(stream))
+}
 
 // Track says that pid belongs to incarnation gen: its exit must reach the server, this one or the next.
 func (c *Client) Track(pid int, gen uint64) error { return c.pair(kTrack, uint64(pid), gen) }
