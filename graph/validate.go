@@ -39,19 +39,19 @@ type Problem struct {
 	Value        string // the array element it is about, "" = the whole value
 }
 
-// String returns "FILE:LINE:COLUMN: SEVERITY: MESSAGE", leaving out what is not known.
-func (p Problem) String() string {
-	var b strings.Builder
-	if p.File != "" {
-		b.WriteString(p.File + ":")
-		if p.Line > 0 {
-			b.WriteString(strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column) + ":")
-		}
-		b.WriteByte(' ')
+// Where returns "FILE:LINE:COLUMN: " as far as that is known, "" when nothing is.
+func (p Problem) Where() string {
+	switch {
+	case p.File == "":
+		return ""
+	case p.Line == 0:
+		return p.File + ": "
 	}
-	b.WriteString(p.Severity.String() + ": " + p.Message)
-	return b.String()
+	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column) + ": "
 }
+
+// String returns "FILE:LINE:COLUMN: SEVERITY: MESSAGE", leaving out what is not known.
+func (p Problem) String() string { return p.Where() + p.Severity.String() + ": " + p.Message }
 
 // classify derives the classes that count: see Class. Dependents come before what they need in the reverse order.
 func (g *Graph) classify() {

@@ -1,0 +1,33 @@
+// Package confdir turns directories of TOML files, and the configuration documents of the RPC, into graph.Configs, and back. It is
+// the only place that knows TOML. Every key stands in one table (fields.go): how it is read and checked, how it is
+// written, its default, its line in the JSON Schema.
+//
+// Nothing here fails as a whole: what is wrong with one file is a graph.Problem with file, line and column, and costs
+// that file's service only.
+package confdir
+
+import "github.com/zinit/zinit/graph"
+
+// Options say how strict reading is. The zero value is strict about keys and does not look at owners.
+type Options struct {
+	Lenient bool // unknown keys and untrusted files are warnings
+	// UnknownWarns makes unknown keys warnings without weakening the rest: at the boot of a machine.
+	UnknownWarns bool
+	System       bool // read system/ of a root first; its services are of class system and shadow others of their name
+	Trust        bool // refuse files and directories that others may write or that a third user owns
+	// TrustWarns makes those refusals warnings: in a container. On a read-only mount they always are.
+	TrustWarns bool
+	Settings   *Settings // where the defaults of the logging bounds come from; nil = the built-in ones
+}
+
+// MaxFileBytes bounds a configuration file.
+const MaxFileBytes = 1 << 20
+
+// Loaded is what a set of directories holds.
+type Loaded struct {
+	Configs  []*graph.Config // sound files, in the order they were found
+	Broken   []graph.Broken  // files that cannot be used and whose service is known
+	Graph    *graph.Graph    // over both
+	Problems []graph.Problem // of files and of the graph, by file and position
+	sources  map[string][]byte
+}
