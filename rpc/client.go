@@ -383,4 +383,3 @@ func checkPath(path string) error {
 	}
 	return nil
 }
-

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Code is a JSON-RPC error code.
 type Code int
@@ -62,4 +65,14 @@ type Request struct {
 	ID      json.RawMessage `json:"id,omitempty"`
 	Method  string          `json:"method"`
 	Params  json.RawMessage `json:"params,omitempty"`
+}
+
+// Codes returns every code, from the nearest to zero on.
+func Codes() []Code {
+	list := make([]Code, 0, len(kinds))
+	for code := range kinds {
+		list = append(list, code)
+	}
+	slices.SortFunc(list, func(a, b Code) int { return int(b - a) })
+	return list
 }

@@ -14,26 +14,8 @@ type State struct {
 	Reason        *Reason  `json:"reason,omitempty"`         // failed
 }
 
-// MarshalJSON writes exit_code for the state exited, null when there is none, and waiting_on for blocked even if empty.
-func (s State) MarshalJSON() ([]byte, error) {
-	type plain State
-	switch s.State {
-	case "exited":
-		return json.Marshal(struct {
-			plain
-			ExitCode *int `json:"exit_code"`
-		}{plain(s), s.ExitCode})
-	case "blocked":
-		if s.WaitingOn == nil {
-			s.WaitingOn = []string{}
-		}
-		return json.Marshal(struct {
-			plain
-			WaitingOn []string `json:"waiting_on"`
-		}{plain(s), s.WaitingOn})
-	}
-	return json.Marshal(plain(s))
-}
+// MarshalJSON is AppendJSON.
+func (s State) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (s *State) UnmarshalJSON(b []byte) error {
@@ -135,7 +117,9 @@ type StatusFull struct {
 	IsTarget      bool          `json:"is_target"`
 	Dependencies  []Dependency  `json:"dependencies"`
 	UptimeSecs    *uint64       `json:"uptime_secs"`
-	Since         string        `json:"since"` // RFC 3339, of the state
+	UptimeMS      *int64        `json:"uptime_ms"`  // as uptime_secs, finer: durations of ours are in ms
+	StartedAt     string        `json:"started_at"` // RFC 3339, of the present or last process, "" before the first
+	Since         string        `json:"since"`      // RFC 3339, of the state
 	Wanted        string        `json:"wanted"`
 	Due           bool          `json:"due"`
 	Class         string        `json:"class"`
@@ -215,8 +199,8 @@ type Why struct {
 	Blocked         bool          `json:"blocked"`
 	WaitingOn       []string      `json:"waiting_on"`
 	ConflictsWith   []string      `json:"conflicts_with"`
-	PortConflict    *PortConflict `json:"port_conflict,omitempty"`
-	ProcessConflict *PortConflict `json:"process_conflict,omitempty"`
+	PortConflict    *PortConflict `json:"port_holder,omitempty"`    // port_conflict itself is a text, as in 0.3.9
+	ProcessConflict *PortConflict `json:"process_holder,omitempty"` // process_conflict as in 0.3.9 stands beside it
 	ASCII           string        `json:"ascii"`
 	Cause           []CauseLink   `json:"cause"` // from the service down to the root cause
 }
@@ -265,6 +249,7 @@ type Added struct {
 	Name     string   `json:"name"`
 	Path     *string  `json:"path"` // null when not persisted
 	Warnings []string `json:"warnings"`
+	Pending  bool     `json:"pending,omitempty"` // taken over and not finished within 4 s
 }
 
 // Plan is the answer of service.plan and service.reload.
@@ -274,6 +259,7 @@ type Plan struct {
 	Changed      []string     `json:"changed"`
 	ConfigErrors []Problem    `json:"config_errors"`
 	Actions      []PlanAction `json:"actions"`
+	Pending      bool         `json:"pending,omitempty"` // taken over and not finished within 4 s
 }
 
 // PlanAction is what a reload does to one service.
@@ -299,6 +285,7 @@ type Bulk struct {
 	Stopped []string `json:"stopped,omitempty"`
 	Deleted []string `json:"deleted,omitempty"`
 	Count   int      `json:"count"`
+	Pending bool     `json:"pending,omitempty"` // taken over and not finished within 4 s
 }
 
 // Waited is the answer of service.wait.
@@ -416,7 +403,7 @@ type XinetConfig struct {
 // XinetStatus is the state of one proxy.
 type XinetStatus struct {
 	Name              string   `json:"name"`
-	Listen            []string `json:"listen"`
+	Listen            []string `json:"-"` // listen: one text as in 0.3.9; listen_addrs: the list
 	Backend           string   `json:"backend"`
 	Service           string   `json:"service"`
 	Running           bool     `json:"running"`

@@ -1,0 +1,111 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// ConnState is an open connection on its way to the next server process.
+type ConnState struct {
+	File    *os.File // the connection; close-on-exec is set
+	Pending []byte   // what was read from it and not yet handled
+}
+
+// Handover stops serving without closing anything: accepting ends (Serve returns ErrServerClosed, the listeners stay
+// open), requests that were begun are answered, and the open connections are returned with what they had sent beyond.
+// Calls that wait are put back where they may be asked again; streams end, with a notification that says so, and their
+// connections close. When ctx ends first, connections that are still busy are closed. If the next process does not come
+// to life, Adopt and Serve go on with this Server.
+func (s *Server) Handover(ctx context.Context) ([]ConnState, error) {
+	s.mu.Lock()
+	if s.state != stateServing {
+		s.mu.Unlock()
+		return nil, ErrServerClosed
+	}
+	s.state = stateHanding
+	for listener := range s.listeners {
+		if l, ok := listener.(deadliner); ok {
+			_ = l.SetDeadline(time.Unix(1, 0))
+		}
+	}
+	for c := range s.conns {
+		c.interrupt(errHandover)
+	}
+	s.mu.Unlock()
+	err := s.wait(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.left = true
+		_ = c.conn.Close()
+	}
+	handed := s.handed
+	s.handed = nil
+	return handed, err
+}
+
+// hand gives the connection to the handover, if there is one and it can go on elsewhere.
+func (s *Server) hand(c *serverConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != stateHanding || c.left || c.eof || c.streams > 0 || c.broken() {
+		return false
+	}
+	file, err := c.conn.File()
+	if err != nil {
+		return false
+	}
+	pending := append(c.again, c.buf[c.start:c.end]...)
+	s.handed = append(s.handed, ConnState{File: file, Pending: pending})
+	s.buffered.Add(-c.counted)
+	_ = c.conn.Close()
+	return true
+}
+
+func (c *serverConn) broken() bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.failed
+}
+
+// Adopt serves connections that another process (or this one, before a failed upgrade) has handed over. It takes the
+// files over. Call it before Serve.
+func (s *Server) Adopt(states []ConnState) error {
+	s.mu.Lock()
+	if s.state == stateHanding {
+		s.state = stateServing
+	}
+	s.mu.Unlock()
+	var failure error
+	for _, state := range states {
+		if err := s.adopt(state); err != nil && failure == nil {
+			failure = err
+		}
+	}
+	return failure
+}
+
+func (s *Server) adopt(state ConnState) error {
+	conn, err := net.FileConn(state.File)
+	_ = state.File.Close()
+	if err != nil {
+		return fmt.Errorf("cannot adopt a connection: %w", err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		_ = conn.Close()
+		return fmt.Errorf("cannot adopt a connection: it is no Unix socket")
+	}
+	c := newConn(s, unixConn)
+	c.buf = make([]byte, max(bufferFirst, 2*len(state.Pending)))
+	c.end = copy(c.buf, state.Pending)
+	if why := s.register(c); why != nil {
+		refuse(unixConn, why)
+		return nil
+	}
+	go c.serve()
+	return nil
+}
