@@ -24,6 +24,8 @@ type Spec struct {
 	Pdeathsig bool
 	// Tty is a terminal that becomes descriptors 0, 1 and 2 and the controlling terminal, "" = none.
 	Tty string
+	// Tag marks the child and all its descendants, 0 = none; see Tag.
+	Tag uint64
 	// TrampolinePath is the executable whose main calls TrampolineMain when argv[0] is TrampolineName; "" means
 	// /proc/self/exe.
 	TrampolinePath string
@@ -51,10 +53,17 @@ func Start(s *Spec) (pid int, err *Error) {
 	if err := c.openCgroup(); err != nil {
 		return 0, err
 	}
+	beginFork()
+	defer endFork()
 	if s.needsTrampoline() {
-		return c.startByTrampoline()
+		pid, err = c.startByTrampoline()
+	} else {
+		pid, err = c.startDirectly()
 	}
-	return c.startDirectly()
+	if err == nil && s.Tag != 0 {
+		setTag(pid, s.Tag)
+	}
+	return pid, err
 }
 
 // child is what Start holds while it works.

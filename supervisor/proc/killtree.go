@@ -1,0 +1,142 @@
+package proc
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// killPasses bounds how often KillTree looks again for processes that were forked while it was killing.
+const killPasses = 64
+
+// Signal sends a signal to each process, exactly to the one that was seen (pid and start time), and returns how many
+// were still there. Protected processes are left out.
+func (s *Scanner) Signal(processes []Process, sig unix.Signal) int {
+	sent := 0
+	for _, p := range processes {
+		if s.protected(p.PID) {
+			continue
+		}
+		if SignalProcess(p.PID, p.Start, sig) == nil {
+			sent++
+		}
+	}
+	return sent
+}
+
+// protected reports whether a process is never signalled: process 1, the supervisor, its keeper, their ancestors.
+func (s *Scanner) protected(pid int) bool {
+	if pid <= 1 || pid == s.Keeper {
+		return true
+	}
+	for _, a := range ancestors(s.self(), parentOf) {
+		if a == pid {
+			return true
+		}
+	}
+	return false
+}
+
+func parentOf(pid int) int {
+	p, err := ReadProcess(pid)
+	if err != nil {
+		return 0
+	}
+	return p.PPID
+}
+
+// SignalTree sends a signal once to every process of an incarnation, except that it does not chase those that are
+// forked meanwhile. It returns how many got it.
+func (s *Scanner) SignalTree(o *Owner, sig unix.Signal) int { return s.Signal(s.Members(o), sig) }
+
+// KillTree sends SIGKILL to every process of an incarnation and looks again until it finds none that was not killed yet.
+// left is how many of them have not ended yet: killed processes need a moment, or for ever in an uninterruptible sleep.
+// Call it again to learn whether they are gone.
+//
+// The main process must not have been reaped by the supervisor yet, if it is its child: its zombie keeps the group's
+// number.
+func (s *Scanner) KillTree(o *Owner) (left int) {
+	k := killer{scanner: s, owner: o, killed: make(map[int]uint64)}
+	k.mainGroup()
+	for range killPasses {
+		members := s.Members(o)
+		k.groups(members)
+		fresh := k.each(members)
+		if fresh == 0 {
+			return len(members)
+		}
+		k.chase()
+	}
+	return len(s.Members(o))
+}
+
+// killer is one KillTree under way.
+type killer struct {
+	scanner *Scanner
+	owner   *Owner
+	killed  map[int]uint64 // pid to start time
+}
+
+// mainGroup kills the group of the main process in one go, which no fork escapes.
+func (k *killer) mainGroup() {
+	p, err := ReadProcess(k.owner.Main)
+	if err == nil && (k.owner.Start == 0 || p.Start == k.owner.Start) && p.PGRP == p.PID && !k.scanner.protected(p.PID) {
+		_ = SignalGroup(p.PID, unix.SIGKILL)
+	}
+}
+
+// each kills the members that were not killed yet, and returns how many they were.
+func (k *killer) each(members []Process) (fresh int) {
+	for _, p := range members {
+		if k.killed[p.PID] == p.Start || k.scanner.protected(p.PID) {
+			continue
+		}
+		fresh++
+		k.killed[p.PID] = p.Start
+		_ = SignalProcess(p.PID, p.Start, unix.SIGKILL)
+	}
+	return fresh
+}
+
+// groups kills whole process groups that members have made: a program that forks and exits all the time is gone before
+// a signal to one pid reaches it, but its group stays. A group lies within one session, and the sessions of a service are
+// made by its processes, so nobody else is in it. The group's number is in use as long as a member is seen in it.
+func (k *killer) groups(members []Process) {
+	own, err := ReadProcess(os.Getpid())
+	if err != nil {
+		return
+	}
+	done := map[int]bool{}
+	for _, p := range members {
+		if p.PGRP <= 1 || done[p.PGRP] || p.Session == own.Session || k.scanner.protected(p.PGRP) {
+			continue
+		}
+		done[p.PGRP] = true
+		if now, err := ReadProcess(p.PID); err == nil && now.Start == p.Start && now.PGRP == p.PGRP {
+			_ = unix.Kill(-p.PGRP, unix.SIGKILL)
+		}
+	}
+}
+
+// chase kills orphans of the incarnation as fast as they can be listed: one that only forks, changes its group and
+// exits, over and over, comes back to us as a child each time.
+func (k *killer) chase() {
+	var buf [256]int
+	for range 16 {
+		found := false
+		for _, pid := range Children(buf[:0]) {
+			if gen, ok := genOf(tagOf(pid), k.scanner.Instance); !ok || gen != k.owner.Gen {
+				continue
+			}
+			p, err := ReadProcess(pid)
+			if err != nil || p.Dead() || k.killed[pid] == p.Start {
+				continue
+			}
+			k.killed[pid] = p.Start
+			found = SignalProcess(pid, p.Start, unix.SIGKILL) == nil || found
+		}
+		if !found {
+			return
+		}
+	}
+}

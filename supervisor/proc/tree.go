@@ -1,0 +1,266 @@
+package proc
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Owner is one incarnation of a service and the signs by which its processes are recognised.
+type Owner struct {
+	Service    string
+	Gen        uint64
+	Main       int      // pid of the main process, 0 = none; also one that is a zombie
+	Start      uint64   // its start time in ticks, 0 = not known
+	PipeInodes []uint64 // of its log pipes
+	Cgroup     string   // path below the mount as in /proc/PID/cgroup, "" = none
+}
+
+// Scanner finds and signals the processes of services without cgroups, by what /proc says. A process belongs to a
+// service when it is its main process or a descendant, when it is in the main process's session, when it carries the
+// incarnation's tag or its ZINIT_ID, or when it holds one of its log pipes. The last three count only for processes
+// that have this supervisor or its keeper as an ancestor (both adopt orphans), so that two supervisors on one machine
+// never see each other's.
+//
+// It never signals process 1, the supervisor, its keeper, or its ancestors. It has no state of its own and may be used
+// from several goroutines.
+type Scanner struct {
+	Keeper   int    // pid of the keeper, 0 = none
+	Instance string // names the supervisor: the value of ZINIT_INSTANCE in its services, and part of their tags
+}
+
+// Scan looks at all processes once, whatever the number of owners. members has the living processes of each incarnation,
+// main processes included, zombies not; strays are the living descendants of the supervisor that belong to nobody.
+func (s *Scanner) Scan(owners []Owner) (members map[uint64][]Process, strays []Process) {
+	quiet := watchForks()
+	t := s.table(owners)
+	members = make(map[uint64][]Process)
+	for _, pid := range t.order {
+		n := t.nodes[pid]
+		if n.Dead() || n.Kernel {
+			continue
+		}
+		owner, below := t.resolve(n)
+		if owner < 0 && below == s.self() && pid != below {
+			if owner = t.lookAgain(n, below, quiet); owner < 0 && !(beforeExec(pid) && !quiet()) {
+				strays = append(strays, n.Process)
+			}
+		}
+		if owner >= 0 {
+			gen := owners[owner].Gen
+			members[gen] = append(members[gen], n.Process)
+		}
+	}
+	return members, strays
+}
+
+// lookAgain gives a child that was forked while we looked a second chance: before its exec it had our environment.
+func (t *table) lookAgain(n *node, below int, quiet func() bool) int {
+	if quiet() {
+		return -1
+	}
+	return t.bySigns(n, below)
+}
+
+// Members is Scan for one owner.
+func (s *Scanner) Members(o *Owner) []Process {
+	members, _ := s.Scan([]Owner{*o})
+	return members[o.Gen]
+}
+
+func (s *Scanner) self() int { return os.Getpid() }
+
+// node is a process in a table.
+type node struct {
+	Process
+	resolved bool
+	owner    int // index, -1 = nobody
+	below    int // the nearest protected ancestor (or itself)
+}
+
+// table is one look at /proc.
+type table struct {
+	scanner  *Scanner
+	owners   []Owner
+	nodes    map[int]*node
+	order    []int
+	byGen    map[uint64]int
+	sessions map[int]int // session id to owner
+	pipes    map[uint64]int
+	keepers  []int // whose descendants may be recognised by tag, environment or pipe
+}
+
+func (s *Scanner) table(owners []Owner) *table {
+	pids := listNumbers("/proc", nil)
+	t := &table{scanner: s, owners: owners, order: pids, nodes: make(map[int]*node, len(pids))}
+	for _, pid := range pids {
+		if p, err := ReadProcess(pid); err == nil {
+			t.nodes[pid] = &node{Process: p, owner: -1}
+		}
+	}
+	t.order = slices.DeleteFunc(pids, func(pid int) bool { return t.nodes[pid] == nil })
+	t.keepers = []int{s.self()}
+	if s.Keeper > 0 {
+		t.keepers = append(t.keepers, s.Keeper)
+	}
+	t.protect()
+	t.index()
+	return t
+}
+
+// protect marks process 1, the supervisor, the keeper and all ancestors as nobody's.
+func (t *table) protect() {
+	for _, pid := range append(ancestors(t.scanner.self(), t.parent), 1, t.scanner.Keeper) {
+		if n := t.nodes[pid]; n != nil {
+			n.resolved, n.owner, n.below = true, -1, pid
+		}
+	}
+}
+
+func (t *table) parent(pid int) int {
+	if n := t.nodes[pid]; n != nil {
+		return n.PPID
+	}
+	return 0
+}
+
+// ancestors lists pid and its ancestors.
+func ancestors(pid int, parent func(int) int) []int {
+	var out []int
+	for pid > 0 && !slices.Contains(out, pid) {
+		out = append(out, pid)
+		pid = parent(pid)
+	}
+	return out
+}
+
+func (t *table) index() {
+	t.byGen = make(map[uint64]int, len(t.owners))
+	t.sessions = make(map[int]int, len(t.owners))
+	t.pipes = make(map[uint64]int, 2*len(t.owners))
+	for i := range t.owners {
+		o := &t.owners[i]
+		t.byGen[o.Gen] = i
+		for _, inode := range o.PipeInodes {
+			t.pipes[inode] = i
+		}
+		if o.Main <= 1 {
+			continue
+		}
+		n := t.nodes[o.Main]
+		switch {
+		case n == nil:
+			t.sessions[o.Main] = i // reaped; the number is not used again while the session lives
+		case n.resolved: // protected
+		case o.Start == 0 || n.Start == o.Start:
+			n.resolved, n.owner = true, i
+			t.sessions[o.Main] = i
+		}
+	}
+}
+
+// resolve tells whose a process is, and below which protected one it hangs.
+func (t *table) resolve(n *node) (owner, below int) {
+	var chain []*node
+	for n != nil && !n.resolved && len(chain) <= len(t.nodes) {
+		chain = append(chain, n)
+		n = t.nodes[n.PPID]
+	}
+	owner, below = -1, 0
+	if n != nil {
+		owner, below = n.owner, n.below
+	}
+	for _, n := range slices.Backward(chain) {
+		if owner < 0 {
+			owner = t.bySigns(n, below)
+		}
+		n.resolved, n.owner, n.below = true, owner, below
+	}
+	return owner, below
+}
+
+// bySigns recognises a process whose ancestors are nobody's.
+func (t *table) bySigns(n *node, below int) int {
+	if n.Kernel || n.Dead() {
+		return -1
+	}
+	gen, tagged := genOf(tagOf(n.PID), t.scanner.Instance)
+	if tagged {
+		return t.ownerOf(gen)
+	}
+	if i, ok := t.sessions[n.Session]; ok && n.Start >= t.owners[i].Start {
+		return i
+	}
+	if !slices.Contains(t.keepers, below) {
+		return -1
+	}
+	if gen, ok := t.scanner.identified(n.PID); ok {
+		return t.ownerOf(gen)
+	}
+	return t.byPipe(n.PID)
+}
+
+func (t *table) ownerOf(gen uint64) int {
+	if i, ok := t.byGen[gen]; ok {
+		return i
+	}
+	return -1
+}
+
+// identified reads ZINIT_ID, and compares ZINIT_INSTANCE if we have a name.
+func (s *Scanner) identified(pid int) (gen uint64, ok bool) {
+	data, err := readAllProc(pid, "environ", environMax)
+	if err != nil {
+		return 0, false
+	}
+	if s.Instance != "" {
+		if instance, _ := variableIn(data, EnvInstance); instance != s.Instance {
+			return 0, false
+		}
+	}
+	id, _ := variableIn(data, EnvID)
+	_, gen, ok = ParseID(id)
+	return gen, ok
+}
+
+// byPipe looks for one of the log pipes among the process's descriptors.
+func (t *table) byPipe(pid int) int {
+	if len(t.pipes) == 0 {
+		return -1
+	}
+	found := -1
+	forEachFD(pid, func(target string) bool {
+		if inode, ok := inodeIn(target, "pipe:["); ok {
+			if i, ok := t.pipes[inode]; ok {
+				found = i
+			}
+		}
+		return found < 0
+	})
+	return found
+}
+
+// forEachFD reads what the descriptors of a process are, until each returns false.
+func forEachFD(pid int, each func(target string) bool) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	fds := listNumbers(dir, nil)
+	var buf [128]byte
+	for _, fd := range append(fds, 0) { // listNumbers leaves out 0
+		n, err := unix.Readlink(dir+"/"+strconv.Itoa(fd), buf[:])
+		if err == nil && !each(string(buf[:n])) {
+			return
+		}
+	}
+}
+
+// inodeIn reads the number in "pipe:[123]" or "socket:[123]".
+func inodeIn(target, prefix string) (uint64, bool) {
+	rest, ok := strings.CutPrefix(target, prefix)
+	if !ok || !strings.HasSuffix(rest, "]") {
+		return 0, false
+	}
+	return atou([]byte(rest[:len(rest)-1]))
+}
