@@ -1,0 +1,325 @@
+// Package testkit is what tests with the real binary share: building it once, starting servers, waiting for states, and
+// the rule that a missing prerequisite is never skipped silently in CI.
+package testkit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// Patience is how long a test waits for a condition before it fails.
+const Patience = 20 * time.Second
+
+// Need skips the test when a prerequisite is missing, and fails it where ZINIT_TEST_STRICT=1 says that nothing may be
+// missing.
+func Need(t testing.TB, ok bool, what string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
+		t.Fatalf("prerequisite missing: %s", what)
+	}
+	t.Skipf("prerequisite missing: %s", what)
+}
+
+// NeedRoot requires user 0.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	Need(t, os.Geteuid() == 0, "root")
+}
+
+// NeedProgram finds an executable in PATH or the usual directories of daemons.
+func NeedProgram(t testing.TB, name string) string {
+	t.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+		if path := filepath.Join(dir, name); isExecutable(path) {
+			return path
+		}
+	}
+	Need(t, false, name)
+	return ""
+}
+
+func isExecutable(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
+// Root is the repository's directory.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+}
+
+var builds sync.Map // tags -> *build
+
+type build struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// Binary builds the static binary as it is shipped, once for the test process, and returns its path. Tags are build
+// tags beside the usual one, separated by commas.
+func Binary(t testing.TB, tags string) string {
+	t.Helper()
+	v, _ := builds.LoadOrStore(tags, &build{})
+	b := v.(*build)
+	b.once.Do(func() { b.path, b.err = compile(tags) })
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.path
+}
+
+func compile(tags string) (string, error) {
+	dir, err := os.MkdirTemp("", "zinit-bin-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "zinit")
+	if tags != "" {
+		tags = "," + tags
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs"+tags, "-ldflags", "-s -w", "-o", path, ".")
+	cmd.Dir = Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the binary: %v\n%s", err, out)
+	}
+	return path, nil
+}
+
+// Server is a zinit server, or a keeper with a server, that a test started.
+type Server struct {
+	t       testing.TB
+	Bin     string
+	Dir     string // configuration
+	Socket  string
+	Log     string // file with its stderr
+	Command *exec.Cmd
+	done    chan error
+}
+
+// Options change how Start begins a server.
+type Options struct {
+	Bin    string   // "" = Binary(t, "")
+	Applet string   // "server" (default) or "pid1"
+	Args   []string // more arguments
+	Env    []string // more variables
+	Dir    string   // configuration directory, "" = a new one
+}
+
+// Start runs a server on the files of a configuration (name -> TOML) and waits until it answers. It is stopped, and what
+// it left is a failure, at the end of the test.
+func Start(t testing.TB, files map[string]string, o Options) *Server {
+	t.Helper()
+	if o.Bin == "" {
+		o.Bin = Binary(t, "")
+	}
+	if o.Applet == "" {
+		o.Applet = "server"
+	}
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	run, err := os.MkdirTemp("", "zt") // short: a socket's path has 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(run) })
+	s := &Server{t: t, Bin: o.Bin, Dir: o.Dir, Socket: filepath.Join(run, "s"), Log: filepath.Join(run, "log"), done: make(chan error, 1)}
+	s.Write(files)
+	log, err := os.Create(s.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	args := append([]string{o.Applet, "--config", o.Dir, "--socket", s.Socket}, o.Args...)
+	s.Command = exec.Command(o.Bin, args...)
+	s.Command.Stdout, s.Command.Stderr = log, log
+	s.Command.Env = append(append(os.Environ(), "ZINIT_TEST_RUN="+run), o.Env...)
+	s.Command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.Command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.done <- s.Command.Wait() }()
+	t.Cleanup(s.cleanup)
+	s.Await("the server to answer", func() bool {
+		c, err := rpc.Dial(context.Background(), s.Socket)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_, err = c.Ping(context.Background())
+		return err == nil
+	})
+	return s
+}
+
+// Write puts files into the configuration directory; an empty text removes one.
+func (s *Server) Write(files map[string]string) {
+	s.t.Helper()
+	for name, text := range files {
+		path := filepath.Join(s.Dir, name)
+		if text == "" {
+			os.Remove(path)
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// Client connects to the server; the connection is closed at the end of the test.
+func (s *Server) Client() *rpc.Client {
+	s.t.Helper()
+	c, err := rpc.Dial(context.Background(), s.Socket)
+	if err != nil {
+		s.t.Fatalf("cannot connect: %v\n%s", err, s.Logs())
+	}
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Zinit runs the client and returns its output and exit code.
+func (s *Server) Zinit(args ...string) (stdout, stderr string, code int) {
+	s.t.Helper()
+	cmd := exec.Command(s.Bin, args...)
+	cmd.Env = append(os.Environ(), "ZINIT_SOCKET="+s.Socket)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		s.t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// Await polls a condition until it holds; after Patience the test fails with the server's log.
+func (s *Server) Await(what string, ok func() bool) {
+	s.t.Helper()
+	if !Until(Patience, ok) {
+		s.t.Fatalf("timed out waiting for %s\n%s", what, s.Logs())
+	}
+}
+
+// Until polls a condition until it holds or the time is over.
+func Until(limit time.Duration, ok func() bool) bool {
+	end := time.Now().Add(limit)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(end) {
+			return false
+		}
+		<-tick.C
+	}
+	return true
+}
+
+// AwaitState waits until a service is in a state and returns its status.
+func (s *Server) AwaitState(c *rpc.Client, name, state string) wire.StatusFull {
+	s.t.Helper()
+	var st wire.StatusFull
+	var err error
+	ok := Until(Patience, func() bool {
+		st, err = c.StatusFull(context.Background(), name)
+		return err == nil && st.State.State == state
+	})
+	if !ok {
+		s.t.Fatalf("%s is %s (%s, %v), want %s\n%s", name, st.State.State, st.Cause, err, state, s.Logs())
+	}
+	return st
+}
+
+// Logs is what the server wrote so far.
+func (s *Server) Logs() string {
+	b, _ := os.ReadFile(s.Log)
+	return "--- server log\n" + string(b)
+}
+
+// Stop asks for an ordered end by signal and waits for it; it returns the exit code.
+func (s *Server) Stop(sig syscall.Signal) int {
+	s.t.Helper()
+	if err := s.Command.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.Wait()
+}
+
+// Wait waits for the end of the process and returns its exit code.
+func (s *Server) Wait() int {
+	s.t.Helper()
+	select {
+	case err := <-s.done:
+		s.done <- err
+		return s.Command.ProcessState.ExitCode()
+	case <-time.After(Patience):
+		s.t.Fatalf("the server did not end\n%s", s.Logs())
+		return -1
+	}
+}
+
+// cleanup ends the server and everything that carries this test's run directory in its environment.
+func (s *Server) cleanup() {
+	select {
+	case <-s.done:
+	default:
+		_ = s.Command.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-s.done:
+		case <-time.After(Patience):
+			s.t.Errorf("the server did not end on SIGTERM\n%s", s.Logs())
+			_ = s.Command.Process.Kill()
+			<-s.done
+		}
+	}
+	if left := s.Leftovers(); len(left) > 0 {
+		s.t.Errorf("processes left behind: %v\n%s", left, s.Logs())
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	if s.t.Failed() {
+		s.t.Log(s.Logs())
+	}
+}
+
+// Leftovers are the living processes, other than the server itself, that were started under this server.
+func (s *Server) Leftovers() []int {
+	mark := "ZINIT_TEST_RUN=" + filepath.Dir(s.Socket) + "\x00"
+	entries, _ := os.ReadDir("/proc")
+	var left []int
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(e.Name(), "%d", &pid); err != nil || pid == s.Command.Process.Pid {
+			continue
+		}
+		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if err == nil && strings.Contains(string(env)+"\x00", mark) {
+			left = append(left, pid)
+		}
+	}
+	return left
+}

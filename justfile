@@ -1,0 +1,43 @@
+# Daily recipes. CI (.ci/run) does not need just.
+
+flags := "-trimpath -tags urfave_cli_no_docs -ldflags '-s -w'"
+
+# the static binary, in dist/
+build:
+    CGO_ENABLED=0 go build {{flags}} -o dist/zinit .
+
+# everything that needs no root, kernel or daemon, and all that finds its prerequisites
+test *ARGS:
+    go test ./... {{ARGS}}
+
+# random worlds until stopped; `just sim 42` runs one seed
+sim SEED="":
+    @if [ -n "{{SEED}}" ]; then go test ./supervisor/sim -run TestSeeds -seeds=1 -seed={{SEED}} -v; \
+    else n=$(date +%s); while go test ./supervisor/sim -run TestSeeds -seeds=200000 -seed=$n; do n=$((n+200000)); done; fi
+
+# one fuzz target: `just fuzz ./rpc FuzzCodec 30s`
+fuzz PKG NAME TIME="10s":
+    go test {{PKG}} -run '^$' -fuzz '^{{NAME}}$' -fuzztime {{TIME}}
+
+# CLI scripts, all or one: `just script list -update`
+script NAME="" *ARGS:
+    go test ./test/script -run 'TestScript/{{NAME}}' {{ARGS}}
+
+# real daemons, namespaces, survival
+e2e *ARGS:
+    go test ./test/... {{ARGS}}
+
+# QEMU
+boot *ARGS:
+    go test ./test/boot -v {{ARGS}}
+
+# benchmarks, one at a time on this machine
+bench PKG="./..." *ARGS:
+    flock /tmp/zinit-bench.lock go test {{PKG}} -run '^$' -bench . -benchmem {{ARGS}}
+
+# the recorded exchanges of zinit 0.3.9
+conform *ARGS:
+    go test ./test/conform -v {{ARGS}}
+
+ci:
+    bash .ci/run
