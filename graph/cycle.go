@@ -154,17 +154,15 @@ func (g *Graph) nameCycles(component, sizes []int32) {
 			if text[own] == "" {
 				text[own] = line
 			}
-			for _, member := range path {
-				covered[member] = true
-				g.flawed(member, BrokenCycle, line)
+			for i, next := range path[1:] {
+				covered[path[i]] = true
+				g.flawed(path[i], flaw{BrokenCycle, line, g.edgeKind(path[i], next).key(), g.Name(next)})
 			}
 		}
-		g.flawed(id, BrokenCycle, text[own])
-	}
-	for id := range ID(len(g.configs)) {
-		if f := g.flaws[id]; f.kind == BrokenCycle && f.problem == "" {
-			g.flaws[id] = flaw{BrokenCycle, "dependency cycle (one of more than " + strconv.Itoa(maxCycles) + ")"}
+		if text[own] == "" {
+			text[own] = "dependency cycle (one of more than " + strconv.Itoa(maxCycles) + ")"
 		}
+		g.flawed(id, flaw{BrokenCycle, text[own], "dependencies", ""})
 	}
 }
 

@@ -37,6 +37,9 @@ func (k Kind) String() string {
 	return "?"
 }
 
+// key is the kind as the key of a Problem.
+func (k Kind) key() string { return "dependencies." + k.String() }
+
 // Broken is a file that cannot be used although its service's name is known.
 type Broken struct {
 	Name    string
@@ -53,7 +56,8 @@ const (
 	BrokenContradiction = "contradiction" // it requires, perhaps through others, what it conflicts with
 )
 
-type flaw struct{ kind, problem string }
+// flaw is why a service is broken, and the key and value of its file that are to blame.
+type flaw struct{ kind, problem, key, value string }
 
 type missing struct {
 	kind Kind
@@ -125,7 +129,7 @@ func (g *Graph) intern(configs []*Config, broken []Broken) {
 		g.configs[i] = e.config
 		g.index[e.config.Name] = ID(i)
 		if e.flaw != "" {
-			g.flaws[ID(i)] = flaw{BrokenFile, e.flaw}
+			g.flaws[ID(i)] = flaw{kind: BrokenFile, problem: e.flaw}
 		}
 	}
 }
@@ -143,7 +147,7 @@ func (g *Graph) resolve() *[nKinds][]edge {
 				case !ok:
 					g.missing[id] = append(g.missing[id], missing{k, name})
 				case to == id:
-					g.flawed(id, BrokenSelf, k.String()+" names the service itself")
+					g.flawed(id, flaw{BrokenSelf, k.String() + " names the service itself", k.key(), name})
 				case k == KindConflicts:
 					edges[k] = append(edges[k], edge{id, to}, edge{to, id})
 				default:
@@ -167,9 +171,9 @@ func (g *Graph) resolve() *[nKinds][]edge {
 }
 
 // flawed marks a service as broken; the first flaw stays.
-func (g *Graph) flawed(id ID, kind, problem string) {
+func (g *Graph) flawed(id ID, f flaw) {
 	if _, ok := g.flaws[id]; !ok {
-		g.flaws[id] = flaw{kind, problem}
+		g.flaws[id] = f
 	}
 }
 

@@ -69,7 +69,7 @@ func (g *Graph) classify() {
 				case g.configs[to].Target:
 					g.class[to] = ClassSystem
 				case g.class[to] != ClassSystem && g.flaws[to].kind != BrokenFile:
-					g.flawed(id, BrokenClass, g.classText(id, kind, to))
+					g.flawed(id, flaw{BrokenClass, g.classText(id, kind, to), kind.key(), g.Name(to)})
 				}
 			}
 		}
@@ -137,7 +137,7 @@ func (g *Graph) contradictBatch(reach []uint64, bit []int8, subjects []ID) {
 			if !g.needs(id, other) {
 				text = "requires " + g.Name(other) + " through others and conflicts with it"
 			}
-			g.flawed(id, BrokenContradiction, text)
+			g.flawed(id, flaw{BrokenContradiction, text, KindConflicts.key(), g.Name(other)})
 		}
 	}
 }
@@ -154,7 +154,7 @@ func (g *Graph) review() {
 	for id := range ID(len(g.configs)) {
 		if f, ok := g.flaws[id]; ok && f.kind != BrokenFile && !shown[f.problem] {
 			shown[f.problem] = f.kind == BrokenCycle
-			g.report(id, SeverityError, f.problem, g.flawKey(id, f.kind), "")
+			g.report(id, SeverityError, f.problem, f.key, f.value)
 		}
 		for _, m := range g.missing[id] {
 			near := ""
@@ -174,21 +174,6 @@ func (g *Graph) report(id ID, severity Severity, message, key, value string) {
 		Value: value})
 }
 
-// flawKey returns the key that a flaw is about.
-func (g *Graph) flawKey(id ID, kind string) string {
-	switch kind {
-	case BrokenSelf:
-		for k := range nKinds {
-			if slices.Contains(g.configs[id].Deps.Of(k), g.Name(id)) {
-				return "dependencies." + k.String()
-			}
-		}
-	case BrokenContradiction:
-		return "dependencies.conflicts"
-	}
-	return "dependencies"
-}
-
 func (g *Graph) reportMissing(id ID, m missing, near string) {
 	severity, message := SeverityWarning, m.kind.String()+" "+m.name+", which does not exist"
 	switch {
@@ -202,7 +187,7 @@ func (g *Graph) reportMissing(id ID, m missing, near string) {
 	if near != "" {
 		message += "; did you mean " + near + "?"
 	}
-	g.report(id, severity, message, "dependencies."+m.kind.String(), m.name)
+	g.report(id, severity, message, m.kind.key(), m.name)
 }
 
 // nearest returns the existing name that is nearest to a missing one, "" when none is near.
@@ -233,7 +218,7 @@ func (g *Graph) reviewRequires(id ID) {
 			}
 			if !c.Target && c.Status != StatusStart && g.configs[id].Status == StatusStart {
 				g.report(id, SeverityNote, kind.String()+" "+c.Name+", which has status = "+c.Status.String()+
-					": it stays blocked until somebody starts "+c.Name, "dependencies."+kind.String(), c.Name)
+					": it stays blocked until somebody starts "+c.Name, kind.key(), c.Name)
 			}
 			if len(blind) > maxListed {
 				break
@@ -241,7 +226,7 @@ func (g *Graph) reviewRequires(id ID) {
 		}
 	}
 	if len(blind) > 0 {
-		g.report(id, SeverityNote, blindText(blind), "dependencies.requires", blind[0])
+		g.report(id, SeverityNote, blindText(blind), KindRequires.key(), blind[0])
 	}
 }
 

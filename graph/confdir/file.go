@@ -127,9 +127,9 @@ func (t trust) checkStat(stat *unix.Stat_t) error {
 	case !t.on:
 		return nil
 	case stat.Mode&unix.S_IWOTH != 0:
-		return errors.New("everybody may write here, so anybody could become the server's user: chmod o-w it")
+		return errors.New("not trusted: everybody may write it (chmod o-w)")
 	case stat.Uid != 0 && stat.Uid != t.user:
-		return fmt.Errorf("owned by user %d, who could become the server's user: chown it", stat.Uid)
+		return fmt.Errorf("not trusted: owned by user %d, neither root nor the server's own (chown it)", stat.Uid)
 	}
 	return nil
 }

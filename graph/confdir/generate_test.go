@@ -44,7 +44,9 @@ func (g generator) command() graph.Command {
 	return graph.Command{Line: g.text()}
 }
 
-func (g generator) millis(low int) time.Duration { return time.Duration(low+g.IntN(100_000)) * time.Millisecond }
+func (g generator) millis(low int) time.Duration {
+	return time.Duration(low+g.IntN(100_000)) * time.Millisecond
+}
 
 func (g generator) hook(timeout time.Duration) graph.Hook {
 	if !g.maybe() {
@@ -198,4 +200,3 @@ func (g generator) health() *graph.Health {
 	}
 	return h
 }
-

@@ -120,7 +120,7 @@ func (l *loader) lookTrust(dir string) string {
 	if severity != graph.SeverityError {
 		return ""
 	}
-	return "the directory " + dir + " is not trusted: " + err.Error()
+	return "directory " + dir + " is " + err.Error()
 }
 
 // directory reads the files of one directory, by name.
@@ -136,7 +136,7 @@ func (l *loader) directory(dir string, system bool) {
 	}
 	refused := l.lookTrust(dir)
 	if refused == "" && !l.trusted(filepath.Dir(dir), dir) {
-		refused = "the directory " + filepath.Dir(dir) + " is not trusted"
+		refused = "directory " + filepath.Dir(dir) + " is not trusted"
 	}
 	for _, f := range files {
 		if !isConfigName(f.Name()) {

@@ -2,6 +2,7 @@ package confdir
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -39,7 +40,7 @@ func Parse(file string, data []byte, o Options) (*graph.Config, []graph.Problem)
 	}
 	r.document(document)
 	if r.cfg != nil && r.service != base && base != "" && !r.failed() {
-		r.warn("", "the file should be called "+r.service+".toml, after the name in it")
+		r.warn(r.kind()+".name", "the file should be called "+r.service+".toml, after the name in it")
 	}
 	for i := range r.problems {
 		if r.problems[i].Service == base {
@@ -47,11 +48,22 @@ func Parse(file string, data []byte, o Options) (*graph.Config, []graph.Problem)
 		}
 	}
 	locate(data, r.problems)
+	slices.SortStableFunc(r.problems, func(a, b graph.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 	if r.failed() {
 		return nil, r.problems
 	}
 	r.cfg.Source = file
 	return r.cfg, r.problems
+}
+
+// kind is the name of the section that says what the file is.
+func (r *reader) kind() string {
+	if r.cfg.Target {
+		return targetSection.name
+	}
+	return serviceSection.name
 }
 
 // baseName returns the service's name as the file's name tells it, "" when it tells none.
@@ -139,6 +151,9 @@ func (r *reader) document(document map[string]any) {
 		sections = targetSections
 	case !isService:
 		r.report(graph.SeverityError, "", "", "want a [service] or a [target] section")
+		if r.file != "" {
+			r.problems[0].Line, r.problems[0].Column = 1, 1
+		}
 	}
 	r.cfg = New("", isTarget && !isService)
 	if r.settings != nil && !r.cfg.Target {
@@ -211,10 +226,7 @@ func (r *reader) values(s *section, values map[string]any) {
 // check looks at what concerns more than one key, and fills in the defaults that do.
 func (r *reader) check() {
 	c := r.cfg
-	kind := "service"
-	if c.Target {
-		kind = "target"
-	}
+	kind := r.kind()
 	r.key = kind
 	if !r.has(kind+".name") && !r.failed() {
 		r.fail(`want name = "…"`)
