@@ -70,6 +70,9 @@ func readSmall(path string, limit int64) ([]byte, error) {
 // expanded: a dollar is a dollar. In a bare value blanks inside are kept, those around it are not, and a # after a blank
 // begins a comment. On an error line is its line number, from 1.
 func ParseEnvFile(data string) (pairs [][2]string, line int, err error) {
+	if nul := strings.IndexByte(data, 0); nul >= 0 {
+		return nil, 1 + strings.Count(data[:nul], "\n"), errors.New("a NUL byte")
+	}
 	p := envParser{data: strings.TrimPrefix(data, "\ufeff"), line: 1}
 	for p.skip() {
 		line = p.line
@@ -143,8 +146,6 @@ func (p *envParser) value() (string, error) {
 	for p.at < len(p.data) && p.data[p.at] != '\n' {
 		c := p.data[p.at]
 		switch {
-		case c == 0:
-			return "", errors.New("a NUL byte")
 		case c == '\'' || c == '"':
 			if err := p.quoted(&b, c); err != nil {
 				return "", err
@@ -179,8 +180,6 @@ func (p *envParser) quoted(b *strings.Builder, quote byte) error {
 		case c == quote:
 			p.at++
 			return nil
-		case c == 0:
-			return errors.New("a NUL byte")
 		case quote == '"' && c == '\\' && p.at+1 < len(p.data) && strings.IndexByte("$`\"\\\n", p.data[p.at+1]) >= 0:
 			p.at++
 			c = p.data[p.at]

@@ -1,0 +1,88 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// helpers are what the test binary does when it is executed again with helperVariable set.
+var helpers = map[string]func(args []string){}
+
+const helperVariable = "ZINIT_PROC_TEST_HELPER"
+
+func TestMain(m *testing.M) {
+	if os.Args[0] == TrampolineName {
+		os.Exit(TrampolineMain(os.Args))
+	}
+	if name := os.Getenv(helperVariable); name != "" {
+		helper := helpers[name]
+		if helper == nil {
+			fmt.Fprintln(os.Stderr, "no helper called", name)
+			os.Exit(99)
+		}
+		helper(os.Args[1:])
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// await waits until a condition holds.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// need skips a test whose prerequisite is missing, or fails it where everything must be there.
+func need(t testing.TB, ok bool, what string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
+		t.Fatalf("this machine lacks what the test needs: %s", what)
+	}
+	t.Skipf("this machine lacks what the test needs: %s", what)
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	need(t, os.Geteuid() == 0, "root")
+}
+
+// blocks reads a table of testdata/argv: each block is its "> " lines and the lines that follow them.
+func blocks(t testing.TB, file string) (out []block) {
+	t.Helper()
+	data, err := os.ReadFile("../../testdata/argv/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, line := range strings.Split(string(data), "\n") {
+		switch {
+		case strings.HasPrefix(line, "#") || line == "":
+		case strings.HasPrefix(line, ">"):
+			if len(out) == 0 || len(out[len(out)-1].want) > 0 {
+				out = append(out, block{line: n + 1})
+			}
+			b := &out[len(out)-1]
+			b.input = append(b.input, strings.TrimPrefix(strings.TrimPrefix(line, ">"), " "))
+		default:
+			b := &out[len(out)-1]
+			b.want = append(b.want, line)
+		}
+	}
+	return out
+}
+
+type block struct {
+	line        int
+	input, want []string
+}
