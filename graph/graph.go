@@ -164,7 +164,7 @@ func (g *Graph) resolve() *[nKinds][]edge {
 			return int(a.kind) - int(b.kind)
 		})
 		g.missing[id] = slices.CompactFunc(list, func(a, b missing) bool {
-			return a == b || a.name == b.name && b.kind == KindBinds // requires it too
+			return a == b || a.name == b.name && max(a.kind, b.kind) == KindBinds // it is required as well
 		})
 	}
 	return &edges
