@@ -1,0 +1,200 @@
+package sim
+
+import (
+	"strconv"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// checker judges every Step by its own book. It reads the world's truth (which processes exist), what the machine was
+// told and what it answered; what the machine says of itself (Info, Unmet, Record) is compared, not believed.
+type checker struct {
+	w        *World
+	deep     bool // this world is also checked in the slow ways
+	shutting bool
+	forced   bool // … and nothing is waited for
+	halts    int
+	resuming bool // between Restore and Resumed
+	stale    bool // the event under way must change nothing
+	hash     uint64
+	lastGen  Gen
+	requests map[machine.ReqID]*request
+	pulled   []uint8
+	spawned  []*service // in the Step under way
+	touched  []*service
+	onExit   bool // something with on_exit = "shutdown" may have ended
+	reloads  int
+	kept     []survivor
+}
+
+// request is one that an operator waits for.
+type request struct {
+	ev       machine.Asked
+	service  *service // the only one, or nil
+	shutting bool
+	opposed  bool // a later command asked for the opposite, or it was removed
+}
+
+func (c *checker) init(w *World) {
+	c.w = w
+	c.deep = w.seed%8 == 0
+	c.requests = map[machine.ReqID]*request{}
+}
+
+func (c *checker) open(req machine.ReqID) bool { return c.requests[req] != nil }
+
+// failf notes a broken rule about one service.
+func (c *checker) failf(check string, s *service, detail string) {
+	c.w.fail(check, s.name+": "+detail)
+}
+
+// loaded writes the boot into the book: states.md 4 and 6.
+func (c *checker) loaded() {
+	c.beginPull()
+	for _, s := range c.w.byID {
+		if s.config.Status == graph.StatusStart && !c.w.broken(s) {
+			c.wantUp(s, false, true)
+		}
+	}
+}
+
+// before looks at an event that is about to be given to the machine.
+func (c *checker) before(ev machine.Event) {
+	c.stale = c.isStale(ev)
+	if _, ok := ev.(machine.Reloaded); ok {
+		c.noteSurvivors()
+	}
+	if c.stale && c.deep {
+		c.hash = c.w.m.Hash()
+	}
+}
+
+// isStale reports whether a word is about an older incarnation, or was said before: I7.
+func (c *checker) isStale(ev machine.Event) bool {
+	switch ev := ev.(type) {
+	case machine.Spawned:
+		return c.heard(ev.Gen, heardSpawn|heardExit|heardFail)
+	case machine.SpawnFailed:
+		return c.heard(ev.Gen, heardSpawn|heardExit|heardFail)
+	case machine.Readied:
+		return c.heard(ev.Gen, heardReady|heardExit)
+	case machine.ProcessExited:
+		p := c.w.proc(ev.Gen)
+		return c.heard(ev.Gen, heardExit) || p.main && p.heard&heardSpawn != 0
+	case machine.Vanished:
+		return c.heard(ev.Gen, heardExit|heardFail)
+	case machine.TreeEmpty:
+		return c.heard(ev.Gen, heardEmpty)
+	case machine.Probed:
+		return c.heard(ev.Gen, heardExit)
+	case machine.Prechecked:
+		return c.heard(ev.Gen, 0)
+	case machine.HookDone:
+		return c.heard(ev.Gen, 0)
+	}
+	return false
+}
+
+// heard reports whether gen is not the current incarnation of its service, or the machine was told one of bits.
+func (c *checker) heard(gen Gen, bits heard) bool {
+	p := c.w.proc(gen)
+	return p.heard&bits != 0 || p.svc.book.gen != gen
+}
+
+// after judges what a Step did. The order is that of the driver: the machine was told, it is recorded, it acts.
+func (c *checker) after(ev machine.Event, actions []machine.Action) {
+	w := c.w
+	c.spawned, c.touched = c.spawned[:0], c.touched[:0]
+	c.told(ev)
+	if c.stale {
+		c.checkStale(actions)
+	}
+	if len(actions) > 64+16*w.m.Len() {
+		w.fail("I18", strconv.Itoa(len(actions))+" actions in one step")
+	}
+	for _, a := range actions {
+		if w.failure != nil {
+			return
+		}
+		c.act(a)
+	}
+	if w.failure != nil {
+		return
+	}
+	for _, s := range c.spawned {
+		c.checkRequires(s, "at the end of the step")
+	}
+	c.checkReplies(ev)
+	c.states()
+	if _, ok := ev.(machine.Reloaded); ok {
+		c.survivors()
+	}
+	if c.deep && w.Slips == 0 {
+		c.checkDirty()
+	}
+}
+
+func (c *checker) checkStale(actions []machine.Action) {
+	if len(actions) > 0 {
+		c.w.fail("I7", "a word that is old or was said before causes actions")
+	} else if c.deep && c.w.m.Hash() != c.hash {
+		c.w.fail("I7", "a word that is old or was said before changes the machine")
+	}
+}
+
+// ticked: after a Ticked the next deadline lies ahead, or the loop would spin.
+func (c *checker) ticked() {
+	w := c.w
+	if w.failure != nil || w.down {
+		return
+	}
+	if at, ok := w.m.Deadline(); ok && at <= w.now {
+		w.fail("I18", "after Ticked the deadline is not in the future")
+	}
+}
+
+// act judges one action at its place.
+func (c *checker) act(a machine.Action) {
+	w := c.w
+	if c.resuming {
+		c.checkQuiet(a)
+	}
+	switch a := a.(type) {
+	case machine.Note:
+		c.note(w.service(a.ID, a.Gen), a)
+	case machine.Precheck:
+		c.precheck(w.service(a.ID, a.Gen), a)
+	case machine.Spawn:
+		c.spawn(w.service(a.ID, a.Gen), a.Gen)
+	case machine.Abort:
+		if p := w.proc(a.Gen); p.heard&(heardSpawn|heardFail|heardExit) != 0 || p.svc.book.spawned != a.Gen {
+			w.fail("I8", "abort of a spawn that is answered or was never asked for")
+		}
+	case machine.Stop:
+		c.stop(w.service(a.ID, a.Gen), a.Gen)
+	case machine.Kill:
+		c.kill(w.service(a.ID, a.Gen), a.Gen)
+	case machine.Signal:
+		c.target(w.service(a.ID, a.Gen), a.Gen, "signal")
+	case machine.Probe:
+		c.probe(w.service(a.ID, a.Gen), a.Gen)
+	case machine.Hook:
+		c.hook(w.service(a.ID, a.Gen), a.Gen)
+	case machine.Reply:
+		c.reply(a)
+	case machine.Forget:
+		c.forget(w.byName[a.Name])
+	case machine.Halt:
+		c.halt(a.Code)
+	}
+}
+
+// checkQuiet: between Restore and Resumed only what needs no process is emitted.
+func (c *checker) checkQuiet(a machine.Action) {
+	switch a.(type) {
+	case machine.Note, machine.Reply, machine.Forget, machine.Critical:
+	default:
+		c.w.fail("I16", "an action before Resumed")
+	}
+}

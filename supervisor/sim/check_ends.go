@@ -1,0 +1,219 @@
+package sim
+
+import (
+	"strconv"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// target is I8: a signal names the incarnation whose tree lives, as far as the machine was told.
+func (c *checker) target(s *service, gen Gen, what string) *process {
+	p := c.w.proc(gen)
+	switch {
+	case p.svc != s || s.book.gen != gen:
+		c.failf("I8", s, what+" names an incarnation that is not the present one")
+	case p.heard&(heardEmpty|heardFail) != 0:
+		c.failf("I8", s, what+" to a tree that is gone")
+	case p.heard&heardSpawn == 0:
+		c.failf("I8", s, what+" to a process that was not told of")
+	}
+	return p
+}
+
+// stop judges a stop signal: I5, I8, I11.
+func (c *checker) stop(s *service, gen Gen) {
+	b := &s.book
+	c.target(s, gen, "stop")
+	switch {
+	case b.state != machine.Stopping:
+		c.failf("I11", s, "stop signal while "+b.state.String())
+	case b.stopGen == gen && b.stopLife == c.w.life:
+		c.failf("I11", s, "a second stop signal")
+	}
+	if b.stopGen != gen {
+		b.stopAt = c.w.now
+	}
+	b.stopGen, b.stopLife = gen, c.w.life
+	if b.asked && s.present && !c.forced && c.w.failure == nil {
+		c.checkStopOrder(s, s, map[*service]bool{})
+	}
+}
+
+// checkStopOrder is I5: no process of anything that requires s through active ones lives, unless it cannot be killed.
+func (c *checker) checkStopOrder(root, s *service, seen map[*service]bool) {
+	for _, id := range c.w.g.Requirers(s.id) {
+		d := c.w.byID[id]
+		if seen[d] || !d.active() {
+			continue
+		}
+		seen[d] = true
+		if p := d.cur; p.alive() && p.heard&heardEmpty == 0 && !d.unkillable(c.w.now) && !c.failedAlone(root) {
+			c.failf("I5", root, "is sent its stop signal while "+d.name+", which requires it, lives")
+			return
+		}
+		c.checkStopOrder(root, d, seen)
+	}
+}
+
+// failedAlone reports whether s goes down for a failure of its own, which waits for nobody.
+func (c *checker) failedAlone(s *service) bool {
+	p := c.w.proc(s.book.gen)
+	return p.heard&heardExit != 0 || c.startDeadline(s, p) || c.unhealthy(s) || c.ownFailure(s)
+}
+
+// ownFailure reads the carried result, which the machine publishes as Reason.
+func (c *checker) ownFailure(s *service) bool {
+	return s.book.info.Reason.Type != machine.ReasonNone
+}
+
+// kill judges SIGKILL to the tree: I8, I11.
+func (c *checker) kill(s *service, gen Gen) {
+	b := &s.book
+	c.target(s, gen, "kill")
+	switch {
+	case b.state != machine.Stopping:
+		c.failf("I11", s, "kill while "+b.state.String())
+	case c.forced:
+	case b.stopGen != gen:
+		c.failf("I11", s, "kill without a stop signal before")
+	case b.killGen == gen && b.killLife == c.w.life:
+		c.failf("I11", s, "a second kill")
+	case s.present && c.w.proc(gen).config == s.config && c.w.now < b.stopAt+Time(s.config.Lifecycle.StopTimeout):
+		c.failf("I11", s, "kill before the stop timeout")
+	}
+	b.killGen, b.killLife = gen, c.w.life
+}
+
+// probe judges a health check: one at a time, only of a process that lives.
+func (c *checker) probe(s *service, gen Gen) {
+	p := c.w.proc(gen)
+	switch {
+	case s.book.state != machine.Starting && s.book.state != machine.Running:
+		c.failf("I11", s, "health check while "+s.book.state.String())
+	case s.present && s.config.Health == nil:
+		c.failf("I11", s, "health check without a definition of one")
+	case p.svc != s || p.heard&heardSpawn == 0 || p.heard&heardExit != 0:
+		c.failf("I8", s, "health check of a process that is gone or not told of")
+	case p.probing:
+		c.failf("I11", s, "two health checks at a time")
+	}
+}
+
+// hook judges post_stop: after the tree is gone.
+func (c *checker) hook(s *service, gen Gen) {
+	if p := c.w.proc(gen); p.svc != s || p.heard&heardEmpty == 0 {
+		c.failf("I11", s, "post_stop while processes are left")
+	}
+}
+
+// reply judges an answer: I13.
+func (c *checker) reply(a machine.Reply) {
+	r := c.requests[a.Req]
+	if r == nil {
+		c.w.fail("I13", "a reply that nobody waits for: "+strconv.FormatUint(uint64(a.Req), 10))
+		return
+	}
+	delete(c.requests, a.Req)
+	if s := r.service; s != nil && !r.rightly(c, s, a.Outcome) {
+		c.failf("I13", s, "outcome "+outcomeName(a.Outcome)+" of "+opNames[opOf(r.ev.Verb)]+" while "+s.book.state.String())
+	}
+}
+
+// rightly reports whether an outcome is true.
+func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
+	b, up := &s.book, r.ev.Verb != machine.VerbStop
+	switch o {
+	case machine.OutcomeAccepted:
+		return !r.ev.Wait
+	case machine.OutcomeDone:
+		if r.ev.Verb == machine.VerbKill || r.ev.Verb == machine.VerbReloadSignal {
+			return true
+		}
+		if up {
+			return s.satisfied()
+		}
+		return !s.active() && !(s.cur.alive() && s.cur.main && s.cur.heard&heardExit == 0)
+	case machine.OutcomeTimedOut:
+		return r.ev.Deadline > 0 && c.w.now >= r.ev.Deadline
+	case machine.OutcomeSuperseded:
+		return r.opposed || b.wish == wishEither
+	case machine.OutcomeShutdown:
+		return c.shutting || c.onExit
+	case machine.OutcomeBlocked:
+		return up && b.state == machine.Blocked
+	case machine.OutcomeMissing:
+		return up && s.present && c.w.missing(s)
+	case machine.OutcomeRemoved:
+		return !s.present
+	case machine.OutcomeNotRunning:
+		return r.ev.Verb >= machine.VerbKill
+	}
+	return true
+}
+
+func outcomeName(o machine.Outcome) string {
+	names := [...]string{"accepted", "done", "failed", "blocked", "timed_out", "superseded", "not_running", "shutdown", "removed",
+		"missing"}
+	if int(o) < len(names) {
+		return names[o]
+	}
+	return "?"
+}
+
+func opOf(v machine.Verb) opKind {
+	return [...]opKind{opStart, opStop, opRestart, opKill, opReloadSignal}[v]
+}
+
+// checkReplies: nothing is left unanswered past its time.
+func (c *checker) checkReplies(ev machine.Event) {
+	if asked, ok := ev.(machine.Asked); ok && !asked.Wait && asked.Req != 0 && c.open(asked.Req) {
+		c.w.fail("I13", "a request that does not wait gets no answer")
+	}
+	if _, ok := ev.(machine.Ticked); !ok {
+		return
+	}
+	for _, r := range c.requests {
+		if r.ev.Deadline > 0 && r.ev.Deadline <= c.w.now {
+			c.w.fail("I13", "a request is not answered at its deadline")
+		}
+	}
+}
+
+// forget: a removed service is forgotten when nothing of it is left.
+func (c *checker) forget(s *service) {
+	if s.present {
+		c.failf("I15", s, "is forgotten although it is in the configuration")
+	}
+	if s.cur.alive() && !s.unkillable(c.w.now) && s.cur.heard&heardEmpty == 0 {
+		c.failf("I15", s, "is forgotten while a process of it lives")
+	}
+	s.book = book{}
+}
+
+// halt is the end: L3.
+func (c *checker) halt(code int) {
+	c.halts++
+	if !c.shutting && !c.onExit || c.halts > 1 {
+		c.w.fail("L3", "halt without a shutdown, or a second one")
+	}
+	if len(c.requests) > 0 {
+		c.w.fail("I13", "halt while requests are unanswered")
+	}
+	_ = code
+}
+
+// ended judges the world after Halt: nothing lives but what could not be killed.
+func (c *checker) ended() {
+	for _, s := range c.w.services {
+		if p := s.cur.busy(); p != nil && p.alive() && !s.unkillable(c.w.now) {
+			c.failf("L3", s, "lives after the end")
+		}
+	}
+	for id := range graph.ID(c.w.m.Len()) {
+		switch info := c.w.m.Info(id); info.State {
+		case machine.Starting, machine.Running, machine.Blocked:
+			c.w.fail("L3", c.w.nameOf(id)+" is "+info.State.String()+" after the end")
+		}
+	}
+}

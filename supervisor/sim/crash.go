@@ -1,0 +1,138 @@
+package sim
+
+import (
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// crash is a SIGKILL of the server: machine, timers, requests and words under way are gone; the world goes on.
+func (w *World) crash() {
+	o := w.doomsday
+	w.doomsday, w.queue, w.reloading = nil, nil, nil
+	w.tracer.line("  ~ the server dies")
+	w.down = true
+	w.life++
+	length := 10 * millisecond
+	if o != nil {
+		length = o.length
+	}
+	w.back = w.now + length
+	w.push(item{at: w.back, what: hRestart})
+	for _, p := range w.procs {
+		if p == nil {
+			continue
+		}
+		p.checking, p.probing, p.hooking, p.lastWord = false, false, false, 0
+		if p.stage == stageRequested {
+			w.crashFork(p)
+		}
+	}
+	w.m = nil
+	w.checker.crashed()
+}
+
+// crashFork decides whether a fork that was under way still happened.
+func (w *World) crashFork(p *process) {
+	p.forkToken++
+	if r := newRng(w.seed, 16, uint64(p.gen)); r.chance(400) && !p.conduct.fails {
+		p.aborted = false
+		w.fork(p, p.forkToken)
+		return
+	}
+	w.never(p)
+}
+
+// restore is the keeper's new server: it replays the journal, looks for what the records name, and goes on.
+func (w *World) restore() {
+	w.down = false
+	j := &w.journal
+	if j.graph == nil {
+		w.down = true
+		w.bootAgain()
+		return
+	}
+	w.adoptGraph(j.graph, j.versions)
+	records := j.sorted()
+	w.tracer.restored(w)
+	w.m = machine.Restore(j.graph, w.machineOptions(), records, j.globals, w.now)
+	w.checker.restored()
+	for i := range records {
+		w.gapWord(&records[i])
+		if w.down || w.failure != nil {
+			return
+		}
+	}
+	w.step(machine.Resumed{})
+	w.commit()
+	if w.down || w.failure != nil {
+		return
+	}
+	w.checker.resumed()
+	for _, p := range w.procs {
+		w.lateWords(p)
+	}
+}
+
+// bootAgain starts a server that died before it recorded anything.
+func (w *World) bootAgain() {
+	w.down = false
+	w.m = machine.New(w.g, w.machineOptions())
+	w.checker.loaded()
+	w.step(machine.Loaded{})
+}
+
+// gapWord says what has become of the incarnation that a record names.
+func (w *World) gapWord(r *machine.Record) {
+	p := w.proc(r.Gen)
+	if w.Slips&SlipAdoptByPID != 0 && r.PID != 0 && !p.main && w.pidTaken(r.PID) {
+		w.step(machine.Adopted{Gen: r.Gen, PID: r.PID})
+		return
+	}
+	switch {
+	case p.stage == stageForked && p.main:
+		w.step(machine.Adopted{Gen: r.Gen, PID: p.pid})
+	case p.stage == stageForked && p.heard&heardExit == 0:
+		w.gapExit(p)
+	case p.stage == stageForked && p.heard&heardEmpty == 0 && p.kids == 0:
+		w.step(machine.TreeEmpty{Gen: p.gen})
+	case p.stage == stageNever && p.svc.name != "?" && p.heard&heardFail == 0 && r.State != machine.Running:
+		w.step(machine.Vanished{Gen: r.Gen, NeverWas: true})
+	}
+}
+
+// gapExit tells of an end that no recorded Step has heard of: with its status when the keeper reaped it.
+func (w *World) gapExit(p *process) {
+	if w.Slips&SlipLoseExit != 0 {
+		return
+	}
+	r := newRng(w.seed, 17, uint64(p.gen))
+	if r.chance(w.b.swarm.rate[FaultVanish]) {
+		w.step(machine.Vanished{Gen: p.gen, Alive: p.kids})
+		return
+	}
+	w.exited(p, 0)
+}
+
+// lateWords repeats after a restore what the dead server may have taken in without recording it: readiness, and
+// exits that the keeper tells a second time.
+func (w *World) lateWords(p *process) {
+	if p == nil || p.stage != stageForked {
+		return
+	}
+	if p.main && p.ready && p.heard&heardReady == 0 {
+		w.report(p, wordReadied)
+	}
+	r := newRng(w.seed, 18, uint64(p.gen), uint64(w.life))
+	if !p.main && p.heard&heardExit != 0 && r.chance(w.b.swarm.rate[FaultTwice]) {
+		w.push(item{at: w.now + r.between(0, 50*millisecond), what: hWord, p: p, word: wordExited, arg: int32(len(p.exits))})
+	}
+}
+
+// pidTaken reports whether some process of the world, or a stranger, has the pid now.
+func (w *World) pidTaken(pid int) bool {
+	for _, p := range w.procs {
+		if p != nil && p.alive() && (p.pid == pid || p.kidPID == pid) {
+			return true
+		}
+	}
+	return mix(w.seed, uint64(pid))%2 == 0
+}

@@ -1,0 +1,232 @@
+package sim
+
+import (
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// told enters into the book what the machine was told in a Step that is recorded.
+func (c *checker) told(ev machine.Event) {
+	if c.stale {
+		return
+	}
+	w := c.w
+	switch ev := ev.(type) {
+	case machine.Asked:
+		c.toldAsked(ev)
+	case machine.Cancelled:
+		delete(c.requests, ev.Req)
+	case machine.Prechecked:
+		if p := w.proc(ev.Gen); ev.Conflict == nil {
+			p.svc.book.checked = ev.Gen
+		}
+	case machine.Spawned:
+		c.toldAlive(w.proc(ev.Gen))
+	case machine.Adopted:
+		c.toldAlive(w.proc(ev.Gen))
+	case machine.SpawnFailed:
+		c.toldNever(w.proc(ev.Gen), false)
+	case machine.Readied:
+		w.proc(ev.Gen).heard |= heardReady
+	case machine.Probed:
+		c.toldProbed(w.proc(ev.Gen), ev.OK)
+	case machine.Extended:
+		w.proc(ev.Gen).svc.book.pinged = w.now
+	case machine.ProcessExited:
+		c.toldExit(w.proc(ev.Gen), ev.Status, ev.Alive)
+	case machine.TreeEmpty:
+		w.proc(ev.Gen).heard |= heardEmpty
+	case machine.Vanished:
+		c.toldVanished(w.proc(ev.Gen), ev)
+	case machine.Resumed:
+		c.resuming = false
+	case machine.Reloaded:
+		c.toldReload(ev)
+	case machine.ShutdownAsked:
+		c.toldShutdown()
+		c.forced = c.forced || ev.Now
+	}
+}
+
+func (c *checker) toldShutdown() {
+	c.shutting = true
+	for _, s := range c.w.services {
+		s.book.warrant = 0
+		s.book.asked = true
+	}
+	for _, r := range c.requests {
+		r.shutting = true
+	}
+}
+
+func (c *checker) toldAlive(p *process) {
+	p.heard |= heardSpawn
+	p.svc.book.pinged = c.w.now
+}
+
+func (c *checker) toldNever(p *process, crash bool) {
+	p.heard |= heardFail
+	if crash && p.svc.book.wish != wishDown && !c.shutting {
+		p.svc.book.warrant |= byCrash
+	}
+}
+
+func (c *checker) toldVanished(p *process, ev machine.Vanished) {
+	if ev.NeverWas {
+		c.toldNever(p, true)
+		return
+	}
+	c.toldExit(p, machine.Status{Unknown: true}, ev.Alive)
+}
+
+// toldExit notes the end of a main process. A daemon that takes its place is noted when the machine says so.
+func (c *checker) toldExit(p *process, status machine.Status, alive int) {
+	p.heard |= heardSpawn | heardExit
+	if alive == 0 {
+		p.heard |= heardEmpty
+	}
+	b := &p.svc.book
+	b.done = success(p.config, status) && p.config.Oneshot && !b.asked && b.wish != wishDown
+	p.toldStatus, p.toldAt = status, c.w.now
+}
+
+// success is states.md: exit 0 or one of success_codes.
+func success(config *graph.Config, st machine.Status) bool {
+	return !st.Unknown && st.Signal == 0 && config.Lifecycle.Success(int(st.Code))
+}
+
+// toldProbed counts failures in a row that count: after ready and after the start period.
+func (c *checker) toldProbed(p *process, ok bool) {
+	b := &p.svc.book
+	switch {
+	case ok:
+		p.heard |= heardPass
+		b.sick = 0
+	case b.state == machine.Running:
+		b.sick++
+	}
+}
+
+// toldAsked enters the wishes of a request, for all its services before any stop spreads.
+func (c *checker) toldAsked(ev machine.Asked) {
+	c.enterRequest(ev)
+	if c.shutting {
+		return
+	}
+	for _, id := range ev.IDs {
+		s := c.w.byID[id]
+		switch ev.Verb {
+		case machine.VerbStart, machine.VerbRestart:
+			c.toldStart(s, ev)
+		case machine.VerbStop:
+			s.book.wish, s.book.held, s.book.warrant, s.book.asked = wishDown, true, 0, true
+		}
+	}
+	for _, id := range ev.IDs {
+		switch s := c.w.byID[id]; ev.Verb {
+		case machine.VerbStop:
+			c.wantDown(s)
+		case machine.VerbRestart:
+			if s.book.wish == wishUp {
+				s.book.unsureRuns = s.book.unsureRuns || s.active()
+				s.book.asked = true
+				s.book.warrant |= byWish
+				c.spread(s)
+			}
+		}
+	}
+}
+
+// toldStart is a start or restart. A missing requirement refuses it (-32012); a broken file too.
+func (c *checker) toldStart(s *service, ev machine.Asked) {
+	if c.w.missing(s) || c.w.broken(s) {
+		return
+	}
+	c.beginPull()
+	c.wantUp(s, true, !ev.NoDeps)
+}
+
+// enterRequest opens a request and tells those it opposes.
+func (c *checker) enterRequest(ev machine.Asked) {
+	for _, r := range c.requests {
+		for _, id := range ev.IDs {
+			if r.service == c.w.byID[id] && ev.Verb <= machine.VerbRestart && r.ev.Verb != ev.Verb {
+				r.opposed = true
+			}
+		}
+	}
+	if ev.Req == 0 {
+		return
+	}
+	r := &request{ev: ev, shutting: c.shutting}
+	if len(ev.IDs) == 1 {
+		r.service = c.w.byID[ev.IDs[0]]
+	}
+	c.requests[ev.Req] = r
+}
+
+// toldReload enters a new configuration: config.md, Reload.
+func (c *checker) toldReload(ev machine.Reloaded) {
+	c.reloads++
+	for _, change := range ev.Plan.Changed {
+		c.toldChange(c.w.byName[change.Name], change)
+	}
+	for _, name := range ev.Plan.Removed {
+		s := c.w.byName[name]
+		s.book.wish, s.book.warrant, s.book.asked = wishDown, 0, true
+		for _, r := range c.requests {
+			r.opposed = r.opposed || r.service == s
+		}
+	}
+	c.beginPull()
+	for _, name := range ev.Plan.Added {
+		s := c.w.byName[name]
+		if s.book.held = false; s.config.Status == graph.StatusStart && !c.w.broken(s) {
+			c.wantUp(s, false, true)
+		} else {
+			s.book.wish = wishDown
+		}
+	}
+	for _, s := range c.w.byID {
+		if s.book.wish == wishUp {
+			s.book.warrant |= byEdge // an edge may have come or gone: what was failed for it comes back
+		}
+	}
+}
+
+// toldChange enters one changed or touched service.
+func (c *checker) toldChange(s *service, change graph.Change) {
+	b := &s.book
+	b.unsureRuns = true
+	if change.Restart {
+		b.asked = true
+		if b.wish != wishDown {
+			b.warrant |= byReload
+		}
+		c.spread(s)
+	}
+	for _, field := range change.Fields {
+		if field == "status" {
+			c.toldStatus(s)
+		}
+	}
+}
+
+// toldStatus enters a changed status key: states.md 6. What "ignore" means for what runs is left open.
+func (c *checker) toldStatus(s *service) {
+	b := &s.book
+	switch s.config.Status {
+	case graph.StatusStart:
+		if b.wish != wishUp && !c.w.broken(s) {
+			c.beginPull()
+			c.wantUp(s, false, true)
+		}
+	case graph.StatusStop:
+		b.wish, b.warrant, b.asked = wishDown, 0, true
+		c.spread(s)
+	case graph.StatusIgnore:
+		b.wish = wishEither
+		b.asked = true
+		c.spread(s)
+	}
+}
