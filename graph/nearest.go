@@ -3,9 +3,9 @@ package graph
 import "iter"
 
 // Nearest returns the candidate with the smallest edit distance to name, the first of several; "" when even that one
-// is further away than a typing error: more than a third of the name's length, at least 1 and at most 3 edits.
+// is further away than a typing error: more edits than a third of the name's length, or more than 3.
 func Nearest(name string, candidates iter.Seq[string]) string {
-	limit := min(max(len(name)/3, 1), 3)
+	limit := min(len(name)/3, 3)
 	best, bestDistance := "", limit+1
 	for candidate := range candidates {
 		if d := distance(name, candidate, bestDistance-1); d < bestDistance && candidate != name {

@@ -67,7 +67,7 @@ func check[T fmt.Stringer](t *testing.T, words []string, parse func(string) (T, 
 func TestNearest(t *testing.T) {
 	known := []string{"exec", "env", "env_file", "oneshot", "requires", "restart", "restart_delay_ms", "dir"}
 	for name, want := range map[string]string{"exce": "exec", "exe": "exec", "require": "requires", "one_shot": "oneshot",
-		"restart_delay": "restart_delay_ms", "dirr": "dir", "xyz": "", "cwd": "", "environment": "", "exec": "", "": ""} {
+		"restart_delay": "restart_delay_ms", "dirr": "dir", "xyz": "", "cwd": "", "environment": "", "exec": "", "": "", "di": ""} {
 		if got := Nearest(name, slices.Values(known)); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
