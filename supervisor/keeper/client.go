@@ -307,6 +307,13 @@ func (c *Client) Upgrade(fd int, path string) error {
 	return c.send(f, []int{fd})
 }
 
+// CancelUpgrade takes Upgrade back: the new executable could not be executed and the server goes on.
+func (c *Client) CancelUpgrade() error {
+	f := newFrame(kUpgrade, 1)
+	f.putText("")
+	return c.send(f, nil)
+}
+
 // Emergency asks for a shell on the console of the machine and says why; service may be "". Without a shell the keeper
 // prints one line, and while one is open no second one comes.
 func (c *Client) Emergency(service, why string) error {

@@ -19,6 +19,10 @@ type outgoing struct {
 // handOver queues everything for a server that said hello.
 func (s *Store) handOver(nonce uint64) {
 	s.hello, s.out = true, nil
+	if s.about.Order != 0 {
+		// The handover itself carries the stop that is under way.
+		s.orders = slices.DeleteFunc(s.orders, func(o Order) bool { return o <= OrderHalt })
+	}
 	s.queue(s.begin(nonce), -1)
 	for which, text := range s.texts() {
 		f := newFrame(kText, 1)

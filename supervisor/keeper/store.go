@@ -60,7 +60,7 @@ type Notice struct {
 	Budget int64  // NoticeBudget, nanoseconds >= 0
 	Text   string // NoticeUpgrade: path; NoticeEmergency: the reason
 	Name   string // NoticeEmergency: the service, "" = none
-	FD     int    // NoticeUpgrade: the new executable, the caller's now; else -1
+	FD     int    // NoticeUpgrade: the new executable, the caller's now, -1 = it is taken back; else -1
 }
 
 // NoticeKind says what a Notice is about.
@@ -152,9 +152,9 @@ func (s *Store) apply(f *frame, fds []int) Notice {
 	case kPipes:
 		fds = s.keepPipes(f, fds)
 	case kUpgrade:
-		if path := f.getText(); !f.bad && len(fds) > 0 {
-			n.Kind, n.Text, n.FD = NoticeUpgrade, path, fds[0]
-			fds = fds[1:]
+		n.Kind, n.Text = NoticeUpgrade, f.getText()
+		if !f.bad && len(fds) > 0 {
+			n.FD, fds = fds[0], fds[1:]
 		}
 	default:
 		n = s.applyPlain(f)

@@ -1,0 +1,205 @@
+// Package early is what process 1 must do before anything else: take over every signal. An unhandled TERM, HUP or QUIT, or
+// even an ABRT from outside, ends a Go program with status 2, which is a kernel panic on a machine. Its init runs among the
+// first of the program, because it needs next to nothing and the packages of this module come early in the alphabet.
+//
+// What cannot be closed from Go is the time between the runtime's own handlers and this init, some 200 µs at boot. Over
+// a re-execution there is no such window: pid1 blocks the signals before the exec, the new image inherits them blocked
+// and pending, and Notify opens them in the one thread that listens. Children would inherit the mask too, so they
+// are started through Unmask.
+package early
+
+import (
+	"os"
+	"os/signal"
+	"path"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Unmask is the argv[0] under which this binary empties the signal mask and executes argv[1] with the arguments behind
+// it. It never returns.
+const Unmask = "zinit-unmask"
+
+// NSignals is one more than the highest signal number.
+const NSignals = 65
+
+var (
+	counts [NSignals]atomic.Uint32
+	bell   = -1
+	on     bool
+	masked bool
+)
+
+func init() {
+	if len(os.Args) > 2 && os.Args[0] == Unmask {
+		unmask()
+	}
+	switch role(os.Args, os.Getpid() == 1) {
+	case "zinit-pid1":
+		Comm("zinit-pid1")
+		masked = readMask()
+		Listen()
+		raiseNofile()
+	case "zinit-server":
+		Comm("zinit-server")
+		raiseNofile()
+	}
+}
+
+// role tells which of the long-running applets the arguments ask for, as applets.Main decides; "" = another.
+func role(args []string, first bool) string {
+	if len(args) == 0 {
+		return ""
+	}
+	switch name := path.Base(args[0]); {
+	case name == "zinit-pid1" || name == "init" && first:
+		return "zinit-pid1"
+	case name == "zinit-server":
+		return name
+	case name == "zinit-exec" || name == "init":
+		return ""
+	case len(args) == 1 && first:
+		return "zinit-pid1"
+	case len(args) > 1 && (args[1] == "pid1" || args[1] == "init"):
+		return "zinit-pid1"
+	case len(args) > 1 && args[1] == "server":
+		return "zinit-server"
+	}
+	return ""
+}
+
+// Comm sets the name that /proc/PID/comm shows; from an init function it is the main thread's and so the process's.
+func Comm(name string) {
+	b, err := syscall.BytePtrFromString(name)
+	if err == nil {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_PRCTL, syscall.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0, 0)
+	}
+}
+
+// Listen takes over every signal that the runtime lets go of. SIGURG stays the scheduler's. It is idempotent.
+func Listen() {
+	if on {
+		return
+	}
+	on = true
+	ch := make(chan os.Signal, 256)
+	all := make([]os.Signal, 0, NSignals)
+	for n := 1; n < NSignals; n++ {
+		if s := syscall.Signal(n); s != syscall.SIGURG && s != syscall.SIGKILL && s != syscall.SIGSTOP {
+			all = append(all, s)
+		}
+	}
+	signal.Notify(ch, all...)
+	bell, _ = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	go relay(ch)
+}
+
+// relay counts what arrives, so that a flood of one signal can never push out another, and rings the bell.
+func relay(ch <-chan os.Signal) {
+	for s := range ch {
+		n, ok := s.(syscall.Signal)
+		if !ok || n < 0 || int(n) >= NSignals {
+			continue
+		}
+		counts[n].Add(1)
+		Ring()
+	}
+}
+
+var one = [8]byte{0: 1, 7: 0}
+
+// Ring makes Bell readable.
+func Ring() {
+	if bell >= 0 {
+		_, _ = unix.Write(bell, one[:])
+	}
+}
+
+// Bell returns the descriptor that becomes readable when a signal came, -1 when there is none (then ask Take again and
+// again).
+func Bell() int {
+	if bell < 0 {
+		bell, _ = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	}
+	return bell
+}
+
+// Take returns how often signal n came since the last call.
+func Take(n int) int { return int(counts[n].Swap(0)) }
+
+// Masked reports whether this process was started with blocked signals, which its children inherit.
+func Masked() bool { return masked }
+
+// readMask asks the main thread for a mask that the runtime leaves as it was found.
+func readMask() bool {
+	var set unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &set); err != nil {
+		return false
+	}
+	const width = int(unsafe.Sizeof(set.Val[0])) * 8
+	for _, n := range []int{int(unix.SIGHUP), int(unix.SIGINT), int(unix.SIGUSR1), int(unix.SIGTERM)} {
+		if set.Val[(n-1)/width]&(1<<((n-1)%width)) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Block blocks every signal in the calling thread, which is about to execute another program.
+func Block() {
+	var set unix.Sigset_t
+	for i := range set.Val {
+		set.Val[i] = ^set.Val[i]
+	}
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil)
+}
+
+// Hush blocks in the calling thread what its own writes could cause: SIGPIPE, which would look like one from outside, and
+// SIGTTOU, with which a terminal could stop it. Other signals are opened.
+func Hush() {
+	var set unix.Sigset_t
+	const width = int(unsafe.Sizeof(set.Val[0])) * 8
+	for _, n := range []int{int(unix.SIGPIPE), int(unix.SIGTTOU)} {
+		set.Val[(n-1)/width] |= 1 << ((n - 1) % width)
+	}
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil)
+}
+
+// unmask empties the mask and executes what was asked for. A program named by descriptor must not inherit that one.
+func unmask() {
+	var set unix.Sigset_t
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil)
+	if fd, found := strings.CutPrefix(os.Args[1], "/proc/self/fd/"); found {
+		if n, err := strconv.Atoi(fd); err == nil {
+			syscall.CloseOnExec(n)
+		}
+	}
+	err := syscall.Exec(os.Args[1], os.Args[2:], os.Environ())
+	_, _ = unix.Write(2, []byte(os.Args[1]+": "+err.Error()+"\n"))
+	unix.Exit(127)
+}
+
+// raiseNofile makes room for the log pipes of many services: a kernel gives process 1 no more than 4096 descriptors. It is
+// done behind the runtime's back, which goes on giving children the limits that it found at its start.
+func raiseNofile() {
+	const want = 1 << 19
+	var now unix.Rlimit
+	if unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &now) != nil || now.Cur >= want {
+		return
+	}
+	if now.Max < want && setNofile(want, want) {
+		return
+	}
+	setNofile(min(now.Max, want), now.Max)
+}
+
+func setNofile(soft, hard uint64) bool {
+	lim := unix.Rlimit{Cur: soft, Max: hard}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&lim)), 0, 0, 0)
+	return errno == 0
+}

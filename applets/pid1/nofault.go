@@ -1,0 +1,5 @@
+//go:build !zinit_fault
+
+package pid1
+
+const faultSignal = -1

@@ -1,0 +1,125 @@
+package pid1
+
+import (
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/supervisor/keeper"
+)
+
+// reap takes every child that has ended. Each is looked at before it is reaped, while its /proc entry still tells its
+// start time.
+func (s *shim) reap() {
+	for range 10000 {
+		pid := nextZombie()
+		if pid <= 0 {
+			return
+		}
+		start := startTime(pid)
+		var ws unix.WaitStatus
+		got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil)
+		if err != nil || got != pid {
+			return
+		}
+		s.reaped(pid, start, ws)
+	}
+	s.arm(timerSweep, 0) // more than that at once: let the rest have its turn
+}
+
+// reaped finds out whose end it was.
+func (s *shim) reaped(pid int, start uint64, ws unix.WaitStatus) {
+	switch pid {
+	case s.server.pid:
+		s.serverDied(ws)
+	case s.main.pid:
+		s.mainEnded(ws)
+	case s.shell.pid:
+		s.shellEnded()
+	case s.reexec.pid:
+		s.checkedNewSelf(ws)
+	default:
+		e := keeper.Exit{PID: pid, Start: start}
+		if ws.Signaled() {
+			e.Signal, e.Core = int32(ws.Signal()), ws.CoreDump()
+		} else {
+			e.Code = int32(ws.ExitStatus())
+		}
+		s.store.Exited(e)
+	}
+	if s.stop.phase == phaseTerm || s.stop.phase == phaseKill {
+		s.arm(timerSweep, millisecond)
+	}
+}
+
+// nextZombie returns a child that has ended and leaves it; 0 when there is none.
+func nextZombie() int {
+	// siginfo_t: three ints, aligned to the pointer size, then the pid.
+	var info [128 / 8]uint64
+	const pidAt = (12 + unsafe.Sizeof(uintptr(0)) - 1) / unsafe.Sizeof(uintptr(0)) * unsafe.Sizeof(uintptr(0))
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info[0])),
+			unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0
+		}
+		return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info[0]), pidAt)))
+	}
+}
+
+// startTime is field 22 of /proc/PID/stat, in clock ticks since boot; 0 = unknown.
+func startTime(pid int) uint64 {
+	st, ok := readStat(pid)
+	if !ok {
+		return 0
+	}
+	return st.start
+}
+
+// procStat is what pid1 wants of /proc/PID/stat.
+type procStat struct {
+	state byte
+	ppid  int
+	flags uint64
+	start uint64
+}
+
+func readStat(pid int) (procStat, bool) { return parseStat(readFile("/proc/"+itoa(pid)+"/stat", 4096)) }
+
+// parseStat reads a stat line. The name in parentheses may hold anything, so the fields begin behind the last ')'.
+func parseStat(line string) (st procStat, ok bool) {
+	at := strings.LastIndexByte(line, ')')
+	if at < 0 {
+		return st, false
+	}
+	field := 3 // the first one behind the name is the state
+	for word := range strings.FieldsSeq(line[at+1:]) {
+		switch field {
+		case 3:
+			st.state = word[0]
+		case 4:
+			st.ppid = int(decimal(word))
+		case 9:
+			st.flags = decimal(word)
+		case 22:
+			st.start = decimal(word)
+			return st, true
+		}
+		field++
+	}
+	return st, false
+}
+
+func decimal(s string) (n uint64) {
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n
+}

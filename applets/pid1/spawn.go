@@ -1,0 +1,73 @@
+package pid1
+
+import (
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/applets/pid1/early"
+)
+
+// child is a program to start.
+type child struct {
+	exe   int // an open executable, -1 = path
+	path  string
+	argv  []string
+	env   []string
+	files []uintptr // standard input, outputs and what follows
+	sys   *syscall.SysProcAttr
+}
+
+// spawn starts a child with an empty signal mask and the oom_score_adj that pid1 found. It never looks up PATH.
+func (s *shim) spawn(c child) (pid int, err error) {
+	path, argv := execPath(c.exe, c.path), c.argv
+	if early.Masked() {
+		// The runtime would give the child the blocked signals that this image inherited from the one before.
+		if c.exe >= 0 {
+			c.files = append(c.files, uintptr(c.exe))
+			path = "/proc/self/fd/" + itoa(len(c.files)-1)
+		}
+		argv = append([]string{early.Unmask, path}, argv...)
+		path = execPath(s.server.self, s.server.selfPath)
+	}
+	if s.oom != "" {
+		writeFile("/proc/self/oom_score_adj", s.oom)
+		defer writeFile("/proc/self/oom_score_adj", "-1000")
+	}
+	return syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: c.env, Files: c.files, Sys: c.sys})
+}
+
+// execPath names an open executable where /proc is there, so that it is found also after its file was replaced.
+func execPath(fd int, path string) string {
+	if fd >= 0 && exists("/proc/self/fd/"+itoa(fd)) {
+		return "/proc/self/fd/" + itoa(fd)
+	}
+	return path
+}
+
+// lookPath finds a program as a shell does. The error is that of the last file that exists but cannot be executed, else
+// ENOENT.
+func lookPath(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	var err error = unix.ENOENT
+	for _, e := range env {
+		dirs, found := strings.CutPrefix(e, "PATH=")
+		if !found {
+			continue
+		}
+		for _, dir := range strings.Split(dirs, ":") {
+			if dir == "" {
+				dir = "."
+			}
+			if file := dir + "/" + name; executable(file) {
+				return file, nil
+			} else if exists(file) {
+				err = unix.EACCES
+			}
+		}
+	}
+	return "", err
+}

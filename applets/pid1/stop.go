@@ -1,0 +1,275 @@
+package pid1
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/supervisor/keeper"
+)
+
+// stopping is the state of an ordered stop.
+type stopping struct {
+	phase   phase
+	action  act
+	status  int   // container: exit status
+	fixed   bool  // status is decided
+	longest int64 // ns: what the server says its stop may take
+	until   int64 // end of the present phase
+	crashes int   // servers that died meanwhile
+	presses burst
+	root    string // switch-root
+	init    []string
+	disks   disks
+}
+
+// How long a stop takes at most.
+const (
+	machineBudget   = 30 * second // and the longest chain of stop timeouts
+	containerBudget = 8 * second  // docker stop waits 10 s
+	termGrace       = 3 * second  // machine: what the server left, after TERM
+	quickGrace      = 1 * second  // container: the same
+	killGrace       = 2 * second  // after KILL
+	sweepEvery      = 50 * millisecond
+	stopCrashes     = 3
+)
+
+// budget is the time from the request to the end of the server.
+func (s *shim) budget() int64 {
+	if s.opt.shutdownMS > 0 {
+		return int64(s.opt.shutdownMS) * millisecond
+	}
+	if s.mode == keeper.Machine {
+		return machineBudget + min(s.stop.longest, 24*3600*second)
+	}
+	return containerBudget
+}
+
+// ask begins a stop, or answers a second request during one.
+func (s *shim) ask(a act) {
+	if a == actSwitchRoot && !s.readSwitchRoot() {
+		return
+	}
+	switch {
+	case s.stop.phase == phaseRun:
+		s.beginStop(a)
+	case s.mode != keeper.Machine:
+		if s.stop.phase == phaseStop {
+			s.con.warn("asked again: killing what is left")
+			s.killNow()
+		}
+	case a != s.stop.action && s.stop.phase < phaseFinal:
+		s.stop.action = a
+		s.con.warn("now ", a.String(), " after the stop under way")
+	default:
+		s.con.warn("already ", s.stop.action.String())
+	}
+}
+
+// beginStop asks the server to stop everything, and sets the deadlines.
+func (s *shim) beginStop(a act) {
+	s.stop.phase, s.stop.action = phaseStop, a
+	budget := s.budget()
+	if s.mode == keeper.Machine {
+		s.con.warn(a.String(), ", at most ", seconds(budget))
+		s.arm(timerDeadline, budget)
+	} else {
+		s.arm(timerKill, budget*3/4)
+		s.arm(timerDeadline, budget*7/8)
+	}
+	switch {
+	case s.server.bye != keeper.ByeNone:
+		// It is on its way out already.
+	case !s.server.greeted || s.server.pid == 0 && !s.server.ever:
+		// No server has got so far as to start anything.
+		s.afterServer()
+	case s.server.pid == 0:
+		s.arm(timerRespawn, 0)
+	default:
+		s.store.Ask(orderOf(a))
+	}
+}
+
+// killNow tells the server to kill what is left.
+func (s *shim) killNow() { s.store.Ask(keeper.OrderKill) }
+
+// serverStopped goes on after a server that said goodbye.
+func (s *shim) serverStopped(a act, code int) {
+	if s.stop.phase == phaseRun {
+		s.beginStop(a)
+	}
+	if s.stop.action != actSwitchRoot {
+		s.stop.action = a
+	}
+	if !s.stop.fixed {
+		s.stop.status, s.stop.fixed = code, true
+	}
+	s.afterServer()
+}
+
+// crashWhileStopping lets another server go on with the stop, a few times.
+func (s *shim) crashWhileStopping() {
+	if s.stop.crashes++; s.stop.crashes > stopCrashes {
+		s.giveUpServer()
+		return
+	}
+	s.arm(timerRespawn, retryDelay(s.stop.crashes, false))
+}
+
+// giveUpServer goes on without the server: its time is over.
+func (s *shim) giveUpServer() {
+	if s.stop.phase != phaseStop {
+		return
+	}
+	if s.server.bye == keeper.ByeNone {
+		s.con.warn("the server did not stop everything in time, killing what is left")
+		if !s.stop.fixed {
+			s.stop.status, s.stop.fixed = 1, true
+		}
+	}
+	if s.mode != keeper.Machine {
+		s.kill()
+		return
+	}
+	s.afterServer()
+}
+
+// afterServer ends what the server left: TERM, then KILL.
+func (s *shim) afterServer() {
+	for _, t := range []timer{timerKill, timerDeadline, timerRespawn, timerUpgrade} {
+		s.disarm(t)
+	}
+	s.stop.phase = phaseTerm
+	s.stop.until = monotonic() + termGrace
+	if s.mode != keeper.Machine {
+		s.stop.until = monotonic() + quickGrace
+	}
+	if s.server.pid > 0 {
+		// A server that is still there has nothing more to do.
+		_ = unix.Kill(s.server.pid, unix.SIGKILL)
+	}
+	if s.shell.pid > 0 {
+		_ = unix.Kill(-s.shell.pid, unix.SIGHUP) // an interactive shell ignores TERM
+	}
+	s.signalRest(unix.SIGTERM)
+	s.signalRest(unix.SIGCONT)
+	s.arm(timerSweep, millisecond)
+}
+
+func (s *shim) kill() {
+	s.stop.phase = phaseKill
+	s.stop.until = monotonic() + killGrace
+	s.signalRest(unix.SIGKILL)
+	s.arm(timerSweep, millisecond)
+}
+
+// sweep looks whether anything is left and goes on when not, or when it is time.
+func (s *shim) sweep() {
+	if s.stop.phase != phaseTerm && s.stop.phase != phaseKill {
+		return
+	}
+	left := s.left()
+	switch {
+	case left == 0:
+		s.afterProcesses()
+	case monotonic() < s.stop.until:
+		if s.stop.phase == phaseKill {
+			s.signalRest(unix.SIGKILL)
+		}
+		s.arm(timerSweep, sweepEvery)
+	case s.stop.phase == phaseTerm:
+		s.kill()
+	default:
+		s.con.warn("processes that cannot be killed: ", itoa(left))
+		s.afterProcesses()
+	}
+}
+
+// afterProcesses ends a container; a machine has its disks left.
+func (s *shim) afterProcesses() {
+	s.disarm(timerSweep)
+	switch {
+	case s.mode != keeper.Machine:
+		s.stop.phase = phaseDone
+	case s.stop.action == actSwitchRoot:
+		s.switchRoot()
+	default:
+		s.closeDisks()
+	}
+}
+
+// signalRest signals every process that is to end before us. Only process 1 may use kill(-1), which then reaches exactly
+// its own pid namespace.
+func (s *shim) signalRest(sig unix.Signal) {
+	if s.mode != keeper.Plain {
+		_ = unix.Kill(-1, sig)
+		return
+	}
+	for _, pid := range descendants() {
+		_ = unix.Kill(pid, sig)
+	}
+}
+
+// left counts the processes that are still there: no kernel threads, no zombies.
+func (s *shim) left() int {
+	if s.mode == keeper.Plain {
+		return len(descendants())
+	}
+	if unix.Kill(-1, 0) == unix.ESRCH {
+		return 0
+	}
+	const kernelThread = 0x00200000 // PF_KTHREAD
+	n := 0
+	pids, ok := processes()
+	for _, pid := range pids {
+		st, alive := readStat(pid)
+		if pid != unix.Getpid() && alive && st.flags&kernelThread == 0 && st.state != 'Z' && st.state != 'X' {
+			n++
+		}
+	}
+	if !ok {
+		return 1 // without /proc nobody knows
+	}
+	return n
+}
+
+// descendants returns the living processes below this one.
+func descendants() []int {
+	pids, _ := processes()
+	children := map[int][]int{}
+	for _, pid := range pids {
+		if st, ok := readStat(pid); ok && st.state != 'Z' && st.state != 'X' {
+			children[st.ppid] = append(children[st.ppid], pid)
+		}
+	}
+	found := children[unix.Getpid()]
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i]]...)
+	}
+	return found
+}
+
+// processes lists the numbers in /proc.
+func processes() (pids []int, ok bool) {
+	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, false
+	}
+	defer closeFD(fd)
+	buf := make([]byte, 16384)
+	var names []string
+	for {
+		n, err := unix.Getdents(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
+		for _, name := range names {
+			if pid := number(name); pid > 0 {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids, len(pids) > 0
+}
