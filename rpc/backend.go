@@ -7,33 +7,22 @@ import (
 	"github.com/zinit/zinit/rpc/wire"
 )
 
-// Change says how a start, stop or restart is to be answered.
-type Change struct {
-	Wait      bool  // answer when the outcome is known
-	TimeoutMS int64 // with Wait: give up after so long; 0 = what the service's own timeouts allow
-	NoDeps    bool  // start: pull in nothing
-}
+// The arguments of the methods stand in package wire, so that the supervisor does not import this package.
+type (
+	// Change says how a start, stop or restart is to be answered.
+	Change = wire.Change
+	// LogQuery selects captured lines.
+	LogQuery = wire.LogQuery
+	// Power is how a machine ends.
+	Power = wire.Power
+)
 
-// LogQuery selects captured lines. The zero value means all services, all streams, no bound but Lines.
-type LogQuery struct {
-	Names   []string // empty = all services
-	Lines   int      // the last so many, over all names together; <= 0 none
-	Stream  string   // "" = all; stdout stderr syslog
-	SinceMS int64    // wall clock, 0 = no bound
-	UntilMS int64    // wall clock, 0 = no bound
-	Since   uint64   // sequence number of the first line wanted, 0 = no bound; one name only
-	Grep    string   // RE2 pattern, "" = all
-}
-
-// Power is how a machine ends.
-type Power string
-
-// The ways to end. PowerStop ends the server (in a container: the container).
+// The ways to end.
 const (
-	PowerStop     Power = "stop"
-	PowerReboot   Power = "reboot"
-	PowerPoweroff Power = "poweroff"
-	PowerHalt     Power = "halt"
+	PowerStop     = wire.PowerStop
+	PowerReboot   = wire.PowerReboot
+	PowerPoweroff = wire.PowerPoweroff
+	PowerHalt     = wire.PowerHalt
 )
 
 // Backend is what the RPC server asks of the supervisor. Every error is a *wire.Error (others become -32603).

@@ -35,10 +35,10 @@ func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow
 	}
 	resume := func() any {
 		if len(last) == 0 {
-			return q.params()
+			return paramsOf(q)
 		}
 		again := LogQuery{Names: q.Names, Stream: q.Stream, Grep: q.Grep, Lines: int(^uint32(0) >> 1), SinceMS: q.SinceMS, UntilMS: q.UntilMS}
-		return again.params()
+		return paramsOf(again)
 	}
 	return c.follow(ctx, "logs.follow", resume, deliver)
 }

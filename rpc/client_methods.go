@@ -243,7 +243,7 @@ func (c *Client) Wait(ctx context.Context, names []string, goal string, timeoutM
 	return call[wire.Waited](ctx, c, "service.wait", map[string]any{"names": names, "for": goal, "timeout_ms": timeoutMS})
 }
 
-func (q LogQuery) params() logParams {
+func paramsOf(q LogQuery) logParams {
 	return logParams{
 		Names: q.Names, Lines: &q.Lines, Stream: q.Stream, Since: q.SinceMS, Until: q.UntilMS, SinceSeq: q.Since, Grep: q.Grep,
 	}
@@ -251,7 +251,7 @@ func (q LogQuery) params() logParams {
 
 // Logs returns captured lines, oldest first.
 func (c *Client) Logs(ctx context.Context, q LogQuery) ([]wire.LogLine, error) {
-	return call[[]wire.LogLine](ctx, c, "logs.tail", q.params())
+	return call[[]wire.LogLine](ctx, c, "logs.tail", paramsOf(q))
 }
 
 // Events returns the transitions that are kept, from sequence number since on, at most limit (0 = the server's bound).

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/zinit/zinit"
+
+// pure packages reach no clock, system, lock or randomness: what they do depends on their arguments alone.
+var pure = []string{"graph", "supervisor/machine", "supervisor/sim"}
+
+var impure = []string{"os", "net", "sync", "fmt", "math/rand", "math/rand/v2", "encoding/json", "syscall", "golang.org/x/sys/unix",
+	"os/exec", "log", "log/slog", "io"}
+
+// floors is the highest floor a package may import from, its own excluded where it stands alone on it. Imports go
+// downwards only; packages of floor 2 may use each other.
+var floors = map[string]int{
+	"": 6, "applets": 5, "applets/pid1": 4, "applets/server": 4, "applets/cli": 4, "supervisor": 3, "rpc": 3,
+	"supervisor/proc": 2, "supervisor/probe": 2, "supervisor/notify": 2, "supervisor/output": 2, "supervisor/ship": 2,
+	"supervisor/ownlog": 2, "supervisor/xinet": 2, "supervisor/keeper": 2, "supervisor/journal": 2,
+	"supervisor/machine": 1, "supervisor/sim": 1, "graph": 0, "graph/confdir": 0, "logring": 0, "rpc/wire": 0,
+}
+
+// only lists who may import what.
+var only = map[string][]string{
+	"github.com/pelletier/go-toml/v2": {"graph/confdir"},
+	"github.com/urfave/cli/v2":        {"applets/cli"},
+	"os/exec":                         {"internal/testkit"},
+}
+
+// pid1Forbidden must not be reached by what runs in pid1, directly or through our packages.
+var pid1Forbidden = []string{"github.com/pelletier/go-toml/v2", "github.com/urfave/cli/v2", "encoding/json", "net", "net/http", "os/exec"}
+
+type source struct {
+	path, pkg string
+	file      *ast.File
+	fset      *token.FileSet
+	text      string
+}
+
+// sources parses every Go file that is not a test.
+func sources(t *testing.T) []source {
+	t.Helper()
+	var out []source
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != ".") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, path, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		if pkg == "." {
+			pkg = ""
+		}
+		out = append(out, source{path, pkg, file, fset, string(text)})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (s source) imports() []string {
+	var out []string
+	for _, i := range s.file.Imports {
+		out = append(out, strings.Trim(i.Path.Value, `"`))
+	}
+	return out
+}
+
+// TestImports holds the floors.
+func TestImports(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, imp := range s.imports() {
+			if slices.Contains(pure, s.pkg) && slices.Contains(impure, imp) {
+				t.Errorf("%s: package %s is pure and must not import %s", s.path, s.pkg, imp)
+			}
+			if allowed, ok := only[imp]; ok && !slices.Contains(allowed, s.pkg) {
+				t.Errorf("%s: %s is for %v only", s.path, imp, allowed)
+			}
+			checkFloor(t, s, imp)
+		}
+	}
+}
+
+func checkFloor(t *testing.T, s source, imp string) {
+	t.Helper()
+	own, known := floors[s.pkg]
+	rest, ours := strings.CutPrefix(imp, module+"/")
+	if !known || !ours || strings.HasPrefix(rest, "internal/") {
+		return
+	}
+	floor, known := floors[rest]
+	switch {
+	case !known:
+	case floor > own:
+		t.Errorf("%s (floor %d) must not import %s (floor %d)", s.path, own, rest, floor)
+	case floor == own && own > 2 && own < 5:
+		t.Errorf("%s must not import its neighbour %s on floor %d", s.path, rest, own)
+	}
+}
+
+// TestPid1IsSmall: nothing that runs in process 1 may pull in parsers or the network.
+func TestPid1IsSmall(t *testing.T) {
+	imports := map[string][]string{}
+	for _, s := range sources(t) {
+		imports[s.pkg] = append(imports[s.pkg], s.imports()...)
+	}
+	seen := map[string]bool{}
+	var visit func(pkg, by string)
+	visit = func(pkg, by string) {
+		if seen[pkg] {
+			return
+		}
+		seen[pkg] = true
+		for _, imp := range imports[pkg] {
+			if slices.Contains(pid1Forbidden, imp) {
+				t.Errorf("applets/pid1 reaches %s by way of %s %s", imp, by, pkg)
+			}
+			if rest, ours := strings.CutPrefix(imp, module+"/"); ours {
+				visit(rest, by+" "+pkg)
+			}
+		}
+	}
+	visit("applets/pid1", "")
+}
+
+// TestCoreHasNoClock: the pure packages are told the time.
+func TestCoreHasNoClock(t *testing.T) {
+	clock := []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer", "Sleep"}
+	for _, s := range sources(t) {
+		everywhere := !slices.Contains(pure, s.pkg)
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			x, ok := sel.X.(*ast.Ident)
+			if !ok || x.Name != "time" {
+				return true
+			}
+			if everywhere && sel.Sel.Name != "Tick" || !everywhere && !slices.Contains(clock, sel.Sel.Name) {
+				return true
+			}
+			t.Errorf("%s: time.%s", s.fset.Position(n.Pos()), sel.Sel.Name)
+			return true
+		})
+	}
+}
+
+// TestFunctionsAreShort: a function fits on a screen.
+func TestFunctionsAreShort(t *testing.T) {
+	const limit = 70
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Body == nil {
+				continue
+			}
+			first, last := s.fset.Position(f.Pos()).Line, s.fset.Position(f.End()).Line
+			if last-first+1 > limit {
+				t.Errorf("%s:%d: %s has %d lines, at most %d", s.path, first, f.Name.Name, last-first+1, limit)
+			}
+		}
+	}
+}
+
+// TestExportedAreDocumented: every exported name of a library package says what it is.
+func TestExportedAreDocumented(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.file.Name.Name == "main" {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && d.Doc == nil && !isTrivialMethod(d) {
+					t.Errorf("%s: %s has no doc comment", s.fset.Position(d.Pos()), d.Name.Name)
+				}
+			case *ast.GenDecl:
+				checkTypes(t, s, d)
+			}
+		}
+	}
+}
+
+// isTrivialMethod: methods that satisfy a well-known interface need no words.
+func isTrivialMethod(d *ast.FuncDecl) bool {
+	return d.Recv != nil && slices.Contains([]string{"String", "Error", "Len", "Less", "Swap", "Push", "Pop", "Set", "Unwrap",
+		"MarshalJSON", "UnmarshalJSON", "IsBoolFlag", "Write", "Close"}, d.Name.Name)
+}
+
+func checkTypes(t *testing.T, s source, d *ast.GenDecl) {
+	t.Helper()
+	for _, spec := range d.Specs {
+		if ts, ok := spec.(*ast.TypeSpec); ok && ts.Name.IsExported() && d.Doc == nil && ts.Doc == nil && ts.Comment == nil {
+			t.Errorf("%s: type %s has no doc comment", s.fset.Position(ts.Pos()), ts.Name.Name)
+		}
+	}
+}
+
+// TestNoLeftovers: nothing unfinished is committed.
+func TestNoLeftovers(t *testing.T) {
+	leftover := regexp.MustCompile(`\b(TODO|FIXME|XXX|HACK)\b|fmt\.Print(ln|f)?\("DEBUG`)
+	for _, s := range sources(t) {
+		for i, line := range strings.Split(s.text, "\n") {
+			if leftover.MatchString(line) {
+				t.Errorf("%s:%d: %s", s.path, i+1, strings.TrimSpace(line))
+			}
+			if strings.TrimRight(line, " \t") != line {
+				t.Errorf("%s:%d: trailing blank", s.path, i+1)
+			}
+		}
+	}
+}
