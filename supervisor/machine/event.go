@@ -115,9 +115,11 @@ type (
 	}
 
 	// ProcessExited says that the main process is gone. Alive counts the other processes of the tree seen right after.
-	// Daemon is a sole survivor that may become the main process; PIDFileMain is the verified pid of pid_file.
+	// Daemon is a sole survivor that may become the main process; PIDFileMain is the verified pid of pid_file. PID, when
+	// not 0, makes the word harmless if another process is the main one by now.
 	ProcessExited struct {
 		Gen         Gen
+		PID         int
 		Status      Status
 		Alive       int
 		Daemon      int // pid of the only remaining process when Alive == 1, else 0
@@ -160,8 +162,12 @@ type (
 		Plan  *graph.Plan
 	}
 
-	// ShutdownAsked stops everything in order and then emits Halt. Code is the exit code to pass on.
-	ShutdownAsked struct{ Code int }
+	// ShutdownAsked stops everything in order and then emits Halt. Code is the exit code to pass on; that of the first
+	// one counts. Now (a second SIGTERM) sends SIGKILL to what is left, whatever the order.
+	ShutdownAsked struct {
+		Code int
+		Now  bool
+	}
 )
 
 // Conflict is who holds a port or matches a process filter.

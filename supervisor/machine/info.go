@@ -19,6 +19,11 @@ type Info struct {
 	Conflict    *Conflict // Blocked by a port or filter
 	Unkillable  bool
 	ForGood     bool // failed or exited and no restart is due
+	Phase       Phase
+	Checking    bool // Blocked: the answer to a Precheck is awaited, nothing is known to be in the way
+	OnItsWay    bool // due, and nothing but services on their way keep it
+	Leftovers   bool // Exited oneshot: processes are left
+	SelfStop    bool // STOPPING=1 was said
 	// Health, zero without a check
 	Probes      int // run in this incarnation
 	FailuresRow int // failures in a row

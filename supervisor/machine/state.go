@@ -103,6 +103,8 @@ type Record struct {
 	LastExit    LastExit
 	Flags       uint32 // internal, versioned by the journal
 	Extra       []int64
+	LastProbe   string    // Info.LastProbe; may be lost
+	Conflict    *Conflict // Info.Conflict; may be lost, the next Precheck finds it again
 }
 
 // Globals is what the machine keeps beside the records of its services; the journal writes it with every batch.

@@ -1,0 +1,158 @@
+package machine
+
+import "github.com/zinit/zinit/graph"
+
+const (
+	probeFirst   = 10 * millisecond  // before ready: the first delay, doubling
+	probeSlowest = 500 * millisecond // before ready: the longest delay
+	probeExecMin = 100 * millisecond // before ready: the shortest delay of a check that runs a command
+)
+
+// probeSoon begins the quick checks before ready.
+func (m *Machine) probeSoon(i int32) {
+	s := &m.services[i]
+	if s.probe.delay == 0 {
+		s.probe.delay = probeFirst
+	}
+	m.arm(i, timerProbe, m.now+Time(quickDelay(s)))
+}
+
+func quickDelay(s *service) int64 {
+	h := s.config.Health
+	delay := min(s.probe.delay, probeSlowest, int64(h.Interval))
+	if h.Type == graph.HealthExec {
+		delay = max(delay, probeExecMin)
+	}
+	return delay
+}
+
+// probeNext schedules the next check of a Running service: one interval after the last began.
+func (m *Machine) probeNext(i int32) {
+	s := &m.services[i]
+	if s.config.Health == nil || s.config.Target || s.oneshot() {
+		return
+	}
+	interval := Time(s.config.Health.Interval)
+	at := m.now + interval
+	if s.probe.sentAt != 0 && s.probe.sentAt+interval < at {
+		at = max(m.now, s.probe.sentAt+interval)
+	}
+	m.arm(i, timerProbe, at)
+}
+
+func (m *Machine) onProbeTimer(i int32, _ any) {
+	s := &m.services[i]
+	if s.config.Health == nil || s.is(flagProbing) {
+		return
+	}
+	s.set(flagProbing)
+	s.probe.sentAt = m.now
+	s.probe.count++
+	m.do(Probe{ID: m.id(i), Gen: s.gen})
+}
+
+// noteProbe takes an answer; false when nobody waits for one.
+func (m *Machine) noteProbe(i int32, word Probed) bool {
+	s := &m.services[i]
+	if !s.is(flagProbing) || s.config.Health == nil {
+		return false
+	}
+	s.clear(flagProbing)
+	s.put(flagProbeOK, word.OK)
+	s.probe.lastAt, s.probe.detail = m.now, word.Detail
+	m.touch(i)
+	return true
+}
+
+// onProbedStarting: the first pass is readiness; failures never count.
+func (m *Machine) onProbedStarting(i int32, ev any) {
+	s, word := &m.services[i], ev.(Probed)
+	if !m.noteProbe(i, word) {
+		return
+	}
+	if word.OK {
+		m.ready(i, CauseHealth)
+		return
+	}
+	s.probe.delay = min(2*s.probe.delay, probeSlowest)
+	m.probeSoon(i)
+}
+
+// onProbedRunning: retries failures in a row fail the service.
+func (m *Machine) onProbedRunning(i int32, ev any) {
+	s, word := &m.services[i], ev.(Probed)
+	if !m.noteProbe(i, word) {
+		return
+	}
+	h := s.config.Health
+	switch {
+	case word.OK:
+		s.probe.row = 0
+	case int64(m.now-s.spawnedAt) >= int64(h.StartPeriod):
+		s.probe.row++
+	}
+	if int(s.probe.row) >= h.Retries {
+		reason := Reason{Type: ReasonHealthCheckFailed, Attempts: s.probe.row, Detail: word.Detail}
+		m.leave(i, CauseHealth, reason, false)
+		return
+	}
+	m.probeNext(i)
+}
+
+// pings is the time between two watchdog pings, 0 = none are expected.
+func (s *service) pings() int64 {
+	if s.watchdog != 0 {
+		return s.watchdog
+	}
+	return int64(s.config.Watchdog)
+}
+
+func (m *Machine) armWatchdog(i int32) {
+	if every := m.services[i].pings(); every > 0 && !m.services[i].config.Target {
+		m.arm(i, timerWatchdog, m.now+Time(every))
+	}
+}
+
+func (m *Machine) onWatchdogTimer(i int32, _ any) {
+	m.leave(i, CauseHealth, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: "no watchdog ping in time"}, false)
+}
+
+// onExtendedUp: starting, running.
+func (m *Machine) onExtendedUp(i int32, ev any) {
+	s, word := &m.services[i], ev.(Extended)
+	if word.Trigger && s.state == Running {
+		detail := "the service reported a failure (WATCHDOG=trigger)"
+		m.leave(i, CauseHealth, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: detail}, false)
+		return
+	}
+	if word.SetWatchdog > 0 {
+		s.watchdog = word.SetWatchdog
+		m.touch(i)
+	}
+	if s.state == Running && (word.Watchdog || word.SetWatchdog > 0) {
+		m.armWatchdog(i)
+	}
+	if s.state == Starting {
+		m.extend(i, word.By)
+		s.startBy = m.timers.at(i, timerLife)
+	}
+}
+
+// onExtendedStopping: the stop timeout may be put off, not the patience after SIGKILL.
+func (m *Machine) onExtendedStopping(i int32, ev any) {
+	if m.services[i].phase == PhaseTerm {
+		m.extend(i, ev.(Extended).By)
+	}
+}
+
+// extend puts a deadline off to at least by from now; it never brings it nearer.
+func (m *Machine) extend(i int32, by int64) {
+	if at := m.timers.at(i, timerLife); at != 0 && by > 0 && m.now+Time(by) > at {
+		m.arm(i, timerLife, m.now+Time(by))
+	}
+}
+
+func (m *Machine) onStoppingSelf(i int32, _ any) {
+	m.services[i].set(flagSelfStopping)
+	m.touch(i)
+}
