@@ -25,7 +25,8 @@ var comparisons = []comparison{
 	{"oom_score_adj", true, optional(func(c *Config) *int { return c.Identity.OOMScoreAdj })},
 	{"limits", true, list(func(c *Config) []Limit { return c.Identity.Limits })},
 	{"no_new_privileges", true, by(func(c *Config) bool { return c.Identity.NoNewPrivileges })},
-	{"capabilities", true, func(a, b *Config) bool { return sameCapabilities(a.Identity.Capabilities, b.Identity.Capabilities) }},
+	{"capabilities", true,
+		func(a, b *Config) bool { return sameCapabilities(a.Identity.Capabilities, b.Identity.Capabilities) }},
 	{"cgroup", true, by(func(c *Config) Cgroup { return c.Cgroup })},
 
 	{"after", false, list(func(c *Config) []string { return c.Deps.After })},
@@ -47,7 +48,8 @@ var comparisons = []comparison{
 	{"post_stop", false, func(a, b *Config) bool { return sameHook(a.PostStop, b.PostStop) }},
 	{"stop_command", false, func(a, b *Config) bool { return sameHook(a.StopCommand, b.StopCommand) }},
 
-	{"restart", false, by(func(c *Config) restartPolicy { return restartPolicy{c.Lifecycle.Restart, c.Lifecycle.RestartSet} })},
+	{"restart", false,
+		by(func(c *Config) restartPolicy { return restartPolicy{c.Lifecycle.Restart, c.Lifecycle.RestartSet} })},
 	{"restart_delay_ms", false, by(func(c *Config) int64 { return int64(c.Lifecycle.RestartDelay) })},
 	{"restart_delay_max_ms", false, by(func(c *Config) int64 { return int64(c.Lifecycle.RestartDelayMax) })},
 	{"max_restarts", false, by(func(c *Config) int { return c.Lifecycle.MaxRestarts })},

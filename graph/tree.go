@@ -39,7 +39,8 @@ func TreeASCII(g *Graph, roots []ID, view View) string {
 
 // TreeOptions say how Tree draws.
 type TreeOptions struct {
-	Roots   []ID                              // what to begin with; nil = everything that nobody names (Reverse: that names nobody)
+	// Roots is what to begin with; nil = everything that nobody names (with Reverse: that names nobody).
+	Roots   []ID
 	Reverse bool                              // from the services to those that name them
 	Legend  bool                              // explain the symbols below
 	Paint   func(state, symbol string) string // colours a symbol, nil = none

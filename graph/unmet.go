@@ -5,10 +5,11 @@ type Standing uint8
 
 // The bits of a Standing. The caller derives them from its states as states.md 4 says.
 const (
-	Satisfied     Standing = 1 << iota // running and ready, a reached target, a oneshot that exited 0 without being asked to stop
-	Pending                            // on its way: its start is still to be attempted; a oneshot: it has not exited yet
-	Holds                              // holds its conflicts: starting, running, stopping, waiting for its restart or own return
-	FailedForGood                      // failed, or exited and no oneshot, with no restart due
+	// Satisfied: running and ready, a reached target, a oneshot that exited 0 without being asked to stop.
+	Satisfied     Standing = 1 << iota
+	Pending                // on its way: its start is still to be attempted; a oneshot: it has not exited yet
+	Holds                  // holds its conflicts: starting, running, stopping, waiting for its restart or own return
+	FailedForGood          // failed, or exited and no oneshot, with no restart due
 )
 
 // Unmet is one reason why a service cannot start now.

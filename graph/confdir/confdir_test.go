@@ -302,7 +302,7 @@ group = "adm"
 forward = "tcp://log:1"
 buffer_lines = 5
 buffer_bytes = 6
-total_bytes = 100000
+total_bytes = 2000000
 [shutdown]
 timeout_ms = 1500
 [limits]
@@ -312,7 +312,7 @@ request_bytes = 9000
 `))
 	settings, problems = LoadSettings(path, Options{})
 	want := &Settings{SocketMode: 0o600, SocketGroup: "adm", Forward: graph.Forward{Set: true, On: true, URL: "tcp://log:1"},
-		BufferLines: 5, BufferBytes: 6, TotalBytes: 100000, ShutdownTimeout: 1500 * time.Millisecond, MaxServices: 7,
+		BufferLines: 5, BufferBytes: 6, TotalBytes: 2000000, ShutdownTimeout: 1500 * time.Millisecond, MaxServices: 7,
 		MaxConnections: 8, MaxRequestBytes: 9000}
 	if !reflect.DeepEqual(settings, want) || len(problems) != 0 {
 		t.Errorf("got %+v %s", settings, problemText(problems))

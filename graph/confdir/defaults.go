@@ -21,6 +21,7 @@ const (
 	defaultHealthRetries    = 3
 	defaultBufferLines      = 1000
 	defaultBufferBytes      = 256 << 10
+	defaultTotalBytes       = 128 << 20
 	defaultRotateBytes      = 10 << 20
 	defaultRotateKeep       = 5
 	defaultExpectStatus     = 200

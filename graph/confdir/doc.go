@@ -1,5 +1,5 @@
-// Package confdir turns directories of TOML files, and the configuration documents of the RPC, into graph.Configs, and back. It is
-// the only place that knows TOML. Every key stands in one table (fields.go): how it is read and checked, how it is
+// Package confdir turns directories of TOML files, and the configuration documents of the RPC, into graph.Configs, and
+// back. It is the only place that knows TOML. Every key stands in one table (fields.go): how it is read and checked, how it is
 // written, its default, its line in the JSON Schema.
 //
 // Nothing here fails as a whole: what is wrong with one file is a graph.Problem with file, line and column, and costs
@@ -14,7 +14,8 @@ type Options struct {
 	// UnknownWarns makes unknown keys warnings without weakening the rest: at the boot of a machine.
 	UnknownWarns bool
 	System       bool // read system/ of a root first; its services are of class system and shadow others of their name
-	Trust        bool // refuse files and directories that others may write or that a third user owns
+	// Trust refuses, run as root, files and directories that others may write or that another user owns.
+	Trust bool
 	// TrustWarns makes those refusals warnings: in a container. On a read-only mount they always are.
 	TrustWarns bool
 	Settings   *Settings // where the defaults of the logging bounds come from; nil = the built-in ones

@@ -202,7 +202,8 @@ var nameField = field{key: "name", doc: "The name; the file should be called NAM
 
 var targetSection = &section{"target", "A target: it has no process and is reached when what it requires is there", []field{
 	nameField,
-	boolField("critical", "As PID 1: failing for good is shown on the console", func(c *graph.Config) *bool { return &c.Critical }),
+	boolField("critical", "As PID 1: failing for good is shown on the console",
+		func(c *graph.Config) *bool { return &c.Critical }),
 }}
 
 var dependenciesSection = &section{"dependencies", "The services and targets this one depends on, by name", append(legacy(

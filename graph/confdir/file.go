@@ -99,15 +99,11 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// trust is the check of owners and modes: as root, what others may write they could use to become root.
-type trust struct {
-	on    bool
-	warns bool
-	user  uint32
-}
+// trust is the check of owners and modes. It is for root only: what others may write they could use to become root.
+type trust struct{ on, warns bool }
 
 func trustOf(o Options) trust {
-	return trust{on: o.Trust, warns: o.TrustWarns || o.Lenient, user: uint32(os.Geteuid())}
+	return trust{on: o.Trust && os.Geteuid() == 0, warns: o.TrustWarns || o.Lenient}
 }
 
 // check looks at a path, following links.
@@ -128,8 +124,8 @@ func (t trust) checkStat(stat *unix.Stat_t) error {
 		return nil
 	case stat.Mode&unix.S_IWOTH != 0:
 		return errors.New("not trusted: everybody may write it (chmod o-w)")
-	case stat.Uid != 0 && stat.Uid != t.user:
-		return fmt.Errorf("not trusted: owned by user %d, neither root nor the server's own (chown it)", stat.Uid)
+	case stat.Uid != 0:
+		return fmt.Errorf("not trusted: owned by user %d (chown it to root)", stat.Uid)
 	}
 	return nil
 }

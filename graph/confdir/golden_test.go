@@ -50,6 +50,9 @@ func golden(t *testing.T, file string) {
 		write(t, filepath.Join(dir, f.name), []byte(f.data))
 	}
 	options := prepare(t, dir, comment)
+	if options.Trust && os.Geteuid() != 0 {
+		needRoot(t)
+	}
 	names := strings.NewReplacer(dir, "DIR", filepath.Dir(dir), "UP")
 	got := names.Replace(summary(Load([]string{dir}, options)))
 	if got == want {

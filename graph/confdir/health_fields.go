@@ -30,7 +30,8 @@ var healthSection = &section{"health", "A health check: before it is ready and w
 		}},
 	millisField("interval_ms", "Time between checks while it runs",
 		func(c *graph.Config) *time.Duration { return &c.Health.Interval }, 1),
-	millisField("timeout_ms", "Time limit of one check", func(c *graph.Config) *time.Duration { return &c.Health.Timeout }, 1),
+	millisField("timeout_ms", "Time limit of one check",
+		func(c *graph.Config) *time.Duration { return &c.Health.Timeout }, 1),
 	intField("retries", "Failures in a row that count as a failure of the service",
 		func(c *graph.Config) *int { return &c.Health.Retries }, 1, math.MaxInt32),
 	millisField("start_period_ms", "Failures so soon after the start do not count",
@@ -39,7 +40,8 @@ var healthSection = &section{"health", "A health check: before it is ready and w
 	boolField("tls_verify", "https: refuse certificates that cannot be verified",
 		func(c *graph.Config) *bool { return &c.Health.TLSVerify }))}
 
-var expectStatusField = field{key: "expect_status", doc: `http: the answers that are good: 200, "2xx", "200-299", or a list`,
+var expectStatusField = field{key: "expect_status",
+	doc:    `http: the answers that are good: 200, "2xx", "200-299", or a list`,
 	schema: map[string]any{"type": []string{"integer", "string", "array"}},
 	read: func(r *reader, v any) {
 		list, isList := v.([]any)
@@ -189,17 +191,22 @@ func checkURL(s string) error {
 var loggingSection = &section{"logging", "Where the output goes", []field{
 	legacy(intField("buffer_lines", "Lines kept in memory", func(c *graph.Config) *int { return &c.Logging.BufferLines },
 		1, math.MaxInt32))[0],
-	intField("buffer_bytes", "Bytes kept in memory", func(c *graph.Config) *int { return &c.Logging.BufferBytes }, 1, math.MaxInt32),
-	legacy(stringField("file", "File to which every line is appended", func(c *graph.Config) *string { return &c.Logging.File },
+	intField("buffer_bytes", "Bytes kept in memory",
+		func(c *graph.Config) *int { return &c.Logging.BufferBytes }, 1, math.MaxInt32),
+	legacy(stringField("file", "File to which every line is appended",
+		func(c *graph.Config) *string { return &c.Logging.File },
 		(*reader).path))[0],
-	intField("rotate_bytes", "The file is rotated at this size", func(c *graph.Config) *int64 { return &c.Logging.RotateBytes },
+	intField("rotate_bytes", "The file is rotated at this size",
+		func(c *graph.Config) *int64 { return &c.Logging.RotateBytes },
 		1, math.MaxInt64),
-	intField("rotate_keep", "Rotated files that are kept", func(c *graph.Config) *int { return &c.Logging.RotateKeep }, 0, 10_000),
+	intField("rotate_keep", "Rotated files that are kept",
+		func(c *graph.Config) *int { return &c.Logging.RotateKeep }, 0, 10_000),
 	boolField("rotate_gzip", "Compress rotated files", func(c *graph.Config) *bool { return &c.Logging.RotateGzip }),
 	forwardField,
 }}
 
-var forwardField = field{key: "forward", doc: "Where else lines go: a URL, true for the server's default, false for nowhere",
+var forwardField = field{key: "forward",
+	doc:    "Where else lines go: a URL, true for the server's default, false for nowhere",
 	legacy: true, schema: map[string]any{"type": []string{"string", "boolean"}},
 	read: func(r *reader, v any) { r.cfg.Logging.Forward = r.forward(v) },
 	value: func(c *graph.Config) any {

@@ -24,7 +24,8 @@ var capabilityNames = []string{"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWN
 
 const infinity = math.MaxUint64
 
-var limitsField = field{key: "limits", doc: `Resource limits of getrlimit(2): nofile = "SOFT:HARD", core = 0, stack = "infinity"`,
+var limitsField = field{key: "limits",
+	doc:    `Resource limits of getrlimit(2): nofile = "SOFT:HARD", core = 0, stack = "infinity"`,
 	schema: limitsSchema(),
 	read: func(r *reader, v any) {
 		values, ok := v.(map[string]any)
@@ -121,7 +122,8 @@ func limitValue(l graph.Limit) any {
 	return word(l.Soft)
 }
 
-var capabilitiesField = field{key: "capabilities", doc: "Capabilities: bounding = those it may ever have, ambient = those it has",
+var capabilitiesField = field{key: "capabilities",
+	doc: "Capabilities: bounding = those it may ever have, ambient = those it has",
 	schema: map[string]any{"type": "object", "additionalProperties": false, "properties": map[string]any{
 		"bounding": listOf(typed("string")), "ambient": listOf(typed("string"))}},
 	read: func(r *reader, v any) {

@@ -54,7 +54,8 @@ func Schema() []byte {
 			delete(keys["type"].(map[string]any), "default")
 			keys["endpoint"] = map[string]any{"description": "Another name of target", "type": "string"}
 			object["required"] = []string{"type"}
-			object["oneOf"] = []any{map[string]any{"required": []string{"target"}}, map[string]any{"required": []string{"endpoint"}}}
+			object["oneOf"] = []any{map[string]any{"required": []string{"target"}},
+				map[string]any{"required": []string{"endpoint"}}}
 		}
 		properties[s.name] = object
 	}

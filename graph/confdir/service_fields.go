@@ -15,7 +15,8 @@ var serviceSection = &section{"service", "A service: a program that is kept runn
 	nameField,
 	commandField("exec", "The command: a string, split or given to a shell as it needs, or an array that is executed as it is",
 		func(c *graph.Config) *graph.Command { return &c.Exec }),
-	stringField("dir", "Working directory; a relative one counts from this file", func(c *graph.Config) *string { return &c.Dir },
+	stringField("dir", "Working directory; a relative one counts from this file",
+		func(c *graph.Config) *string { return &c.Dir },
 		(*reader).path),
 	envField,
 	boolField("oneshot", "Runs once and is done when it exits 0", func(c *graph.Config) *bool { return &c.Oneshot }),
@@ -23,9 +24,11 @@ var serviceSection = &section{"service", "A service: a program that is kept runn
 		func(c *graph.Config) *graph.Status { return &c.Status }, graph.StatusWords(), graph.ParseStatus),
 	wordField("class", "system: untouched by the bulk operations", func(c *graph.Config) *graph.Class { return &c.Class },
 		graph.ClassWords(), graph.ParseClass),
-	boolField("critical", "As PID 1: failing for good is shown on the console", func(c *graph.Config) *bool { return &c.Critical }),
+	boolField("critical", "As PID 1: failing for good is shown on the console",
+		func(c *graph.Config) *bool { return &c.Critical }),
 	portsField,
-	boolField("kill_others", "End what holds the ports before the start", func(c *graph.Config) *bool { return &c.KillOthers }),
+	boolField("kill_others", "End what holds the ports before the start",
+		func(c *graph.Config) *bool { return &c.KillOthers }),
 	listField("process_filters", "Names of processes that must not run, part of the name is enough",
 		func(c *graph.Config) *[]string { return &c.ProcessFilters }, notEmpty),
 ), append(append(ourServiceFields, identityFields...), hookFields...)...)}
@@ -56,10 +59,12 @@ var ourServiceFields = []field{
 var hookFields = []field{
 	commandField("pre_start", "Command that runs before each start and must succeed",
 		func(c *graph.Config) *graph.Command { return &c.PreStart.Command }),
-	hookTimeout("pre_start_timeout_ms", "Time limit of pre_start", func(c *graph.Config) *graph.Hook { return &c.PreStart }),
+	hookTimeout("pre_start_timeout_ms", "Time limit of pre_start",
+		func(c *graph.Config) *graph.Hook { return &c.PreStart }),
 	commandField("post_stop", "Command that runs after each end",
 		func(c *graph.Config) *graph.Command { return &c.PostStop.Command }),
-	hookTimeout("post_stop_timeout_ms", "Time limit of post_stop", func(c *graph.Config) *graph.Hook { return &c.PostStop }),
+	hookTimeout("post_stop_timeout_ms", "Time limit of post_stop",
+		func(c *graph.Config) *graph.Hook { return &c.PostStop }),
 	commandField("stop_command", "Command that asks it to end, instead of the stop signal",
 		func(c *graph.Config) *graph.Command { return &c.StopCommand.Command }),
 	hookTimeout("stop_command_timeout_ms", "Time limit of stop_command; stop_timeout_ms unless set",
@@ -113,7 +118,8 @@ var portsField = field{key: "ports", doc: "TCP ports that must be free before th
 	value: func(c *graph.Config) any { return intValues(c.Ports) },
 }
 
-var readyField = field{key: "ready", doc: `How it tells that it is ready: "notify" (sd_notify) or "fd:N" (a newline on descriptor N)`,
+var readyField = field{key: "ready",
+	doc:    `How it tells that it is ready: "notify" (sd_notify) or "fd:N" (a newline on descriptor N)`,
 	schema: map[string]any{"type": "string", "pattern": "^(notify|fd:[0-9]+)$"},
 	read: func(r *reader, v any) {
 		s, ok := r.string(v)
@@ -193,7 +199,8 @@ var identityFields = []field{
 			text := strconv.FormatInt(int64(*c.Identity.Umask), 8)
 			return strings.Repeat("0", max(0, 3-len(text))) + text
 		}},
-	optionalField("nice", "Scheduling priority, -20 is the highest", func(c *graph.Config) **int { return &c.Identity.Nice }, -20, 19),
+	optionalField("nice", "Scheduling priority, -20 is the highest",
+		func(c *graph.Config) **int { return &c.Identity.Nice }, -20, 19),
 	optionalField("oom_score_adj", "How likely the kernel ends it when memory is short",
 		func(c *graph.Config) **int { return &c.Identity.OOMScoreAdj }, -1000, 1000),
 	limitsField,
@@ -280,9 +287,11 @@ var cgroupSection = &section{"cgroup", "Limits that need a writable cgroup v2 hi
 		func(c *graph.Config) *string { return &c.Cgroup.MemoryHigh }, checkSize),
 	cgroupField("cpu_max", `"QUOTA PERIOD" in microseconds, "max PERIOD", or a percentage of one processor such as "50%"`,
 		func(c *graph.Config) *string { return &c.Cgroup.CPUMax }, checkCPU),
-	cgroupField("pids_max", "Number of processes and threads, or max", func(c *graph.Config) *string { return &c.Cgroup.PidsMax },
+	cgroupField("pids_max", "Number of processes and threads, or max",
+		func(c *graph.Config) *string { return &c.Cgroup.PidsMax },
 		checkCount),
-	cgroupField("io_weight", "Share of the disks, from 1 to 10000", func(c *graph.Config) *string { return &c.Cgroup.IOWeight },
+	cgroupField("io_weight", "Share of the disks, from 1 to 10000",
+		func(c *graph.Config) *string { return &c.Cgroup.IOWeight },
 		checkWeight),
 }}
 
