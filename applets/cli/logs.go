@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// How many lines `logs` shows when -n does not say, and how long -f waits for a server that is away.
+const (
+	logLines       = 100
+	logLinesFollow = 10
+	reconnectLimit = 30 * time.Second
+)
+
+func logCommands(v *invocation) []*cli.Command {
+	return []*cli.Command{logsCommand(v), eventsCommand(v)}
+}
+
+func logsCommand(v *invocation) *cli.Command {
+	return &cli.Command{
+		Name: "logs", Aliases: []string{"log"}, Category: categoryLogs, Usage: "what services wrote", ArgsUsage: "[NAME...]",
+		Description: "Lines of several services (or of all, without a name) are merged by time, each with its service's name.\n" +
+			"zinit is the server's own log, syslog what came over /dev/log from nobody's service.\n" +
+			"-f goes on over a restart of the server; lines that were overwritten unread are counted on stderr.\n" +
+			"TIME is RFC 3339, \"2006-01-02 15:04\", HH:MM, or how long ago: 10m.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "lines", Aliases: []string{"n"}, Usage: "the last `N` lines, or all (default: 100; 10 with -f; all with --since)"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what is written from now on"},
+			&cli.StringFlag{Name: "since", Usage: "not before `TIME`"},
+			&cli.StringFlag{Name: "until", Usage: "not after `TIME`"},
+			&cli.StringFlag{Name: "stream", Usage: "only `STREAM`: stdout, stderr or syslog"},
+			&cli.StringFlag{Name: "grep", Aliases: []string{"g"}, Usage: "only lines that match the regular expression `REGEX`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "print as `FORMAT`: short, cat (the line alone) or json (one object a line)"},
+		},
+		Action: v.withClient(0, -1, func(c *cli.Context, client *rpc.Client, given []string) error {
+			q, err := v.logQuery(c)
+			if err != nil {
+				return err
+			}
+			p, err := v.logPrinter(c)
+			if err != nil {
+				return err
+			}
+			chosen, err := v.expand(client, given)
+			if err != nil {
+				return err
+			}
+			if len(given) > 0 && len(chosen.names) == 0 {
+				return silent(exitCode(chosen.problem))
+			}
+			q.Names = chosen.names
+			p.prefix(chosen.names)
+			return firstError(v.showLogs(client, p, q, c.Bool("follow")), silent(exitCode(chosen.problem)))
+		}),
+	}
+}
+
+func (v *invocation) logQuery(c *cli.Context) (rpc.LogQuery, error) {
+	q := rpc.LogQuery{Lines: logLines, Stream: c.String("stream"), Grep: c.String("grep")}
+	switch {
+	case c.Bool("follow") && c.IsSet("until"):
+		return q, usagef("--follow and --until exclude each other")
+	case c.Bool("follow"):
+		q.Lines = logLinesFollow
+	}
+	if c.IsSet("since") || c.IsSet("until") {
+		q.Lines = math.MaxInt32
+	}
+	if c.IsSet("lines") {
+		n, err := strconv.Atoi(c.String("lines"))
+		switch {
+		case c.String("lines") == "all":
+			n = math.MaxInt32
+		case err != nil || n < 0:
+			return q, usagef("cannot read --lines %q: want a number or all", c.String("lines"))
+		}
+		q.Lines = min(n, math.MaxInt32)
+	}
+	if q.Stream != "" && !slices.Contains([]string{"stdout", "stderr", "syslog"}, q.Stream) {
+		return q, usagef("unknown stream %q: want stdout, stderr or syslog", q.Stream)
+	}
+	if _, err := regexp.Compile(q.Grep); err != nil {
+		return q, usagef("cannot read the regular expression %q: %s", q.Grep, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	var err error
+	if q.SinceMS, err = v.timeFlag(c, "since"); err != nil {
+		return q, err
+	}
+	q.UntilMS, err = v.timeFlag(c, "until")
+	return q, err
+}
+
+// timeFlag is a flag's point in time in ms of the wall clock, 0 when it is not set.
+func (v *invocation) timeFlag(c *cli.Context, name string) (int64, error) {
+	if !c.IsSet(name) {
+		return 0, nil
+	}
+	t, err := parseTime(c.String(name), v.now())
+	if err != nil {
+		return 0, usagef("cannot read --%s %q: %v", name, c.String(name), err)
+	}
+	return max(t.UnixMilli(), 1), nil
+}
+
+func (v *invocation) showLogs(client *rpc.Client, p *logPrinter, q rpc.LogQuery, follow bool) error {
+	if follow {
+		return v.followLogs(p, q)
+	}
+	lines, err := client.Logs(v.ctx, q)
+	if err != nil {
+		return v.logError(client, q.Names, err)
+	}
+	sort.SliceStable(lines, func(i, j int) bool { return lines[i].TimestampMS < lines[j].TimestampMS })
+	for _, l := range lines {
+		p.line(l)
+	}
+	return nil
+}
+
+func (v *invocation) logError(client *rpc.Client, names []string, err error) error {
+	if isCode(err, wire.CodeNotFound) && len(names) > 0 {
+		return v.explain(client, "show the log of", v.unknownOf(client, names), err)
+	}
+	return err
+}
+
+func (v *invocation) followLogs(p *logPrinter, q rpc.LogQuery) error {
+	stream, err := v.another(rpc.WithReconnect(reconnectLimit))
+	if err != nil {
+		return err
+	}
+	defer stream.Close() //nolint:errcheck // nothing is left to send
+	err = stream.FollowLogs(v.ctx, q, func(f wire.Follow) error {
+		if f.Missed > 0 {
+			v.complain(missedText(f))
+		}
+		for _, l := range f.Lines {
+			p.line(l)
+		}
+		return v.out.flush()
+	})
+	switch {
+	case v.out.closed:
+		return nil
+	case v.ctx.Err() != nil:
+		return silent(exitInterrupted)
+	case err == nil:
+		return nil
+	}
+	return v.logError(stream, q.Names, err)
+}
+
+func missedText(f wire.Follow) string {
+	text := plural(int(f.Missed), "line") + " overwritten before they could be shown"
+	if f.Missed == 1 {
+		text = "1 line overwritten before it could be shown"
+	}
+	if f.Service != "" {
+		return f.Service + ": " + text
+	}
+	return text
+}
+
+// logPrinter writes log lines in one of the formats of `logs -o`.
+type logPrinter struct {
+	out    *output
+	format string // short, cat, json
+	names  bool   // each line has its service's name
+	width  int    // of the name column so far
+}
+
+func (v *invocation) logPrinter(c *cli.Context) (*logPrinter, error) {
+	p := &logPrinter{out: v.out, format: c.String("output")}
+	switch p.format {
+	case "short", "cat", "json":
+	case "":
+		p.format = "short"
+		if v.format.machine() {
+			p.format = "json"
+		}
+	case "jsonl":
+		p.format = "json"
+	case "table", "wide":
+		p.format = "short"
+	default:
+		return nil, usagef("unknown output format %q: want short, cat or json", p.format)
+	}
+	return p, nil
+}
+
+// maxPrefix is the widest name column that one long name may cause.
+const maxPrefix = 24
+
+func (p *logPrinter) prefix(names []string) {
+	p.names = len(names) != 1
+	for _, name := range names {
+		p.width = max(p.width, min(len(name), maxPrefix))
+	}
+}
+
+func (p *logPrinter) line(l wire.LogLine) {
+	switch p.format {
+	case "json":
+		p.out.print(string(document(l)) + "\n")
+	case "cat":
+		p.out.print(p.safe(l.Content) + "\n")
+	default:
+		p.out.print(p.short(l) + "\n")
+	}
+}
+
+func (p *logPrinter) short(l wire.LogLine) string {
+	s := p.out.style
+	head := s.paint(dim, time.UnixMilli(l.TimestampMS).Format("2006-01-02 15:04:05.000")) + " "
+	if p.names {
+		p.width = max(p.width, min(utf8.RuneCountInString(l.Service), maxPrefix))
+		head += s.paint(nameColor(l.Service), fmt.Sprintf("%-*s", p.width, l.Service)) + " | "
+	}
+	return head + s.paint(streamColor(l.Stream), p.safe(l.Content))
+}
+
+// safe escapes what would steer a terminal; a file or a pipe gets the line as it is.
+func (p *logPrinter) safe(content string) string {
+	if p.out.terminal {
+		return oneLine(content)
+	}
+	return content
+}
+
+func streamColor(stream string) string {
+	if stream == "stderr" {
+		return yellow
+	}
+	return ""
+}
+
+// nameColor gives each service a colour of its own, the same every time.
+func nameColor(name string) string {
+	colors := []string{"32", "34", "35", "36", "92", "94", "95", "96"}
+	sum := 0
+	for i := range len(name) {
+		sum = sum*31 + int(name[i])
+	}
+	return colors[uint(sum)%uint(len(colors))]
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// isGlob reports whether a name is a pattern. Service names have none of these characters.
+func isGlob(name string) bool { return strings.ContainsAny(name, "*?[") }
+
+// selection is what the names of a command line came to.
+type selection struct {
+	names   []string // in the order given, each once
+	single  bool     // exactly one literal name was given: JSON is then one object, not a list
+	problem error    // a pattern that matches nothing; the others are still done
+}
+
+// expand replaces patterns by the names they match, by name. It asks the server only when there is a pattern.
+func (v *invocation) expand(client *rpc.Client, given []string) (*selection, error) {
+	s := &selection{single: len(given) == 1 && !isGlob(given[0])}
+	var known []string
+	for _, name := range given {
+		if !isGlob(name) {
+			s.add(name)
+			continue
+		}
+		if known == nil {
+			list, err := client.List(v.ctx)
+			if err != nil {
+				return nil, err
+			}
+			known = append([]string{}, list...)
+		}
+		matched, err := match(name, known)
+		if err != nil {
+			return nil, err
+		}
+		if len(matched) == 0 {
+			s.problem = failf(exitNoService, "no service matches %s (zinit list shows all)", name)
+			v.complain(s.problem.Error())
+		}
+		s.add(matched...)
+	}
+	return s, nil
+}
+
+func (s *selection) add(names ...string) {
+	for _, name := range names {
+		if !slices.Contains(s.names, name) {
+			s.names = append(s.names, name)
+		}
+	}
+}
+
+func match(pattern string, known []string) ([]string, error) {
+	var matched []string
+	for _, name := range known {
+		ok, err := path.Match(pattern, name)
+		if err != nil {
+			return nil, usagef("cannot read the pattern %s: want * ? and [abc] (quote it from the shell)", pattern)
+		}
+		if ok {
+			matched = append(matched, name)
+		}
+	}
+	return matched, nil
+}
+
+// explain turns what the server answered about one service into the line for people: what was tried, the name, and
+// the next step. Errors of the connection pass unchanged.
+func (v *invocation) explain(client *rpc.Client, verb, name string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isCode(err, wire.CodeNotFound):
+		return failf(exitNoService, "cannot %s %s: no such service%s", verb, name, v.suggestion(client, name))
+	case isCode(err, wire.CodeUnsafeRemoval):
+		return failf(exitCode(err), "cannot %s %s: %s (with them: zinit %s --cascade %s)", verb, name, trimName(err.Error(), name), verb, name)
+	}
+	if answer, ok := err.(*wire.Error); ok {
+		return failf(exitCode(err), "cannot %s %s: %s", verb, name, trimName(answer.Message, name))
+	}
+	return err
+}
+
+// trimName drops a leading "NAME: " or "NAME " that the line has already.
+func trimName(text, name string) string {
+	if rest, ok := strings.CutPrefix(text, name+": "); ok {
+		return rest
+	}
+	return text
+}
+
+// suggestion names the nearest service, or the way to find it.
+func (v *invocation) suggestion(client *rpc.Client, name string) string {
+	list, err := client.List(v.ctx)
+	if err != nil {
+		return ""
+	}
+	if best := nearest(name, list); best != "" {
+		return "; did you mean " + best + "?"
+	}
+	return " (zinit list shows all)"
+}

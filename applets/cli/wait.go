@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// goals are what `wait --for` can wait for.
+var goals = []string{"running", "ready", "exited", "failed", "inactive", "gone"}
+
+// waitDefault is how long `wait` waits when nothing is said.
+const waitDefault = 30 * time.Second
+
+func waitCommand(v *invocation) *cli.Command {
+	return &cli.Command{
+		Name: "wait", Category: categoryChange, Usage: "wait until services have reached a state", ArgsUsage: "NAME...",
+		Description: "The server tells when it has happened; nothing is polled. Exit code 1 when the state can no longer come,\n" +
+			"124 when the time is over. --timeout 0 waits without end.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "for", Usage: "wait for `STATE`: running, ready, exited, failed, inactive or gone", Value: "running"},
+			&cli.StringFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after `TIME`", Value: "30s"},
+		},
+		Action: v.withClient(1, -1, func(c *cli.Context, client *rpc.Client, given []string) error {
+			goal := c.String("for")
+			if !slices.Contains(goals, goal) {
+				return usagef("unknown state %q for --for: want one of %s", goal, strings.Join(goals, ", "))
+			}
+			timeout, err := durationFlag(c, "timeout", waitDefault)
+			if err != nil {
+				return err
+			}
+			chosen, err := v.expand(client, given)
+			if err != nil || len(chosen.names) == 0 {
+				return firstError(err, silent(exitCode(chosen.problem)))
+			}
+			return v.wait(client, chosen, goal, timeout)
+		}),
+	}
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *invocation) wait(client *rpc.Client, chosen *selection, goal string, timeout time.Duration) error {
+	names := strings.Join(chosen.names, ", ")
+	waited, err := client.Wait(v.ctx, chosen.names, goal, timeout.Milliseconds())
+	switch {
+	case err != nil && v.ctx.Err() != nil:
+		return failf(exitInterrupted, "stopped waiting for %s; nothing is undone", names)
+	case isCode(err, wire.CodeTimedOut):
+		return failf(exitTimedOut, "timed out after %s waiting for %s to be %s%s", durationText(timeout), names, goal, whyHint(chosen.names))
+	case isCode(err, wire.CodeNotRunning):
+		return failf(exitFailed, "%s (zinit why %s)", err, chosen.names[0])
+	case isCode(err, wire.CodeNotFound):
+		return v.explain(client, "wait for", v.unknownOf(client, chosen.names), err)
+	case err != nil:
+		return err
+	}
+	return firstError(v.print(waited.States, listedNames(waited.States), func() string { return v.waitedText(waited.States, goal) }),
+		silent(exitCode(chosen.problem)))
+}
+
+func whyHint(names []string) string {
+	if len(names) == 1 {
+		return " (zinit why " + names[0] + ")"
+	}
+	return ""
+}
+
+// unknownOf finds the name that the server does not know.
+func (v *invocation) unknownOf(client *rpc.Client, names []string) string {
+	known, err := client.List(v.ctx)
+	for _, name := range names {
+		if err == nil && !slices.Contains(known, name) {
+			return name
+		}
+	}
+	return names[0]
+}
+
+func (v *invocation) waitedText(states []wire.Listed, goal string) string {
+	if v.quiet {
+		return ""
+	}
+	var b strings.Builder
+	for _, s := range states {
+		word := v.out.style.stateWord(s.State)
+		if s.State.State == "" {
+			word = goal
+		}
+		fmt.Fprintf(&b, "%s: %s\n", s.Name, word)
+	}
+	return b.String()
+}
+
+func isActiveCommand(v *invocation) *cli.Command {
+	return &cli.Command{
+		Name: "is-active", Category: categoryLook, Usage: "exit 0 when services run (or are oneshots that are done), else 3", ArgsUsage: "NAME...",
+		Action: v.withClient(1, -1, func(_ *cli.Context, client *rpc.Client, given []string) error {
+			return v.eachStatus(client, given, func(s wire.StatusFull) int {
+				if isActive(s) {
+					return exitOK
+				}
+				return exitNotActive
+			})
+		}),
+	}
+}
+
+func isFailedCommand(v *invocation) *cli.Command {
+	return &cli.Command{
+		Name: "is-failed", Category: categoryLook, Usage: "exit 0 when services are failed, else 1", ArgsUsage: "NAME...",
+		Action: v.withClient(1, -1, func(_ *cli.Context, client *rpc.Client, given []string) error {
+			return v.eachStatus(client, given, func(s wire.StatusFull) int {
+				if s.State.State == "failed" {
+					return exitOK
+				}
+				return exitFailed
+			})
+		}),
+	}
+}
+
+// eachStatus asks for every name and returns the worst of what judge says.
+func (v *invocation) eachStatus(client *rpc.Client, given []string, judge func(wire.StatusFull) int) error {
+	chosen, err := v.expand(client, given)
+	if err != nil {
+		return err
+	}
+	code := exitCode(chosen.problem)
+	for _, name := range chosen.names {
+		s, err := client.StatusFull(v.ctx, name)
+		if err != nil {
+			err = v.explain(client, "look at", name, err)
+			v.complain(err.Error())
+			code = worst(code, exitCode(err))
+			continue
+		}
+		code = worst(code, judge(s))
+	}
+	return silent(code)
+}
