@@ -149,6 +149,9 @@ func (m *Machine) word(gen Gen, in input, event Event) {
 
 // dispatch looks up the cell, lets it act, and tells the neighbours what they may know now.
 func (m *Machine) dispatch(i int32, in input, event any) {
+	if m.services[i].is(flagForgotten) {
+		return
+	}
 	c := &table[m.services[i].state][in]
 	if c.do != nil {
 		c.do(m, i, event)

@@ -6,16 +6,15 @@ import "github.com/zinit/zinit/graph"
 func (m *Machine) Graph() *graph.Graph { return m.graph }
 
 // Len returns how many IDs there are: those of the graph and, behind them, services removed by a reload whose
-// processes are still there. Config of an ID that was forgotten meanwhile is nil.
+// processes are still there, or of which Forgotten tells.
 func (m *Machine) Len() int { return len(m.services) }
 
-// Config returns the definition by which a service runs, nil for a forgotten one.
-func (m *Machine) Config(id graph.ID) *graph.Config {
-	if s := &m.services[id]; !s.is(flagForgotten) {
-		return s.config
-	}
-	return nil
-}
+// Config returns the definition by which a service runs; that of a forgotten one stays, because actions of the Step that
+// forgot it still name its ID.
+func (m *Machine) Config(id graph.ID) *graph.Config { return m.services[id].config }
+
+// Forgotten reports whether Forget was emitted for an ID: nothing is behind it any more. The next reload takes it away.
+func (m *Machine) Forgotten(id graph.ID) bool { return m.services[id].is(flagForgotten) }
 
 // Gone reports whether a service was removed by a reload (and waits for its processes to end, or is forgotten).
 func (m *Machine) Gone(id graph.ID) bool { return m.services[id].is(flagGone) }
