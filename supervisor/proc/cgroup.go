@@ -1,11 +1,287 @@
 package proc
 
-// Group is the control group of one incarnation.
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+)
+
+// Group is the control group of one incarnation: a folder of the cgroup2 hierarchy that was made for it and that no
+// other incarnation ever uses. (A folder whose cgroup.kill was written once kills what is born in it later.)
 type Group struct {
 	path string
+	into bool // a child can be cloned into it
 }
 
-// Path is its folder.
+// Path is the folder.
 func (g *Group) Path() string { return g.path }
 
-func (g *Group) cloneInto() bool { return true }
+func (g *Group) cloneInto() bool { return g.into }
+
+// New makes the folder for one incarnation and sets its limits. A limit that cannot be set is an error: nothing runs
+// with less than what was written.
+func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Error) {
+	g := &Group{path: filepath.Join(r.base, ID(service, gen)), into: r.into}
+	err := os.Mkdir(g.path, 0o755)
+	if errors.Is(err, os.ErrNotExist) { // somebody tidied up while we had no group
+		if err = r.makeBase(); err == nil {
+			err = os.Mkdir(g.path, 0o755)
+		}
+	}
+	if err != nil {
+		return nil, failf(StepCgroup, errnoOf(err), "cannot make the control group %s: %v", g.path, cause(err))
+	}
+	if err := r.limit(g, limits); err != nil {
+		_ = os.Remove(g.path)
+		return nil, err
+	}
+	return g, nil
+}
+
+// Open returns the group of an incarnation that was started by a server before this one, by its folder.
+func (r *Root) Open(path string) *Group { return &Group{path: path, into: r.into} }
+
+// limit writes the limits of [cgroup] into the kernel's files.
+func (r *Root) limit(g *Group, c graph.Cgroup) *Error {
+	for _, l := range []struct{ key, controller, file, value string }{
+		{"memory_max", "memory", "memory.max", c.MemoryMax},
+		{"memory_high", "memory", "memory.high", c.MemoryHigh},
+		{"cpu_max", "cpu", "cpu.max", c.CPUMax},
+		{"pids_max", "pids", "pids.max", c.PidsMax},
+		{"io_weight", "io", "io.weight", c.IOWeight},
+	} {
+		if l.value == "" {
+			continue
+		}
+		if !slices.Contains(r.controllers, l.controller) {
+			return failf(StepCgroup, 0, "cannot set %s: there is no %s controller in %s (%s)", l.key, l.controller, r.base, r.lacking)
+		}
+		if err := writeFile(filepath.Join(g.path, l.file), l.value); err != nil {
+			return failf(StepCgroup, errnoOf(err), "cannot set %s to %q: %v", l.key, l.value, cause(err))
+		}
+	}
+	return nil
+}
+
+// writeFile writes to a file of the kernel, which must exist.
+func writeFile(path, text string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(text))
+	return err
+}
+
+// keyed reads one value of a flat keyed file such as cgroup.events; false when file or key is missing.
+func keyed(path, key string) (uint64, bool) {
+	var buf [4096]byte
+	data, err := readInto(path, buf[:])
+	if err != nil {
+		return 0, false
+	}
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		if len(line) > len(key) && line[len(key)] == ' ' && string(line[:len(key)]) == key {
+			return atou(line[len(key)+1:])
+		}
+	}
+	return 0, false
+}
+
+// Populated reports whether a living process is in the group or below, other than the one with the pid except (a main
+// process that is a zombie; 0 = none).
+func (g *Group) Populated(except int) bool {
+	n, ok := keyed(g.path+"/cgroup.events", "populated")
+	if !ok || n == 0 {
+		return false
+	}
+	for _, pid := range g.Processes() {
+		if pid == except {
+			continue
+		}
+		if p, err := ReadProcess(pid); err == nil && !p.Dead() {
+			return true
+		}
+	}
+	return false
+}
+
+// Processes lists the pids in the group and the groups below it.
+func (g *Group) Processes() []int { return processesIn(g.path, 0, nil) }
+
+// depthMax bounds how deep a service may nest groups below its own before we stop looking.
+const depthMax = 32
+
+func processesIn(folder string, depth int, into []int) []int {
+	data, err := os.ReadFile(folder + "/cgroup.procs")
+	if err != nil {
+		return into
+	}
+	f := fields{rest: data}
+	for w := f.word(); len(w) > 0; w = f.word() {
+		if pid, ok := atoi(w); ok && pid > 0 { // 0 is a process of another pid namespace
+			into = append(into, pid)
+		}
+	}
+	for _, sub := range subfolders(folder, depth) {
+		into = processesIn(sub, depth+1, into)
+	}
+	return into
+}
+
+// subfolders lists the groups right below a folder.
+func subfolders(folder string, depth int) (out []string) {
+	var st unix.Stat_t
+	if depth >= depthMax || unix.Stat(folder, &st) != nil || st.Nlink == 2 {
+		return nil
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, folder+"/"+e.Name())
+		}
+	}
+	return out
+}
+
+// Kill ends everything in the group and below it at once, by cgroup.kill. Before Linux 5.14, which has none, the group
+// is frozen, so that nothing can fork, all members are killed, and it is thawed.
+func (g *Group) Kill() error {
+	err := writeFile(g.path+"/cgroup.kill", "1")
+	switch err {
+	case nil, unix.ENODEV:
+		return nil
+	case unix.ENOENT:
+		var st unix.Stat_t
+		if unix.Stat(g.path, &st) != nil {
+			return nil // the group is gone, and so is all that was in it
+		}
+		return g.killFrozen()
+	}
+	return fmt.Errorf("cannot kill the control group %s: %w", g.path, err)
+}
+
+// freezeWait bounds the wait for the members to stop; one in an uninterruptible sleep stops later, and is killed anyway.
+const freezeWait = 200 * time.Millisecond
+
+func (g *Group) killFrozen() error {
+	frozen := writeFile(g.path+"/cgroup.freeze", "1") == nil
+	for deadline := time.Now().Add(freezeWait); frozen && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if n, ok := keyed(g.path+"/cgroup.events", "frozen"); !ok || n == 1 {
+			break
+		}
+	}
+	for range killPasses {
+		fresh := 0
+		for _, pid := range g.Processes() {
+			if p, err := ReadProcess(pid); err == nil && !p.Dead() && SignalProcess(pid, p.Start, unix.SIGKILL) == nil {
+				fresh++
+			}
+		}
+		if frozen || fresh == 0 {
+			break
+		}
+	}
+	if frozen {
+		return writeFile(g.path+"/cgroup.freeze", "0")
+	}
+	return nil
+}
+
+// OOMKilled reports whether the kernel's out-of-memory killer has struck in the group.
+func (g *Group) OOMKilled() bool {
+	n, ok := keyed(g.path+"/memory.events", "oom_kill")
+	return ok && n > 0
+}
+
+// GroupUsage is the memory and CPU time that the group with this folder uses, all its processes together, those that
+// have ended included for the time. Without a memory controller it is the resident memory of the processes.
+func GroupUsage(path string) (memory uint64, cpu time.Duration, ok bool) {
+	micros, ok := keyed(path+"/cpu.stat", "usage_usec")
+	if !ok {
+		return 0, 0, false
+	}
+	var buf [32]byte
+	if data, err := readInto(path+"/memory.current", buf[:]); err == nil {
+		memory, _ = atou(bytes.TrimSpace(data))
+		return memory, time.Duration(micros) * time.Microsecond, true
+	}
+	for _, pid := range processesIn(path, 0, nil) {
+		if p, err := ReadProcess(pid); err == nil {
+			memory += p.RSSBytes
+		}
+	}
+	return memory, time.Duration(micros) * time.Microsecond, true
+}
+
+// Remove removes the folder with those below it. It can be busy for a moment after its last process has ended, so it may
+// take up to two seconds; one that still has a process stays.
+func (g *Group) Remove() error {
+	var err error
+	for wait := 200 * time.Microsecond; wait < time.Second; wait *= 2 {
+		if err = removeFolders(g.path, 0); err == nil {
+			removeAbandoned(filepath.Dir(g.path))
+			return nil
+		}
+		time.Sleep(wait)
+	}
+	return fmt.Errorf("cannot remove the control group %s: %w", g.path, err)
+}
+
+func removeFolders(folder string, depth int) error {
+	for _, sub := range subfolders(folder, depth) {
+		if err := removeFolders(sub, depth+1); err != nil {
+			return err
+		}
+	}
+	if err := unix.Rmdir(folder); err != nil && err != unix.ENOENT {
+		return err
+	}
+	return nil
+}
+
+// baseName is the folder of one supervisor process. It keeps it when it executes a new version of itself.
+func baseName() string {
+	self := os.Getpid()
+	p, _ := ReadProcess(self)
+	return "zinit-" + strconv.Itoa(self) + "-" + strconv.FormatUint(p.Start, 10)
+}
+
+// removeAbandoned removes the folder of a supervisor that is gone, once it is empty.
+func removeAbandoned(base string) {
+	pid, start, ok := ownerOfBase(filepath.Base(base))
+	if !ok {
+		return
+	}
+	if p, err := ReadProcess(pid); err == nil && p.Start == start {
+		return
+	}
+	for _, sub := range subfolders(base, 0) {
+		if unix.Rmdir(sub) != nil {
+			return
+		}
+	}
+	_ = unix.Rmdir(base)
+}
+
+func ownerOfBase(name string) (pid int, start uint64, ok bool) {
+	rest, ok := strings.CutPrefix(name, "zinit-")
+	p, s, ok2 := strings.Cut(rest, "-")
+	pid, ok3 := atoi([]byte(p))
+	start, ok4 := atou([]byte(s))
+	return pid, start, ok && ok2 && ok3 && ok4 && pid > 0
+}

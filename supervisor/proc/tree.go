@@ -16,7 +16,7 @@ type Owner struct {
 	Main       int      // pid of the main process, 0 = none; also one that is a zombie
 	Start      uint64   // its start time in ticks, 0 = not known
 	PipeInodes []uint64 // of its log pipes
-	Cgroup     string   // path below the mount as in /proc/PID/cgroup, "" = none
+	Cgroup     string   // folder of its control group, "" = none
 }
 
 // Scanner finds and signals the processes of services without cgroups, by what /proc says. A process belongs to a
@@ -147,6 +147,7 @@ func (t *table) index() {
 		for _, inode := range o.PipeInodes {
 			t.pipes[inode] = i
 		}
+		t.group(i)
 		if o.Main <= 1 {
 			continue
 		}
@@ -158,6 +159,18 @@ func (t *table) index() {
 		case o.Start == 0 || n.Start == o.Start:
 			n.resolved, n.owner = true, i
 			t.sessions[o.Main] = i
+		}
+	}
+}
+
+// group marks what is in the owner's control group: there the kernel tells.
+func (t *table) group(i int) {
+	if t.owners[i].Cgroup == "" {
+		return
+	}
+	for _, pid := range processesIn(t.owners[i].Cgroup, 0, nil) {
+		if n := t.nodes[pid]; n != nil && !n.resolved {
+			n.resolved, n.owner = true, i
 		}
 	}
 }

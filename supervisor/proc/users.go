@@ -120,3 +120,16 @@ func memberOf(groups []group, user string) []int {
 	}
 	return out
 }
+
+// LookupGroup finds the number of a group by name or number.
+func LookupGroup(name string) (int, error) {
+	groups, err := readGroups(StepGroup)
+	if err != nil {
+		return 0, err
+	}
+	gid, err := groupID(groups, name, StepGroup)
+	if err != nil {
+		return 0, err
+	}
+	return gid, nil
+}

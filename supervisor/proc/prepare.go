@@ -1,0 +1,130 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maskCleared marks that the supervisor has executed itself already; Environ does not pass it on.
+const maskCleared = "ZINIT_MASK_CLEARED"
+
+// ClearMaskOrReexec makes sure that children will start with an empty signal mask. A child gets the mask of the thread
+// that forks it, and the Go runtime gives every new thread the mask that the process was started with, less the signals
+// it needs; that cannot be changed for all threads later. So a supervisor that was started with a non-empty mask clears
+// it and executes itself once, with the same arguments, environment and descriptors: call it before anything else. It
+// returns when nothing is to be done, or with an error when the mask stays.
+func ClearMaskOrReexec() error {
+	again := os.Getenv(maskCleared) != ""
+	os.Unsetenv(maskCleared)
+	mask, err := maskOf("self", "SigBlk")
+	if err != nil || mask == 0 {
+		return err
+	}
+	if again {
+		return fmt.Errorf("cannot clear the signal mask: it is %x after executing again", mask)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var none unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
+		return fmt.Errorf("cannot clear the signal mask: %w", err)
+	}
+	err = syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), maskCleared+"=1"))
+	return fmt.Errorf("cannot execute again with a cleared signal mask: %w", err)
+}
+
+// maskOf reads a signal set of /proc/PID/status.
+func maskOf(pid, field string) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read signal sets: %w", err)
+	}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		if value, ok := strings.CutPrefix(line, field+":\t"); ok {
+			return strconv.ParseUint(value, 16, 64)
+		}
+	}
+	return 0, fmt.Errorf("cannot find %s in /proc/%s/status", field, pid)
+}
+
+// DefaultDispositions sets every ignored signal to its default action, because children inherit what is ignored (nohup,
+// a shell's background jobs). The Go runtime leaves ignored signals alone that it has no handler for. Call it before
+// signal.Notify, which installs handlers, and never call signal.Ignore.
+func DefaultDispositions() error {
+	ignored, err := maskOf("self", "SigIgn")
+	if err != nil {
+		return err
+	}
+	for sig := 1; ignored != 0 && sig <= 64; sig++ {
+		if ignored>>(sig-1)&1 == 0 {
+			continue
+		}
+		var action [64]byte // struct sigaction: all zero is SIG_DFL with nothing set
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		if errno != 0 {
+			return fmt.Errorf("cannot reset signal %d: %w", sig, errno)
+		}
+	}
+	return nil
+}
+
+// SealDescriptors marks every descriptor from 3 on close-on-exec, so that what the supervisor inherited by accident does
+// not reach its services. Descriptors that it was given on purpose stay open in the supervisor itself.
+func SealDescriptors() error {
+	const closeRangeCloexec = 4
+	err := unix.CloseRange(3, ^uint(0)>>(unsafe.Sizeof(uint(0))*8-32), closeRangeCloexec)
+	if err == nil {
+		return nil
+	}
+	for _, fd := range listNumbers("/proc/self/fd", nil) { // before Linux 5.11
+		if fd >= 3 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// BecomeSubreaper makes orphans of our descendants children of this process.
+func BecomeSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot become a child subreaper: %w", err)
+	}
+	return nil
+}
+
+// Prepare brings a freshly started supervisor into the state that its children shall inherit: no descriptors, default
+// dispositions, umask 022, oom_score_adj 0 (where it may be changed), and makes it a child subreaper. It returns the
+// first error after having tried everything. ClearMaskOrReexec comes before it.
+func Prepare() error {
+	errs := []error{SealDescriptors(), DefaultDispositions(), BecomeSubreaper()}
+	unix.Umask(0o022)
+	if err := resetOOMScore(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resetOOMScore sets oom_score_adj to 0 if it is not.
+func resetOOMScore() error {
+	const path = "/proc/self/oom_score_adj"
+	data, err := os.ReadFile(path)
+	if err != nil || strings.TrimSpace(string(data)) == "0" {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+		return fmt.Errorf("cannot set oom_score_adj to 0, services will have %s: %w", strings.TrimSpace(string(data)), cause(err))
+	}
+	return nil
+}
