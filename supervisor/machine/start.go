@@ -1,6 +1,10 @@
 package machine
 
-import "github.com/zinit/zinit/graph"
+import (
+	"slices"
+
+	"github.com/zinit/zinit/graph"
+)
 
 // owed makes a start due that somebody asked for: counts and delays begin anew and ports may be freed once.
 func (m *Machine) owed(i int32, cause Cause, by string) {
@@ -178,12 +182,12 @@ func (m *Machine) onWakeIdle(i int32, _ any) {
 	}
 }
 
-// reconsider brings a service back that failed only because of a dependency.
+// reconsider brings a service back that failed only because of a dependency, or lets it fail for the next one.
 func (m *Machine) reconsider(i int32) {
 	s := &m.services[i]
 	switch s.reason.Type {
 	case ReasonDependencyFailed:
-		if s.failed == 0 && !s.is(flagMissing) {
+		if !m.failedFor(i, s.reason.Service) {
 			s.owe(CauseDependency, m.wokenBy(s))
 		}
 	case ReasonMissingDependency:
@@ -191,6 +195,15 @@ func (m *Machine) reconsider(i int32) {
 			s.owe(CauseReload, s.reason.Service)
 		}
 	}
+}
+
+// failedFor reports whether i requires or binds the named service and that has failed for good.
+func (m *Machine) failedFor(i int32, name string) bool {
+	id, ok := m.graph.Lookup(name)
+	if !ok || m.services[id].standing&graph.FailedForGood == 0 {
+		return false
+	}
+	return slices.Contains(m.graph.Requires(graph.ID(i)), id) || slices.Contains(m.graph.Binds(graph.ID(i)), id)
 }
 
 func (m *Machine) wokenBy(s *service) string {
