@@ -202,7 +202,7 @@ func (c *serverConn) wait(m *method, a *args) (any, error) {
 	case m.again && !c.batch && errors.Is(cause, errHandover):
 		c.again = []byte{'\n'} // handleOne puts the line in
 		return nil, err
-	case m.pending != nil:
+	case m.pending != nil && errors.Is(cause, errHandover):
 		return m.pending(a), nil
 	}
 	return nil, wire.NewError(wire.CodeTimedOut, "interrupted: "+cause.Error())

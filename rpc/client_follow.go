@@ -19,14 +19,15 @@ var errStreamOver = errors.New("the server ended the stream")
 // restart of the server without a line lost or doubled.
 func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow) error) error {
 	last := map[string]uint64{} // by service: the sequence number delivered last
+	began, newest := time.Now().UnixMilli(), int64(0)
 	deliver := func(raw json.RawMessage) error {
 		var follow wire.Follow
 		if err := json.Unmarshal(raw, &follow); err != nil {
 			return fmt.Errorf("cannot read a line of logs.follow: %w", err)
 		}
 		follow.Lines = dropSeen(follow.Lines, last)
-		if len(follow.Lines) > 0 {
-			q.SinceMS = follow.Lines[len(follow.Lines)-1].TimestampMS
+		for _, line := range follow.Lines {
+			newest = max(newest, line.TimestampMS)
 		}
 		if len(follow.Lines) == 0 && follow.Missed == 0 {
 			return nil
@@ -37,10 +38,22 @@ func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow
 		if len(last) == 0 {
 			return paramsOf(q)
 		}
-		again := LogQuery{Names: q.Names, Stream: q.Stream, Grep: q.Grep, Lines: int(^uint32(0) >> 1), SinceMS: q.SinceMS, UntilMS: q.UntilMS}
+		again := LogQuery{Names: q.Names, Stream: q.Stream, Grep: q.Grep, Lines: allLines, UntilMS: q.UntilMS}
+		again.SinceMS = resumeAt(newest, began)
 		return paramsOf(again)
 	}
 	return c.follow(ctx, "logs.follow", resume, deliver)
+}
+
+// followSlack is how far apart the lines of several services may come out of the order of their times, in ms.
+const followSlack = 2000
+
+// resumeAt is the time from which on a stream asks for lines again; what it has seen already is dropped by its number.
+func resumeAt(newest, began int64) int64 {
+	if newest < began {
+		return newest
+	}
+	return max(began, newest-followSlack)
 }
 
 // dropSeen removes lines delivered before a reconnection and notes the others.
@@ -92,6 +105,15 @@ func (c *Client) follow(ctx context.Context, method string, params func() any, d
 	}
 }
 
+// endOf is what the server's last notification says.
+func endOf(params json.RawMessage, path string) error {
+	var end streamEnd
+	if json.Unmarshal(params, &end) == nil && end.Error != nil {
+		return end.Error
+	}
+	return &TransportError{Socket: path, Op: "receive", Err: errStreamOver}
+}
+
 // followOnce runs a stream over one connection. began: the server had accepted it.
 func (c *Client) followOnce(ctx context.Context, method string, params any, deliver func(json.RawMessage) error) (began bool, err error) {
 	conn, err := c.connect(ctx)
@@ -124,7 +146,7 @@ func (c *Client) followOnce(ctx context.Context, method string, params any, deli
 			return true, &TransportError{Socket: c.path, Op: "receive", Err: fmt.Errorf("not a JSON-RPC notification: %w", err)}
 		}
 		if note.Method == endNotification {
-			return true, &TransportError{Socket: c.path, Op: "receive", Err: errStreamOver}
+			return true, endOf(note.Params, c.path)
 		}
 		if err := deliver(note.Params); err != nil {
 			return true, err

@@ -141,3 +141,5 @@ func dialClient(t testing.TB, path string, options ...Option) *Client {
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
+
+func newReader(conn net.Conn) *bufio.Reader { return bufio.NewReaderSize(conn, 64<<10) }

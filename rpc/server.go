@@ -57,7 +57,7 @@ type Server struct {
 	uid     int
 
 	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
+	cancel   context.CancelCauseFunc
 	buffered atomic.Int64 // bytes in long read buffers, over all connections
 
 	mu        sync.Mutex
@@ -89,7 +89,7 @@ func NewServer(backend Backend, options ServerOptions) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
 
@@ -256,7 +256,7 @@ type deadliner interface{ SetDeadline(time.Time) error }
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.state = stateClosed
-	s.cancel()
+	s.cancel(errClosing)
 	for listener := range s.listeners {
 		_ = listener.Close()
 	}
