@@ -1,0 +1,115 @@
+package notify
+
+import (
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Word is what one service said.
+type Word struct {
+	Gen     uint64
+	Message Message
+	// Sender is who sent the datagram, as the kernel says; PID is 0 for a process of another pid namespace. It is zero
+	// for a word on a readiness descriptor.
+	Sender unix.Ucred
+	// OnDescriptor says that Message.Ready came on the readiness descriptor, which only the service has.
+	OnDescriptor bool
+	// Closed says that the readiness descriptor was closed without a newline: this service will not become ready.
+	Closed bool
+}
+
+// Poller waits on all sockets and readiness descriptors at once. Nothing happens while nobody says anything.
+type Poller struct {
+	epoll   int
+	wake    int // eventfd that ends the loop
+	deliver func(Word)
+	done    chan struct{}
+
+	mu    sync.Mutex
+	conns map[int32]*Conn
+	next  int32
+}
+
+// NewPoller starts a poller. It calls deliver for each word, one at a time, on its own goroutine; deliver may block,
+// which only makes services wait that send more than the sockets hold. A barrier (sd_notify_barrier) is released when
+// deliver has returned.
+func NewPoller(deliver func(Word)) (*Poller, error) {
+	p := &Poller{deliver: deliver, done: make(chan struct{}), conns: map[int32]*Conn{}, next: 1}
+	var err error
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("cannot make an epoll set: %w", err)
+	}
+	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(p.epoll)
+		return nil, fmt.Errorf("cannot make an eventfd: %w", err)
+	}
+	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: 0})
+	go p.loop()
+	return p, nil
+}
+
+// Close ends the poller and closes what it still holds.
+func (p *Poller) Close() {
+	_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	<-p.done
+	p.mu.Lock()
+	conns := p.conns
+	p.conns = nil
+	p.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+	unix.Close(p.epoll)
+	unix.Close(p.wake)
+}
+
+func (p *Poller) loop() {
+	defer close(p.done)
+	var events [64]unix.EpollEvent
+	for {
+		n, err := unix.EpollWait(p.epoll, events[:], -1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		for _, e := range events[:n] {
+			if e.Fd == 0 {
+				return
+			}
+			if c := p.lookup(e.Fd); c != nil {
+				c.receive()
+			}
+		}
+	}
+}
+
+// lookup finds a Conn by its number. Numbers are never used again, unlike descriptors, so that an event for a closed
+// one reaches nobody.
+func (p *Poller) lookup(id int32) *Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns[id]
+}
+
+func (p *Poller) register(c *Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.id = p.next
+	p.next++
+	if p.next <= 0 {
+		p.next = 1
+	}
+	if p.conns != nil {
+		p.conns[c.id] = c
+	}
+}
+
+func (p *Poller) forget(c *Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c.id)
+}
