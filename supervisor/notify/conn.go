@@ -295,8 +295,10 @@ func readControl(control []byte) (sender *unix.Ucred, fds []int) {
 		return nil, nil
 	}
 	for i := range messages {
-		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
-			sender = cred
+		if len(messages[i].Data) >= unix.SizeofUcred {
+			if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+				sender = cred
+			}
 		}
 		if got, err := unix.ParseUnixRights(&messages[i]); err == nil {
 			fds = append(fds, got...)
