@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -289,7 +290,7 @@ var kindUsage = map[string]string{
 // definition is a service to be added: its name and the document for service.add.
 type definition struct {
 	name     string
-	document []byte
+	document json.RawMessage
 }
 
 func (v *invocation) newService(c *cli.Context, args []string) (*definition, error) {
