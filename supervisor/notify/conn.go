@@ -300,8 +300,10 @@ func readControl(control []byte) (sender *unix.Ucred, fds []int) {
 				sender = cred
 			}
 		}
-		if got, err := unix.ParseUnixRights(&messages[i]); err == nil {
-			fds = append(fds, got...)
+		if len(messages[i].Data)%4 == 0 {
+			if got, err := unix.ParseUnixRights(&messages[i]); err == nil {
+				fds = append(fds, got...)
+			}
 		}
 	}
 	return sender, fds
