@@ -18,7 +18,7 @@ var errStreamOver = errors.New("the server ended the stream")
 // returns an error (that error), or with the server's or the connection's error. With WithReconnect it survives a
 // restart of the server without a line lost or doubled.
 func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow) error) error {
-	last := map[string]uint64{} // by service: the sequence number delivered last
+	last := map[string]delivered{} // by service
 	began, newest := time.Now().UnixMilli(), int64(0)
 	deliver := func(raw json.RawMessage) error {
 		var follow wire.Follow
@@ -56,14 +56,21 @@ func resumeAt(newest, began int64) int64 {
 	return max(began, newest-followSlack)
 }
 
-// dropSeen removes lines delivered before a reconnection and notes the others.
-func dropSeen(lines []wire.LogLine, last map[string]uint64) []wire.LogLine {
+// delivered is the last line of one service that was delivered.
+type delivered struct {
+	seq uint64
+	ms  int64
+}
+
+// dropSeen removes lines delivered before a reconnection and notes the others. A lower number with a later time is a new
+// line: a server without a keeper begins to count anew.
+func dropSeen(lines []wire.LogLine, last map[string]delivered) []wire.LogLine {
 	kept := lines[:0]
 	for _, line := range lines {
-		if seq, seen := last[line.Service]; seen && line.Seq <= seq {
+		if before, seen := last[line.Service]; seen && line.Seq <= before.seq && line.TimestampMS <= before.ms {
 			continue
 		}
-		last[line.Service] = line.Seq
+		last[line.Service] = delivered{line.Seq, line.TimestampMS}
 		kept = append(kept, line)
 	}
 	return kept
