@@ -1,0 +1,58 @@
+// Package applets decides which program the one binary is.
+package applets
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/zinit/zinit/applets/cli"
+	"github.com/zinit/zinit/applets/pid1"
+	"github.com/zinit/zinit/applets/server"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// Trampoline is the hidden name under which the binary prepares a service's process before it executes the program.
+const Trampoline = "zinit-exec"
+
+// Main runs the applet that argv asks for and returns its exit code. The name decides first: zinit-pid1 and init are
+// the PID 1 shim, zinit-server is the server, anything else is the client, whose first argument may name an applet.
+func Main(argv []string) int {
+	name := "zinit"
+	if len(argv) > 0 {
+		name = filepath.Base(argv[0])
+	}
+	switch name {
+	case Trampoline:
+		return proc.TrampolineMain(argv)
+	case "zinit-pid1":
+		return pid1.Main(argv)
+	case "init":
+		return initMain(argv)
+	case "zinit-server":
+		return server.Main(argv)
+	}
+	if len(argv) > 1 {
+		switch argv[1] {
+		case "pid1", "init":
+			return pid1.Main(append([]string{"zinit-pid1"}, argv[2:]...))
+		case "server":
+			return server.Main(append([]string{"zinit-server"}, argv[2:]...))
+		case "switch-root":
+			return pid1.SwitchRoot(argv[1:])
+		}
+	} else if os.Getpid() == 1 {
+		// Only a bare `zinit` that is process 1 is the shim, so that `docker run IMAGE zinit list` is a list.
+		return pid1.Main([]string{"zinit-pid1"})
+	}
+	return cli.Main(argv, os.Stdin, os.Stdout, os.Stderr)
+}
+
+// initMain refuses to be init when it is not process 1: somebody typed `init` and meant something else.
+func initMain(argv []string) int {
+	if os.Getpid() == 1 {
+		return pid1.Main(argv)
+	}
+	fmt.Fprintln(os.Stderr, "init: not process 1; to run services below this process use: zinit pid1 --config DIR")
+	return 2
+}

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// options are the server's flags after the environment and the defaults have been applied.
+type options struct {
+	configDirs  []string
+	socket      string
+	logLevel    string
+	logFormat   string // text or json
+	logStdout   string // "" off, "prefix", "json" or "plain": service output to stdout (containers)
+	settings    string
+	syslog      string // path of the syslog socket, "" = none
+	socketMode  string
+	socketGroup string
+	readyFD     int
+	pid1Mode    bool
+	lenient     bool
+	only        string // start only what this target pulls in
+}
+
+// stringsFlag collects a repeatable flag.
+type stringsFlag struct{ values *[]string }
+
+func (f stringsFlag) String() string     { return "" }
+func (f stringsFlag) Set(v string) error { *f.values = append(*f.values, v); return nil }
+
+// optionalFlag is a flag whose value may be left out: --log-stdout or --log-stdout=json.
+type optionalFlag struct {
+	value  *string
+	absent string
+}
+
+func (f optionalFlag) String() string   { return "" }
+func (f optionalFlag) IsBoolFlag() bool { return true }
+func (f optionalFlag) Set(v string) error {
+	switch v {
+	case "true":
+		*f.value = f.absent
+	case "prefix", "json", "plain":
+		*f.value = v
+	default:
+		return fmt.Errorf("want prefix, json or plain, not %q", v)
+	}
+	return nil
+}
+
+const usage = `usage: zinit server [--config DIR]… [--socket PATH] [flags]
+
+  -c, --config DIR      directory of service files, or a root with services/ in it (repeatable; --config-dir too)
+  -s, --socket PATH     control socket
+      --log-level L     debug, info, warn or error
+      --log-format F    text or json
+      --log-stdout[=F]  services' output to stdout as well: prefix (default), plain or json
+      --settings FILE   zinit.toml (default: beside the services directory)
+      --syslog PATH     serve a syslog socket there (/dev/log)
+      --socket-mode M   mode of the socket, octal (default 0660)
+      --socket-group G  group of the socket
+      --ready-fd N      write a newline to descriptor N when the socket is served
+      --pid1-mode       load system/ too (a zinit-pid1 above does this by itself)
+      --target NAME     start only what NAME pulls in
+      --lenient         unknown keys and parameters are warnings
+`
+
+// parseFlags reads the command line. The error is already worded for people; nothing has been printed.
+func parseFlags(args []string, stdout io.Writer) (*options, error) {
+	o := &options{logFormat: "text"}
+	fs := flag.NewFlagSet("zinit server", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	for _, name := range []string{"c", "config", "config-dir"} {
+		fs.Var(stringsFlag{&o.configDirs}, name, "")
+	}
+	for _, name := range []string{"s", "socket"} {
+		fs.StringVar(&o.socket, name, "", "")
+	}
+	fs.StringVar(&o.logLevel, "log-level", "", "")
+	fs.StringVar(&o.logFormat, "log-format", "text", "")
+	fs.Var(optionalFlag{&o.logStdout, "prefix"}, "log-stdout", "")
+	fs.StringVar(&o.settings, "settings", "", "")
+	fs.StringVar(&o.syslog, "syslog", "", "")
+	fs.StringVar(&o.socketMode, "socket-mode", "", "")
+	fs.StringVar(&o.socketGroup, "socket-group", "", "")
+	fs.IntVar(&o.readyFD, "ready-fd", -1, "")
+	fs.BoolVar(&o.pid1Mode, "pid1-mode", false, "")
+	fs.BoolVar(&o.lenient, "lenient", os.Getenv("ZINIT_LENIENT") == "1", "")
+	fs.StringVar(&o.only, "target", os.Getenv("ZINIT_TARGET"), "")
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w; see: zinit server --help", err)
+	case fs.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q; the directory is given with --config; see: zinit server --help", fs.Arg(0))
+	case o.logFormat != "text" && o.logFormat != "json":
+		return nil, fmt.Errorf("--log-format %s: want text or json", o.logFormat)
+	}
+	o.environment()
+	return o, nil
+}
+
+// environment fills what no flag said: flag, then variable, then the table of defaults.
+func (o *options) environment() {
+	if len(o.configDirs) == 0 {
+		if dirs := os.Getenv("ZINIT_CONFIG_DIR"); dirs != "" {
+			o.configDirs = strings.Split(dirs, ":")
+		}
+	}
+	if o.socket == "" {
+		o.socket = os.Getenv("ZINIT_SOCKET")
+	}
+	if o.logLevel == "" {
+		o.logLevel = os.Getenv("ZINIT_LOG_LEVEL")
+	}
+	if o.logLevel == "" {
+		o.logLevel = "info"
+	}
+}

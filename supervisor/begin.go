@@ -1,0 +1,178 @@
+package supervisor
+
+import (
+	"crypto/rand"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/output"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// newDriver makes a driver with everything but its machine.
+func newDriver(o *Options) (*driver, error) {
+	d := &driver{opt: o, log: o.Log, clock: newClock(), inbox: make(chan func(), inboxLen), sigchld: make(chan os.Signal, 1),
+		deadlines: time.NewTimer(time.Hour), children: map[machine.Gen]*child{}, byPID: map[int]*child{}, aux: map[int]*auxiliary{},
+		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, journal: o.Journal, keeper: o.Keeper,
+		replies: map[machine.ReqID]chan<- machine.Outcome{}, events: newEventLog(o.firstEvent())}
+	d.deadlines.Stop()
+	d.boot = newBootLine(d.clock, o.Mode == "machine")
+	d.pool = newSpawnPool(d.post, o.Keeper == nil)
+	d.trees = newTreeWatch(d)
+	out, err := output.New(o.Arena, output.Options{Closed: d.outputClosed})
+	if err != nil {
+		return nil, err
+	}
+	d.out = out
+	d.devNull, _ = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	d.cgroups, d.noCgroups = proc.DetectCgroups()
+	d.notices = d.newNotices()
+	d.scanner = &proc.Scanner{Instance: o.instance()}
+	if o.Handover != nil && o.Keeper != nil {
+		d.scanner.Keeper = o.Handover.PID
+	}
+	if d.journal != nil {
+		_ = d.journal.Note("instance", []byte(d.scanner.Instance))
+	}
+	return d, nil
+}
+
+// instance names this supervisor over all its lives, so that its services are told from those of another one.
+func (o *Options) instance() string {
+	if o.Restored != nil {
+		if name := o.Restored.Notes["instance"]; len(name) > 0 {
+			return string(name)
+		}
+	}
+	return rand.Text()
+}
+
+// firstEvent continues the numbers of the server before, so that a follower can go on.
+func (o *Options) firstEvent() uint64 {
+	if o.Restored == nil {
+		return 1
+	}
+	n, _ := strconv.ParseUint(string(o.Restored.Notes["event_seq"]), 10, 64)
+	return n
+}
+
+// begin starts the helpers and feeds the first event, or after a restore the words about the time in between.
+func (d *driver) begin() {
+	if d.keeper != nil {
+		exits := make(chan keeper.Exit)
+		d.exits = exits
+		go d.listenToKeeper(exits)
+	}
+	if d.resume == nil {
+		d.step(d.first)
+	}
+	for _, ev := range d.resume {
+		d.step(ev)
+	}
+	for _, c := range d.lost {
+		d.settleLost(c)
+	}
+	d.ackInherited()
+	d.resume, d.lost = nil, nil
+	for _, c := range d.children {
+		c.notify.Begin()
+	}
+	d.reap()
+	d.commit()
+}
+
+// settleLost lets go of an incarnation whose main process ended while nobody watched, or watches the rest of its tree.
+func (d *driver) settleLost(c *child) {
+	if id, ok := d.m.ByGen(c.gen); ok && d.m.Info(id).State == machine.Stopping {
+		d.children[c.gen] = c
+		d.trees.add(c)
+		return
+	}
+	d.release(c)
+}
+
+// ackInherited tells the keeper which exits are in the journal now.
+func (d *driver) ackInherited() {
+	if d.keeper == nil || d.opt.Handover == nil {
+		return
+	}
+	_ = d.keeper.AckExits(d.opt.Handover.Exits)
+	_ = d.keeper.Settled()
+	for _, c := range d.children {
+		if c.pid > 0 {
+			_ = d.keeper.Track(c.pid, uint64(c.gen))
+		}
+	}
+	_ = d.keeper.Budget(d.stopBudget())
+}
+
+// listenToKeeper passes on what the keeper says until it is gone. It blocks in poll(2), which costs nothing while the
+// keeper is silent.
+func (d *driver) listenToKeeper(exits chan<- keeper.Exit) {
+	fds := []unix.PollFd{{Fd: int32(d.keeper.FD()), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			return
+		}
+		for {
+			ev, ok, err := d.keeper.Receive()
+			if err != nil {
+				d.post(func() { d.log.Error("the keeper is gone: from now on a crash of this server ends its services") })
+				return
+			}
+			if !ok {
+				break
+			}
+			for _, e := range ev.Exits {
+				select {
+				case exits <- e:
+				case <-d.opt.done:
+					return
+				}
+			}
+			if ev.Order != 0 && d.opt.Order != nil {
+				d.opt.Order(ev.Order)
+			}
+		}
+	}
+}
+
+// stopBudget is the longest time an ordered stop may take: the heaviest chain of stop timeouts over the edges that order
+// stopping.
+func (d *driver) stopBudget() time.Duration {
+	g := d.m.Graph()
+	total := make([]time.Duration, g.Len())
+	var longest time.Duration
+	order := g.Order()
+	for i := len(order) - 1; i >= 0; i-- {
+		id := order[i]
+		c := g.Config(id)
+		total[id] += c.Lifecycle.StopTimeout + c.PostStop.Timeout + 2*time.Second
+		longest = max(longest, total[id])
+		for _, ids := range [][]graph.ID{g.Requires(id), g.Binds(id), g.After(id)} {
+			for _, o := range ids {
+				total[o] = max(total[o], total[id])
+			}
+		}
+	}
+	return longest
+}
+
+// outputClosed is called by the reader, from its goroutine, when a log pipe has been read to its end.
+func (d *driver) outputClosed(s output.Source) {
+	if d.keeper != nil {
+		_ = d.keeper.DropPipe(s.Gen, s.Stream)
+	}
+}
+
+// ringLimits are the bounds of a service's log ring.
+func ringLimits(o *Options, c *graph.Config) logring.Limits {
+	return logring.Limits{Lines: c.Logging.BufferLines, Bytes: c.Logging.BufferBytes}
+}

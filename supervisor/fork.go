@@ -1,0 +1,145 @@
+package supervisor
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/output"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// Streams of what the keeper holds for an incarnation: the log pipes are numbered as in the ring.
+const (
+	streamReady  = 16 // read end of a readiness descriptor
+	streamNotify = 17 // sd_notify socket
+)
+
+// hookGens is the range of the numbers under which the pipes of hooks are kept: each run of a command has its own, so
+// that they never mix with the main process's.
+const hookGens = uint64(1) << 63
+
+// pipes are the ends of an incarnation's output that the child gets.
+type pipes struct {
+	out, err int
+	inodes   []uint64
+}
+
+func (p pipes) close() {
+	unix.Close(p.out)
+	unix.Close(p.err)
+}
+
+// openPipes makes the log pipes of one process. The read ends go to the keeper first, then to the reader: from the fork
+// on no line may be in a pipe that only this process holds.
+func (d *driver) openPipes(name string, gen uint64, streams [2]uint8) (pipes, *proc.Error) {
+	var w [2]int
+	var inodes []uint64
+	for i := range w {
+		var fds [2]int
+		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+			if i > 0 {
+				unix.Close(w[0])
+			}
+			return pipes{}, &proc.Error{Step: "fork", Detail: "cannot make a log pipe: " + err.Error()}
+		}
+		_ = unix.SetNonblock(fds[0], true)
+		w[i] = fds[1]
+		var st unix.Stat_t
+		if unix.Fstat(fds[0], &st) == nil {
+			inodes = append(inodes, st.Ino)
+		}
+		if d.keeper != nil {
+			_ = d.keeper.StorePipes([]keeper.Pipe{{Service: name, Gen: gen, Stream: streams[i], FD: fds[0]}})
+		}
+		d.out.Add(fds[0], output.Source{Service: name, Gen: gen, Stream: streams[i]})
+	}
+	return pipes{w[0], w[1], inodes}, nil
+}
+
+// forkMain runs on a worker: it prepares everything about the main process and starts it.
+func (d *driver) forkMain(c *child, base []string) (f forked) {
+	cfg, gen := c.config, uint64(c.gen)
+	defer func() {
+		if f.err != nil && f.group != nil {
+			f.group.Remove()
+			f.group = nil
+		}
+	}()
+	if f.group, f.err = d.newGroup(cfg, gen); f.err != nil {
+		return f
+	}
+	var extra []string
+	f.notify, extra, f.err = d.openNotify(cfg, gen)
+	if f.err != nil {
+		return f
+	}
+	spec, err := d.specFor(cfg, cfg.Exec, gen, base, extra)
+	if err != nil {
+		f.err = err
+		return f
+	}
+	w, err := d.openPipes(cfg.Name, gen, [2]uint8{logring.Stdout, logring.Stderr})
+	if err != nil {
+		f.err = err
+		return f
+	}
+	defer w.close()
+	spec.Files = []int{d.devNull, w.out, w.err}
+	if fd := f.notify.ChildFD(); fd >= 0 {
+		spec.Files = placeAt(spec.Files, cfg.Ready.FD, fd)
+		defer f.notify.CloseChildFD()
+	}
+	spec.Cgroup, spec.Tty, spec.Identity = f.group, cfg.Tty, cfg.Identity
+	f.pid, f.err = proc.Start(spec)
+	f.at, f.inodes = time.Now(), w.inodes
+	if f.err == nil {
+		f.start = startTime(f.pid)
+	}
+	return f
+}
+
+// placeAt puts a descriptor at number n of the child, closed ones before it.
+func placeAt(files []int, n, fd int) []int {
+	for len(files) <= n {
+		files = append(files, -1)
+	}
+	files[n] = fd
+	return files
+}
+
+// specFor is what all processes of a service have in common: program, directory, environment.
+func (d *driver) specFor(cfg *graph.Config, cmd graph.Command, gen uint64, base, extra []string) (*proc.Spec, *proc.Error) {
+	env, err := proc.Environ(base, cfg, gen, append(extra, proc.EnvInstance+"="+d.scanner.Instance)...)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := proc.Resolve(cmd, env, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &proc.Spec{Plan: plan, Dir: cfg.Dir, Env: env, Pdeathsig: d.keeper == nil, Tag: proc.Tag(d.scanner.Instance, gen)}, nil
+}
+
+// startTime names a process for ever, together with its pid; 0 when it is gone or /proc is not there.
+func startTime(pid int) uint64 {
+	p, err := proc.ReadProcess(pid)
+	if err != nil {
+		return 0
+	}
+	return p.Start
+}
+
+// newGroup makes a fresh cgroup for one incarnation: one that was ever killed would kill its next child at birth.
+func (d *driver) newGroup(cfg *graph.Config, gen uint64) (*proc.Group, *proc.Error) {
+	if d.cgroups == nil {
+		if !cfg.Cgroup.IsZero() {
+			return nil, &proc.Error{Step: "cgroup", Detail: "cannot apply [cgroup]: " + d.noCgroups}
+		}
+		return nil, nil
+	}
+	return d.cgroups.New(cfg.Name, gen, cfg.Cgroup)
+}

@@ -1,0 +1,142 @@
+package supervisor
+
+import (
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// The hooks, as ZINIT_HOOK tells the command and reasons name it.
+const (
+	hookPreStart = "pre_start"
+	hookPostStop = "post_stop"
+	hookStop     = "stop_command"
+	hookReload   = "reload"
+)
+
+// auxiliary is a process that runs for a service beside its main process: a hook or an exec check. It is its own group
+// and always our child.
+type auxiliary struct {
+	pid     int // 0 = the fork is under way
+	dead    bool
+	expired bool
+	timer   *time.Timer
+	done    func(machine.Status)
+}
+
+// kill ends the command with its group; its exit comes through reap like every other.
+func (a *auxiliary) kill() {
+	a.expired = true
+	if a.pid > 0 && !a.dead {
+		_ = unix.Kill(-a.pid, unix.SIGKILL)
+	}
+}
+
+// runHook runs one hook command of a service, its output in the service's log. done gets whether it exited 0 in time,
+// and one line for people.
+func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool, detail string)) {
+	a := &auxiliary{}
+	c.hook = a
+	d.lastHook++
+	gen := hookGens | d.lastHook
+	finish := func(ok bool, detail string) {
+		if c.hook == a {
+			c.hook = nil
+		}
+		done(ok, detail)
+	}
+	a.done = func(st machine.Status) {
+		d.out.Drain([]uint64{gen})
+		d.out.Release(gen, outputGrace)
+		switch {
+		case a.expired:
+			finish(false, "did not end within "+graph.Duration(h.Timeout)+d.lastWords(c, a.pid))
+		case st.Signal != 0 || st.Code != 0:
+			finish(false, exitText(st)+d.lastWords(c, a.pid))
+		default:
+			finish(true, "")
+		}
+	}
+	d.startAux(a, h.Timeout, func() (int, *proc.Error) {
+		spec, err := d.specFor(c.config, h.Command, uint64(c.gen), d.opt.Environ, []string{"ZINIT_HOOK=" + name})
+		if err != nil {
+			return 0, err
+		}
+		w, err := d.openPipes(c.config.Name, gen, [2]uint8{logring.Stdout, logring.Stderr})
+		if err != nil {
+			return 0, err
+		}
+		defer w.close()
+		spec.Files = []int{d.devNull, w.out, w.err}
+		spec.Identity = c.config.Identity
+		return proc.Start(spec)
+	}, func(err *proc.Error) { finish(false, "cannot run: "+err.Detail) })
+}
+
+// startAux forks an auxiliary process on a worker. failed is called when there is none.
+func (d *driver) startAux(a *auxiliary, timeout time.Duration, start func() (int, *proc.Error), failed func(*proc.Error)) {
+	d.inFlight++
+	d.pool.submit(func() func() {
+		pid, err := start()
+		return func() {
+			d.inFlight--
+			if err != nil {
+				failed(err)
+				return
+			}
+			a.pid = pid
+			d.aux[pid] = a
+			if a.expired {
+				a.kill()
+			}
+			if timeout > 0 {
+				a.timer = time.AfterFunc(timeout, func() { d.post(a.kill) })
+			}
+		}
+	})
+}
+
+// auxExited takes the end of an auxiliary process, which is still a zombie: its group gets SIGKILL first, while the
+// number is certainly its own.
+func (d *driver) auxExited(a *auxiliary, st machine.Status) {
+	_ = unix.Kill(-a.pid, unix.SIGKILL)
+	a.dead = true
+	delete(d.aux, a.pid)
+	d.reaper.Reap(a.pid)
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.done(st)
+}
+
+// lastWords is the last line a process wrote, for a reason.
+func (d *driver) lastWords(c *child, pid int) string {
+	line := d.lastLineOf(c.config.Name, pid)
+	if line == "" {
+		return ""
+	}
+	if len(line) > 200 {
+		line = line[:200] + "…"
+	}
+	return ": " + strings.TrimSpace(line)
+}
+
+// postStop runs post_stop after the tree of an incarnation is gone.
+func (d *driver) postStop(gen machine.Gen, cfg *graph.Config) {
+	c := d.children[gen]
+	if c == nil {
+		c = &child{gen: gen, config: cfg}
+	}
+	d.runHook(c, hookPostStop, cfg.PostStop, func(ok bool, detail string) {
+		if !ok {
+			d.log.Warn("post_stop failed", "service", cfg.Name, "detail", detail)
+		}
+		d.step(machine.HookDone{Gen: gen, OK: ok, Detail: detail})
+	})
+}

@@ -1,0 +1,31 @@
+package supervisor
+
+import "time"
+
+// Every bound of the driver stands here, so that one look tells what the supervisor can be made to hold.
+const (
+	// inboxLen is how many words from other goroutines may wait for the driver; a sender blocks when it is full. The
+	// driver itself never sends to it.
+	inboxLen = 256
+	// eventsKept is how many transitions events.get can go back.
+	eventsKept = 8192
+	// spawners is how many workers fork at the same time; a second one gains a fifth on an idle machine.
+	spawners = 2
+	// spawnersMax bounds the workers that replace ones which hang in an exec (a program on a dead network mount).
+	spawnersMax = 8
+	// spawnStuck is how long a spawn may take before its worker gets a replacement.
+	spawnStuck = 500 * time.Millisecond
+	// outputGrace is how long a log pipe that a stranger holds open is read after the tree is gone.
+	outputGrace = 5 * time.Second
+	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
+	treePollFirst = 5 * time.Millisecond
+	treePollMax   = 250 * time.Millisecond
+	// changeAnswer is when a change without wait is answered as pending: 0.3.9's clients give up after 5 s.
+	changeAnswer = 4 * time.Second
+	// logLinesStatus is how many lines status shows.
+	logLinesStatus = 10
+	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.
+	daemonizeWindow = 5 * time.Second
+	// statsWindow is the least time between two readings from which cpu_percent is computed.
+	statsWindow = time.Second
+)

@@ -1,0 +1,141 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// powerState is what was asked to follow the stop of everything; the first request wins.
+type powerState struct {
+	mu    sync.Mutex
+	asked wire.Power
+}
+
+// Shutdown accepts the end of everything. What it returns begins it, after the answer is on its way.
+func (s *Supervisor) Shutdown(p wire.Power) (func(), error) {
+	if p != wire.PowerStop && s.opt.Mode != "machine" {
+		return nil, wire.NewError(wire.CodeInternal, fmt.Sprintf("%s is only available when zinit-pid1 is process 1 of a machine; "+
+			"to end the supervisor use: zinit shutdown", p))
+	}
+	return func() { s.End(p) }, nil
+}
+
+// End stops all services in order and then ends the driver. Repeating it changes nothing.
+func (s *Supervisor) End(p wire.Power) {
+	s.power.mu.Lock()
+	if s.power.asked != "" {
+		s.power.mu.Unlock()
+		return
+	}
+	s.power.asked = p
+	s.power.mu.Unlock()
+	d := s.driver
+	d.post(func() {
+		d.halting = true
+		d.log.Info("stopping all services", "then", string(p))
+		d.step(machine.ShutdownAsked{})
+	})
+}
+
+// shutdownTimeout is [shutdown] timeout_ms, in a container at most what `docker stop` leaves.
+func (o *Options) shutdownTimeout() time.Duration {
+	if o.Settings != nil && o.Settings.ShutdownTimeout > 0 {
+		return o.Settings.ShutdownTimeout
+	}
+	if o.Mode == "container" {
+		return containerKillAfter
+	}
+	return 0
+}
+
+// containerKillAfter leaves two seconds of the eight that a container's stop has.
+const containerKillAfter = 6 * time.Second
+
+// KillAll ends what is left with SIGKILL: the second stop signal.
+func (s *Supervisor) KillAll() {
+	d := s.driver
+	d.post(func() {
+		d.log.Warn("killing what is left")
+		d.step(machine.ShutdownAsked{Now: true})
+	})
+}
+
+// Power is what was asked to follow, PowerStop when nothing else was.
+func (s *Supervisor) Power() wire.Power {
+	s.power.mu.Lock()
+	defer s.power.mu.Unlock()
+	if s.power.asked == "" {
+		return wire.PowerStop
+	}
+	return s.power.asked
+}
+
+// Bye is the reason the keeper gets when the server ends.
+func (s *Supervisor) Bye() keeper.Reason {
+	switch s.Power() {
+	case wire.PowerReboot:
+		return keeper.Reboot
+	case wire.PowerPoweroff:
+		return keeper.PowerOff
+	case wire.PowerHalt:
+		return keeper.Halt
+	}
+	return keeper.ByeStop
+}
+
+// Upgrade checks a new executable and, once the answer is written, executes it in this process's place. An empty path
+// means the file this server was started from.
+func (s *Supervisor) Upgrade(path string) (wire.Upgrade, func(), error) {
+	u, err := s.prepareUpgrade(path)
+	if err != nil {
+		return wire.Upgrade{}, nil, err
+	}
+	return wire.Upgrade{OK: true, From: s.opt.Version, To: u.version}, func() { s.execute(u) }, nil
+}
+
+// PrepareRestart answers 0.3.9's soft restart by an upgrade to the same executable, which keeps everything.
+func (s *Supervisor) PrepareRestart() (wire.PrepareRestart, func(), error) {
+	u, err := s.prepareUpgrade("")
+	if err != nil {
+		return wire.PrepareRestart{}, nil, err
+	}
+	return wire.PrepareRestart{Ready: true, StatePath: fmt.Sprintf("/proc/%d/fd/%d", unix.Getpid(), u.journalFD)}, func() { s.execute(u) }, nil
+}
+
+// upgrade is a checked executable, kept open so that what was checked is what is executed.
+type upgrade struct {
+	fd        int
+	path      string
+	version   string
+	journalFD int
+}
+
+// prepareUpgrade opens and checks the executable: it must run, say its version and accept this server's state.
+func (s *Supervisor) prepareUpgrade(path string) (*upgrade, error) {
+	if s.driver.journal == nil {
+		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: this server has no journal (no memfd on this kernel?)")
+	}
+	if path == "" {
+		path = s.opt.executable()
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, wire.NewError(wire.CodeParams, fmt.Sprintf("cannot upgrade to %s: %v", path, err))
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	version, err := s.selfTest(ctx, fd, path)
+	if err != nil {
+		unix.Close(fd)
+		return nil, wire.NewError(wire.CodeValidation, fmt.Sprintf("cannot upgrade to %s: %v; the running version goes on", path, err))
+	}
+	return &upgrade{fd: fd, path: path, version: version, journalFD: s.driver.journal.FD()}, nil
+}

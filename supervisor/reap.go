@@ -1,0 +1,189 @@
+package supervisor
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// reap takes every dead child. All are collected first and told to the machine together: restarting in between would
+// never come to an end in a storm.
+func (d *driver) reap() {
+	var mains []proc.Exit
+	orphans := false
+	for {
+		e, ok := d.reaper.Next()
+		if !ok {
+			break
+		}
+		if !d.knows(e.PID) && d.inFlight > 0 {
+			d.takeWords() // the word that names this pid may be waiting
+		}
+		switch {
+		case d.byPID[e.PID] != nil:
+			// It stays a zombie until its tree is gone, so that its group number cannot become somebody else's.
+			mains = append(mains, e)
+		case d.aux[e.PID] != nil:
+			d.auxExited(d.aux[e.PID], e.Status)
+		case d.inFlight > 0:
+			d.early[e.PID] = e
+		default:
+			d.reaper.Reap(e.PID)
+			orphans = true
+		}
+	}
+	d.mainsExited(mains)
+	if orphans {
+		d.trees.kick()
+	}
+}
+
+func (d *driver) knows(pid int) bool { return d.byPID[pid] != nil || d.aux[pid] != nil }
+
+// takeWords runs the words that are waiting now.
+func (d *driver) takeWords() {
+	for range inboxLen {
+		select {
+		case word := <-d.inbox:
+			word()
+		default:
+			return
+		}
+	}
+}
+
+// settleEarly looks at exits that came before the word that named their process. With no fork under way, what is left
+// are orphans.
+func (d *driver) settleEarly() {
+	var mains []proc.Exit
+	for pid, e := range d.early {
+		switch {
+		case d.byPID[pid] != nil:
+			mains = append(mains, e)
+		case d.aux[pid] != nil:
+			d.auxExited(d.aux[pid], e.Status)
+		case d.inFlight > 0:
+			continue
+		default:
+			d.reaper.Reap(pid)
+		}
+		delete(d.early, pid)
+	}
+	d.mainsExited(mains)
+}
+
+// mainsExited tells the machine that main processes have ended, after what they wrote has been read.
+func (d *driver) mainsExited(exits []proc.Exit) {
+	if len(exits) == 0 {
+		return
+	}
+	gens := make([]uint64, 0, len(exits))
+	children := make([]*child, 0, len(exits))
+	for _, e := range exits {
+		c := d.byPID[e.PID]
+		delete(d.byPID, e.PID)
+		c.gone = true
+		gens = append(gens, uint64(c.gen))
+		children = append(children, c)
+	}
+	d.out.Drain(gens)
+	survivors := d.trees.survivors(children)
+	for i, e := range exits {
+		d.mainExited(children[i], e.Status, survivors[children[i].gen])
+	}
+}
+
+// mainExited tells the machine about one. Survivors are the other processes of its tree.
+func (d *driver) mainExited(c *child, st machine.Status, survivors []proc.Process) {
+	ev := machine.ProcessExited{Gen: c.gen, Status: st, Alive: len(survivors)}
+	if st.Signal == int32(unix.SIGKILL) && c.group != nil && c.group.OOMKilled() {
+		ev.Status.OOM = true
+	}
+	if len(survivors) > 0 && st.Signal == 0 && st.Code == 0 && time.Since(c.spawnAt) < daemonizeWindow {
+		ev.Daemon, ev.PIDFileMain = d.daemon(c, survivors)
+	}
+	d.step(ev)
+	if len(survivors) == 0 {
+		d.release(c)
+		return
+	}
+	if id, ok := d.m.ByGen(c.gen); ok {
+		if main := d.m.Info(id).PID; main > 0 && main != c.pid {
+			d.adoptMain(c, main)
+			return
+		}
+	}
+	d.trees.add(c)
+}
+
+// daemon finds the process that a daemonizing program left as its main one: the one in pid_file if that is in the
+// tree, else the only survivor.
+func (d *driver) daemon(c *child, survivors []proc.Process) (only, byFile int) {
+	if len(survivors) == 1 {
+		only = survivors[0].PID
+	}
+	if c.config.PIDFile != "" {
+		pid := readPIDFile(c.config)
+		for _, p := range survivors {
+			if p.PID == pid {
+				byFile = pid
+			}
+		}
+	}
+	return only, byFile
+}
+
+// adoptMain makes another process of the tree the main process.
+func (d *driver) adoptMain(c *child, pid int) {
+	d.reaper.Reap(c.pid)
+	if c.config.PIDFile == "" {
+		c.warning = "its main process ended and left one process, which is taken for the main one: set pid_file, or the program's option to stay in the foreground"
+		d.log.Warn(c.warning, "service", c.config.Name, "pid", pid)
+	}
+	c.pid, c.start, c.gone, c.reaped = pid, startTime(pid), false, false
+	c.daemonized = true
+	d.byPID[pid] = c
+	d.noteRun(c)
+	d.changed(c)
+}
+
+// foreignExit takes the end of a process that is not our child, from the keeper.
+func (d *driver) foreignExit(e keeper.Exit) {
+	st := machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}
+	c := d.byPID[e.PID]
+	if c == nil || !c.adopted || e.Start != 0 && c.start != 0 && e.Start != c.start {
+		d.trees.kick()
+	} else {
+		c.reaped = true
+		d.mainsExited([]proc.Exit{{PID: e.PID, Status: st}})
+	}
+	if d.keeper != nil {
+		_ = d.keeper.AckExit(e.PID, e.Start)
+	}
+}
+
+// readPIDFile reads pid_file, relative to the service's directory; 0 when it says nothing usable.
+func readPIDFile(c *graph.Config) int {
+	path := c.PIDFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(c.Dir, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var buf [32]byte
+	n, _ := f.Read(buf[:])
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	return pid
+}

@@ -1,0 +1,258 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"os"
+	"strconv"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/supervisor/journal"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/output"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// runNote is what the journal keeps of a running incarnation beside the machine's record.
+type runNote struct {
+	PID        int    `json:"pid"`
+	Start      uint64 `json:"start"`
+	Cgroup     string `json:"cgroup,omitempty"`
+	Daemonized bool   `json:"daemonized,omitempty"`
+	Warning    string `json:"warning,omitempty"`
+}
+
+func runKey(gen machine.Gen) string { return "run/" + strconv.FormatUint(uint64(gen), 10) }
+
+// noteRun writes how the incarnation can be found again.
+func (d *driver) noteRun(c *child) {
+	if d.journal == nil {
+		return
+	}
+	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning}
+	if c.group != nil {
+		n.Cgroup = c.group.Path()
+	}
+	b, _ := json.Marshal(n)
+	_ = d.journal.Note(runKey(c.gen), b)
+}
+
+func (d *driver) forgetRun(c *child) {
+	if d.journal != nil {
+		_ = d.journal.Note(runKey(c.gen), nil)
+	}
+}
+
+// restore takes over from the server before: definitions, states, processes, pipes. Nothing is signalled or started
+// before Run; then every word about the time in between is given to the machine, and Resumed.
+func (s *Supervisor) restore(st *journal.State) {
+	d := s.driver
+	defs := restoreDefinitions(st)
+	s.defs.Store(defs)
+	g := defs.graph()
+	d.m = machine.Restore(g, s.opt.machine(), st.Records, st.Globals, d.clock.now())
+	d.boot.loaded = d.clock.now()
+	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}}
+	r.inherit(s.opt.Handover)
+	for i := range st.Records {
+		r.service(&st.Records[i])
+	}
+	r.words = append(r.words, machine.Resumed{})
+	d.resume = r.words
+	d.allDirty = true
+	d.publish()
+}
+
+// restoreDefinitions reads the loaded definitions back; edited files act only through a reload. Those of removed services
+// that were still ending are left out.
+func restoreDefinitions(st *journal.State) *definitions {
+	ending := map[string]bool{}
+	for _, r := range st.Records {
+		ending[r.Name] = r.Gone
+	}
+	defs := &definitions{configs: map[string]*graph.Config{}}
+	for _, def := range st.Definitions {
+		c, problems := confdir.Parse(def.Source, def.Doc, confdir.Options{Lenient: true})
+		if c == nil {
+			defs.problems = append(defs.problems, problems...)
+			continue
+		}
+		c.Source, c.Ephemeral = def.Source, def.Ephemeral
+		if !ending[c.Name] {
+			defs.configs[c.Name] = c
+		}
+	}
+	_ = json.Unmarshal(st.Notes["broken"], &defs.broken)
+	return defs
+}
+
+// restorer finds out what became of each incarnation while nobody watched.
+type restorer struct {
+	d     *driver
+	st    *journal.State
+	exits map[int]keeper.Exit
+	words []machine.Event
+	scan  map[string][]proc.Process // ZINIT_ID -> processes, made when an intent has no pid
+}
+
+// inherit takes the descriptors that the keeper held.
+func (r *restorer) inherit(h *keeper.Handover) {
+	if h == nil {
+		return
+	}
+	for _, e := range h.Exits {
+		r.exits[e.PID] = e
+	}
+	for _, p := range h.Pipes {
+		r.d.inheritPipe(p)
+	}
+}
+
+// inheritPipe gives a pipe back to whom it belongs.
+func (d *driver) inheritPipe(p keeper.Pipe) {
+	switch {
+	case p.Stream >= streamReady:
+		d.inherited = append(d.inherited, p)
+	default:
+		d.out.Add(p.FD, output.Source{Service: p.Service, Gen: p.Gen, Stream: p.Stream})
+	}
+}
+
+// service finds out about one service.
+func (r *restorer) service(rec *machine.Record) {
+	if rec.State != machine.Starting && rec.State != machine.Running && rec.State != machine.Stopping || rec.Gen == 0 {
+		return
+	}
+	id, ok := r.d.m.ByGen(rec.Gen)
+	if !ok || r.d.m.Config(id).Target {
+		return
+	}
+	c := &child{gen: rec.Gen, config: r.d.m.Config(id)}
+	var n runNote
+	if json.Unmarshal(r.st.Notes[runKey(rec.Gen)], &n) != nil {
+		n = runNote{}
+	}
+	if n.PID == 0 {
+		r.intent(c)
+		return
+	}
+	c.pid, c.start, c.daemonized, c.warning = n.PID, n.Start, n.Daemonized, n.Warning
+	if n.Cgroup != "" && r.d.cgroups != nil {
+		c.group = r.d.cgroups.Open(n.Cgroup)
+	}
+	r.known(c)
+}
+
+// known settles an incarnation whose pid was recorded.
+func (r *restorer) known(c *child) {
+	d := r.d
+	d.children[c.gen] = c
+	d.out.SetPID(uint64(c.gen), c.pid)
+	if p, err := proc.ReadProcess(c.pid); err == nil && p.Start == c.start && p.State != 'Z' {
+		c.adopted = p.PPID != os.Getpid()
+		d.byPID[c.pid] = c
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		d.reopenNotify(c)
+		return
+	} else if err == nil && p.Start == c.start && p.PPID == os.Getpid() {
+		// Our own zombie after an upgrade in place: reap will report it first hand.
+		d.byPID[c.pid] = c
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		return
+	}
+	c.adopted, c.gone, c.reaped = true, true, true
+	d.lost = append(d.lost, c)
+	if e, ok := r.exits[c.pid]; ok && (e.Start == 0 || e.Start == c.start) {
+		r.words = append(r.words, machine.ProcessExited{Gen: c.gen, Alive: r.leftovers(c),
+			Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}})
+		return
+	}
+	r.words = append(r.words, machine.Vanished{Gen: c.gen, Alive: r.leftovers(c)})
+}
+
+// leftovers counts what else of a tree lives.
+func (r *restorer) leftovers(c *child) int {
+	n := 0
+	owner := c.owner()
+	for _, p := range r.d.scanner.Members(&owner) {
+		if p.PID != c.pid {
+			n++
+		}
+	}
+	return n
+}
+
+// intent settles an incarnation that was to be forked: whether it was is told by ZINIT_ID in the environment of what
+// lives, and by the keeper's exits of processes that nobody had named yet. A hook is ended; its start begins anew.
+func (r *restorer) intent(c *child) {
+	d := r.d
+	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
+		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" {
+			d.scanner.KillTree(&proc.Owner{Service: c.config.Name, Gen: uint64(c.gen), Main: p.PID, Start: p.Start})
+			continue
+		}
+		if p.Session == p.PID && c.pid == 0 {
+			c.pid, c.start = p.PID, p.Start
+		}
+	}
+	if c.pid > 0 {
+		d.noteRun(c)
+		r.known(c)
+		return
+	}
+	if e, ok := r.unclaimedExit(); ok {
+		d.children[c.gen] = c
+		c.pid, c.start, c.gone, c.reaped, c.adopted = e.PID, e.Start, true, true, true
+		d.lost = append(d.lost, c)
+		r.words = append(r.words, machine.ProcessExited{Gen: c.gen, Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}})
+		return
+	}
+	r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
+}
+
+// unclaimedExit takes an exit of a session leader that no incarnation was known to have. It is a guess only where more
+// than one fork was under way at the crash; they are taken in the order they happened.
+func (r *restorer) unclaimedExit() (keeper.Exit, bool) {
+	if r.d.opt.Handover == nil {
+		return keeper.Exit{}, false
+	}
+	for _, e := range r.d.opt.Handover.Exits {
+		if e.Gen == 0 {
+			if _, left := r.exits[e.PID]; left {
+				delete(r.exits, e.PID)
+				return e, true
+			}
+		}
+	}
+	return keeper.Exit{}, false
+}
+
+// byID lists the living processes by their ZINIT_ID, with one pass over /proc.
+func (r *restorer) byID() map[string][]proc.Process {
+	if r.scan == nil {
+		r.scan = map[string][]proc.Process{}
+		for _, o := range r.d.scanner.Orphans(r.d.knows) {
+			if id, ok := proc.Variable(o.PID, proc.EnvID); ok {
+				r.scan[id] = append(r.scan[id], o.Process)
+			}
+		}
+	}
+	return r.scan
+}
+
+// saveAll writes everything that is loaded into a fresh journal.
+func (d *driver) saveAll(defs *definitions) {
+	if d.journal == nil {
+		return
+	}
+	for _, c := range defs.configs {
+		d.define(c)
+	}
+	d.noteBroken(defs)
+}
+
+// define keeps one definition. TOML, because it holds everything and is read by the same code as files.
+func (d *driver) define(c *graph.Config) {
+	_ = d.journal.Define(c.Name, confdir.TOML(c), c.Source, c.Ephemeral)
+}

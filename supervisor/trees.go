@@ -1,0 +1,161 @@
+package supervisor
+
+import (
+	"time"
+
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// treeWatch knows the incarnations whose main process has ended while other processes of theirs live, and finds out when
+// the last one is gone. The last process of such a tree has no living ancestor of its own, so it is a child of ours (or
+// of the keeper) and its end is heard; a look every now and then is only a second net.
+type treeWatch struct {
+	d         *driver
+	lingering map[machine.Gen]*child
+	scanning  bool
+	again     bool
+	delay     time.Duration
+	timer     *time.Timer
+}
+
+func newTreeWatch(d *driver) *treeWatch {
+	return &treeWatch{d: d, lingering: map[machine.Gen]*child{}}
+}
+
+// add begins to watch the rest of a tree.
+func (t *treeWatch) add(c *child) {
+	t.lingering[c.gen] = c
+	t.delay = treePollFirst
+	t.kick()
+}
+
+// survivors finds the other processes of incarnations whose main process has just ended. It is cheap when there are
+// none: one look at our own children tells.
+func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
+	out := map[machine.Gen][]proc.Process{}
+	var ask []proc.Owner
+	orphans := t.d.scanner.Orphans(t.d.knows)
+	for _, c := range cs {
+		if c.group != nil && c.group.Populated(c.pid) || hasOrphan(orphans, c) {
+			ask = append(ask, c.owner())
+		}
+	}
+	if len(ask) == 0 {
+		return out
+	}
+	members, _ := t.d.scanner.Scan(ask)
+	for _, c := range cs {
+		for _, p := range members[uint64(c.gen)] {
+			if p.PID != c.pid {
+				out[c.gen] = append(out[c.gen], p)
+			}
+		}
+	}
+	return out
+}
+
+// hasOrphan reports whether one of the orphans is of this incarnation. All that is left of a tree hangs below one.
+func hasOrphan(orphans []proc.Orphan, c *child) bool {
+	for _, o := range orphans {
+		if o.Gen == uint64(c.gen) || o.Session == c.pid || o.PGRP == c.pid {
+			return true
+		}
+	}
+	return false
+}
+
+// kick looks at the lingering trees, off the driver's goroutine; one look at a time.
+func (t *treeWatch) kick() {
+	if len(t.lingering) == 0 {
+		return
+	}
+	if t.scanning {
+		t.again = true
+		return
+	}
+	t.scanning, t.again = true, false
+	looks := make([]treeLook, 0, len(t.lingering))
+	for _, c := range t.lingering {
+		looks = append(looks, treeLook{c: c, owner: c.owner(), group: c.group, kill: c.killed})
+	}
+	go func() {
+		alive := t.d.scanTrees(looks)
+		t.d.post(func() { t.looked(looks, alive) })
+	}()
+}
+
+// treeLook is what a look needs to know of one child; the child itself belongs to the driver.
+type treeLook struct {
+	c     *child
+	owner proc.Owner
+	group *proc.Group
+	kill  bool
+}
+
+// scanTrees finds which trees still have a process, and kills what is left where SIGKILL was due.
+func (d *driver) scanTrees(looks []treeLook) map[machine.Gen]bool {
+	alive := map[machine.Gen]bool{}
+	var owners []proc.Owner
+	for _, l := range looks {
+		if l.group != nil {
+			alive[l.c.gen] = l.group.Populated(l.owner.Main)
+			continue
+		}
+		owners = append(owners, l.owner)
+	}
+	if len(owners) > 0 {
+		members, _ := d.scanner.Scan(owners)
+		for gen := range members {
+			alive[machine.Gen(gen)] = true
+		}
+	}
+	for _, l := range looks {
+		if l.kill && alive[l.c.gen] {
+			d.killTree(l)
+		}
+	}
+	return alive
+}
+
+// killTree sends SIGKILL to all that belongs to an incarnation: by the kernel where there is a cgroup, else one by one.
+func (d *driver) killTree(l treeLook) {
+	if l.group != nil && l.group.Kill() == nil {
+		return
+	}
+	d.scanner.KillTree(&l.owner)
+}
+
+// looked takes the result of a look.
+func (t *treeWatch) looked(looks []treeLook, alive map[machine.Gen]bool) {
+	t.scanning = false
+	for _, l := range looks {
+		if t.lingering[l.c.gen] == l.c && !alive[l.c.gen] {
+			delete(t.lingering, l.c.gen)
+			t.d.treeEmpty(l.c)
+		}
+	}
+	switch {
+	case len(t.lingering) == 0:
+	case t.again:
+		t.kick()
+	default:
+		t.later()
+	}
+}
+
+// later looks again after a delay that doubles.
+func (t *treeWatch) later() {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.timer = time.AfterFunc(t.delay, func() { t.d.post(t.kick) })
+	t.delay = min(t.delay*2, treePollMax)
+}
+
+// treeEmpty tells the machine that nothing of an incarnation is left.
+func (d *driver) treeEmpty(c *child) {
+	d.out.Drain([]uint64{uint64(c.gen)})
+	d.step(machine.TreeEmpty{Gen: c.gen})
+	d.release(c)
+}
