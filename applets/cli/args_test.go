@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 )
@@ -124,6 +125,19 @@ func TestOldStyle(t *testing.T) {
 		words := strings.Fields(line)
 		if _, err := parseOldStyle(words[0], words[1:]); exitCode(err) != exitUsage {
 			t.Errorf("%q: %v, want a usage error", line, err)
+		}
+	}
+}
+
+// TestPageHasEveryCommand: docs/cli.md names every command.
+func TestPageHasEveryCommand(t *testing.T) {
+	page, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range testInvocation(t).app.Commands {
+		if !c.Hidden && !strings.Contains(string(page), "zinit "+c.Name) && !strings.Contains(string(page), "`"+c.Name) {
+			t.Errorf("docs/cli.md does not name %s", c.Name)
 		}
 	}
 }

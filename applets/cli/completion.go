@@ -76,7 +76,7 @@ func (v *invocation) complete(words []string) []string {
 func withPrefix(candidates []string, prefix string) []string {
 	var kept []string
 	for _, c := range candidates {
-		if strings.HasPrefix(c, prefix) {
+		if strings.HasPrefix(c, prefix) && !contains(kept, c) {
 			kept = append(kept, c)
 		}
 	}

@@ -96,7 +96,7 @@ func (v *invocation) overviewHelp() string {
 		t := helpTable()
 		for _, c := range v.app.Commands {
 			if c.Category == category && !c.Hidden {
-				t.add(cell{c.Name, ""}, cell{c.Usage, ""})
+				t.add(cell{fmt.Sprintf("%-13s", c.Name), ""}, cell{c.Usage, ""})
 			}
 		}
 		b.WriteString(t.String())
@@ -105,7 +105,7 @@ func (v *invocation) overviewHelp() string {
 	b.WriteString("\n" + s.paint(bold, "Topics") + "\n")
 	t := helpTable()
 	for _, topic := range topics {
-		t.add(cell{topic.name, ""}, cell{topic.about, ""})
+		t.add(cell{fmt.Sprintf("%-13s", topic.name), ""}, cell{topic.about, ""})
 	}
 	b.WriteString(t.String())
 	b.WriteString("\nMore: zinit help COMMAND, zinit help TOPIC\n")
