@@ -30,8 +30,7 @@ type Arena struct {
 	watchers  []*Watch          // of all rings
 	canaries  *rand.ChaCha8
 	feed      *Feed // of the intent under way
-	staged    int   // bytes it asked for
-	dropped   uint64
+	recovery  Recovery
 
 	namesMu sync.RWMutex // guards rings; taken last
 	rings   map[string]*Ring

@@ -14,6 +14,21 @@ import (
 // ErrVersion says that an arena was written by a version whose layout this one does not know.
 var ErrVersion = errors.New("log arena has another version")
 
+// Recovery is what Open found of a read that was under way.
+type Recovery uint8
+
+// The ways a read can have ended.
+const (
+	RecoveryNone    Recovery = iota // none was under way
+	RecoveryNotRead                 // it had not happened: the bytes are still in the pipe
+	RecoveryRead                    // it had happened, and nothing was recorded
+	RecoveryLines                   // some or all of its lines were there
+	RecoveryRest                    // only the unfinished rest was missing
+)
+
+// Recovery tells what Open had to do.
+func (a *Arena) Recovery() Recovery { return a.recovery }
+
 // Open maps the memfd of an arena that another process of the same machine made, rebuilds the rings from its pages and
 // finishes the read that may have been under way. What does not hold together is dropped. The arena owns fd when there is no
 // error. The process that wrote it must be dead (or be this one, before an exec).
@@ -260,10 +275,14 @@ func (o *opener) finishIntent() {
 	usable := r != nil && n <= MaxRead && in.held <= MaxLine
 	if stage == stageIdle || stage > stageLines || !usable ||
 		(stage == stageReading && hasCanary(a.staging()[:n], in.canary)) {
+		if stage == stageReading && usable {
+			a.recovery = RecoveryNotRead
+		}
 		atomic.StoreUint32(&in.stage, stageIdle)
 		return
 	}
 	f := o.intentFeed(r)
+	a.recovery = RecoveryNotRead + Recovery(stage)
 	if stage != stageLines { // there the unfinished line may be the new one already
 		f.length = min(f.length, int(in.held))
 		in.held = uint32(f.length)
