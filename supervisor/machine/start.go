@@ -48,6 +48,9 @@ func (m *Machine) failBroken(i int32, cause Cause) {
 	s := &m.services[i]
 	kind, problem := m.graph.Broken(graph.ID(i))
 	reason := Reason{Type: ReasonSpawnError, Kind: kind, Detail: problem}
+	if s.state == Failed && s.reason == reason {
+		return
+	}
 	s.clear(flagDue | flagClaim | flagDone)
 	m.cancelRestart(i)
 	if s.state == Failed {
@@ -87,7 +90,7 @@ func (m *Machine) onStartExited(i int32, ev any) {
 	switch {
 	case s.phase == PhaseDependents:
 		m.cancelOrOwe(i, ev.(command))
-	case s.finished() && s.remains():
+	case s.is(flagLeft) || s.finished() && s.remains():
 		m.onRestartFinished(i, ev)
 	default:
 		m.onStartIdle(i, ev)
@@ -124,6 +127,7 @@ func (m *Machine) onStartStopping(i int32, ev any) {
 // it was not the service's own (it is due already) or while something it requires waits for it to be gone.
 func (m *Machine) cancelOrOwe(i int32, c command) {
 	s := &m.services[i]
+	s.clear(flagHeld)
 	m.touch(i)
 	if s.phase == PhaseDependents && !s.is(flagDue|flagGone) && !m.needGoesDown(i) {
 		s.set(flagWanted)
@@ -169,7 +173,7 @@ func (m *Machine) onWakeIdle(i int32, _ any) {
 	case m.shutting || s.is(flagGone):
 		return
 	case s.is(flagBroken):
-		if m.loaded && (s.state != Failed || s.reason.Type != ReasonSpawnError) {
+		if m.loaded {
 			m.failBroken(i, CauseReload)
 		}
 		return
@@ -181,6 +185,9 @@ func (m *Machine) onWakeIdle(i int32, _ any) {
 		m.start(i)
 	}
 }
+
+// onWakeDown: what it waits for changed while it is going down; only what others may expect of it (dispatch tells).
+func (m *Machine) onWakeDown(int32, any) {}
 
 // reconsider brings a service back that failed only because of a dependency, or lets it fail for the next one.
 func (m *Machine) reconsider(i int32) {
@@ -399,10 +406,11 @@ func (m *Machine) spawn(i int32) {
 	if !s.idle() && m.options.Bugs == 0 {
 		panic("machine: " + s.name + " would be spawned twice")
 	}
+	m.dropExtra(i)
 	checked := s.is(flagChecked)
 	cause, by := s.dueCause, s.dueBy
 	if s.state == Blocked && !checked {
-		cause, by = CauseDependency, m.wokenBy(s)
+		cause, by = s.wokenFor, m.wokenBy(s)
 	}
 	if !checked || s.state != Blocked {
 		m.takeGen(i)
@@ -473,6 +481,10 @@ func (m *Machine) known(i int32, pid int) {
 // deliver sends the operators' signals that waited for the process.
 func (m *Machine) deliver(i int32) {
 	s := &m.services[i]
+	if s.signals == 0 && !s.reload {
+		return
+	}
+	m.touch(i)
 	for n := range 64 {
 		if s.signals&(1<<n) != 0 {
 			m.do(Signal{ID: m.id(i), Gen: s.gen, Sig: graph.Signal(n + 1)})
