@@ -208,6 +208,7 @@ func (m *Machine) finish(i int32, cause Cause) {
 		m.forget(i)
 		return
 	}
+	m.adoptConfig(i)
 	m.decide(i, carried, ok)
 }
 
@@ -243,7 +244,10 @@ func (m *Machine) mayRestart(s *service, ok bool) bool {
 func (m *Machine) scheduleRestart(i int32) {
 	s := &m.services[i]
 	delay := s.delay()
-	next := max(2*delay, 100*millisecond)
+	next := 2 * delay
+	if delay == 0 {
+		next = 100 * millisecond
+	}
 	if m.bug(BugBackoffHalves) {
 		next = delay / 2
 	}

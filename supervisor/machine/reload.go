@@ -36,6 +36,7 @@ type swap struct {
 	wasBroken  []bool          // of each new service
 	revived    []int32         // new indices of names whose removed predecessor is still stopping
 	removed    []int32         // new indices (behind the graph) of what was removed now and has processes
+	flipped    []int32         // new indices of services that became targets or the other way round
 	orphans    []int32         // new indices of services with processes that need a removed name
 	changed    []*graph.Change // by new index, nil = unchanged
 	indexOfOld []int32         // new index of each old one, -1 = forgotten
@@ -104,10 +105,21 @@ func (m *Machine) install(w *swap) {
 	m.services = make([]service, w.new.Len(), w.new.Len()+8)
 	for id := range graph.ID(w.new.Len()) {
 		s := &m.services[id]
-		if b := w.before[id]; b >= 0 {
-			*s = old[b]
+		config := w.new.Config(id)
+		s.config, s.name = config, w.new.Name(id)
+		b := w.before[id]
+		if b < 0 {
+			continue
 		}
-		s.config, s.name = w.new.Config(id), w.new.Name(id)
+		*s = old[b]
+		kind, _ := w.new.Broken(id)
+		switch flips := s.config.Target != config.Target; {
+		case (flips || kind != "") && !s.idle():
+			continue // its processes end by the old definition
+		case flips:
+			w.flipped = append(w.flipped, int32(id))
+		}
+		s.config, s.name = config, w.new.Name(id)
 	}
 	for i := range old {
 		if w.indexOfOld[i] >= 0 || old[i].is(flagForgotten) {
@@ -188,7 +200,7 @@ func (m *Machine) moveIndices(w *swap) {
 	m.held = m.held[:0]
 	for i := range m.services {
 		s := &m.services[i]
-		s.mark, s.wokenBy = 0, int32(i)
+		s.mark, s.wokenBy, s.wokenFor = 0, int32(i), CauseReload
 		if s.gen != 0 {
 			m.gens[s.gen] = int32(i)
 		}
@@ -209,6 +221,10 @@ func (m *Machine) moveIndices(w *swap) {
 
 // takeDown restarts and removes what the plan says, with what depends on it.
 func (m *Machine) takeDown(w *swap) {
+	for _, i := range w.flipped {
+		m.flip(i)
+		m.refresh(i)
+	}
 	for _, i := range w.removed {
 		m.cascadeFor(i, CauseReload)
 		m.dispatch(i, inRemoved, nil)
@@ -258,7 +274,7 @@ func (m *Machine) appear(i int32) {
 		m.dispatch(i, inStart, command{CauseReload, ""})
 	default:
 		held := s.is(flagHeld)
-		m.dispatch(i, inStop, nil)
+		m.dispatch(i, inStop, command{CauseReload, ""})
 		s.put(flagHeld, held)
 	}
 }
@@ -279,7 +295,7 @@ func (m *Machine) turn(i int32) {
 		fallthrough
 	default:
 		held := s.is(flagHeld)
-		m.dispatch(i, inStop, nil)
+		m.dispatch(i, inStop, command{CauseReload, ""})
 		s.put(flagHeld, held)
 	}
 }
@@ -290,13 +306,49 @@ func (m *Machine) revive(i int32) {
 	s := &m.services[i]
 	s.clear(flagGone | flagHeld)
 	s.forgetCounts()
-	s.extra = nil
 	m.touch(i)
 	if s.config.Status == graph.StatusStart {
 		s.set(flagWanted | flagKillOthers)
 		s.owe(CauseReload, "")
 	}
 	m.refresh(i)
+}
+
+// flip makes a service without processes a target, or a target a service: it starts anew as what it is now.
+func (m *Machine) flip(i int32) {
+	s := &m.services[i]
+	m.cancelRestart(i)
+	if s.is(flagPortHeld) {
+		m.releasePort(i)
+	}
+	s.clear(flagDone | flagHadProcess | flagChecked | flagClaim)
+	s.readyAt = 0
+	m.dropGen(i)
+	switch {
+	case s.state == Running:
+		m.setState(i, Inactive, CauseReload, "")
+	case s.phase == PhaseChecking, s.phase == PhaseDependents:
+		s.phase = PhaseNone
+	}
+	if s.is(flagWanted) && !s.is(flagBroken) {
+		m.owed(i, CauseReload, "")
+	}
+	m.touch(i)
+}
+
+// dropGen ends an incarnation without beginning the next: a target has none.
+func (m *Machine) dropGen(i int32) {
+	s := &m.services[i]
+	delete(m.gens, s.gen)
+	s.gen = 0
+}
+
+// adoptConfig lets a definition count that had to wait for the processes of the old one.
+func (m *Machine) adoptConfig(i int32) {
+	if s := &m.services[i]; int(i) < m.graph.Len() && s.config != m.graph.Config(graph.ID(i)) {
+		s.config = m.graph.Config(graph.ID(i))
+		m.dropGen(i)
+	}
 }
 
 // onRemovedIdle: nothing to wait for. (install has left it out already, unless it became idle since.)

@@ -59,7 +59,7 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		return m.signal(i, ev)
 	case VerbStop:
 		if !m.shutting && !s.is(flagGone) {
-			m.dispatch(i, inStop, nil)
+			m.dispatch(i, inStop, command{CauseAsked, ""})
 		}
 		return undecided
 	}

@@ -102,8 +102,11 @@ func (m *Machine) take(r *Record) {
 	s.gen, s.pid, s.result, s.reason = r.Gen, r.PID, r.Result, r.Reason
 	s.since, s.readyAt, s.spawnedAt, s.stopAt = r.Since, r.ReadyAt, r.SpawnedAt, r.StopAt
 	s.restarts, s.backoff, s.nextRestart, s.lastExit = int32(r.Restarts), r.Backoff, r.NextRestart, r.LastExit
-	s.conflict, s.probe.detail, s.wokenBy = r.Conflict, r.LastProbe, i
+	s.conflict, s.probe.detail, s.wokenBy, s.wokenFor = r.Conflict, r.LastProbe, i, CauseRestore
 	m.takeExtra(i, r.Extra)
+	if s.config.Target && (s.state == Starting || s.state == Stopping || s.is(flagLeft)) {
+		s.config = &graph.Config{Name: r.Name, Lifecycle: goneDefaults} // it became a target meanwhile (adoptConfig)
+	}
 	if s.gen != 0 {
 		m.gens[s.gen] = i
 		m.nextGen = max(m.nextGen, s.gen)
@@ -164,6 +167,9 @@ func (m *Machine) onResumedUp(i int32, _ any) {
 		m.neverForked(i)
 	default:
 		m.deliver(i)
+		if s.state == Running {
+			m.armWatchdog(i) // nobody heard the pings of the gap
+		}
 		if s.is(flagProbing) {
 			s.clear(flagProbing)
 			s.probe.count--

@@ -26,6 +26,7 @@ type service struct {
 	standing graph.Standing // as last told to the neighbours
 	mark     uint32         // stamp of the last walk that saw it
 	wokenBy  int32          // who changed last among those it waits for
+	wokenFor Cause          // how it matters: dependency or conflict
 	waiters  int32          // pending requests
 
 	restarts    int32
@@ -103,7 +104,7 @@ func (s *service) active() bool {
 }
 
 // finished reports whether it is a oneshot that is done and satisfies.
-func (s *service) finished() bool { return s.state == Exited && s.is(flagDone) }
+func (s *service) finished() bool { return s.state == Exited && s.is(flagDone) && s.config.Oneshot }
 
 // remains reports whether a finished oneshot needs a stop sequence: processes are left or post_stop is owed.
 func (s *service) remains() bool {

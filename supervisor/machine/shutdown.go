@@ -55,7 +55,7 @@ func (m *Machine) onShutdownIdle(i int32, _ any) {
 }
 
 func (m *Machine) onShutdownExited(i int32, _ any) {
-	if s := &m.services[i]; s.finished() && s.remains() {
+	if s := &m.services[i]; s.is(flagLeft) || s.finished() && s.remains() {
 		m.beginStop(i, CauseShutdown, "")
 		return
 	}
@@ -88,6 +88,8 @@ func (m *Machine) giveUp() {
 	for i := range m.services {
 		if s := &m.services[i]; s.active() {
 			s.set(flagStuck)
+			s.phase = PhaseStuck
+			m.quiet(int32(i))
 			m.touch(int32(i))
 			m.refresh(int32(i))
 		}

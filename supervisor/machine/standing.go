@@ -88,7 +88,7 @@ func (m *Machine) tell(i int32, before, next graph.Standing) {
 		for _, r := range m.graph.Requirers(id) {
 			s := &m.services[r]
 			s.unsat, s.stuck, s.failed = s.unsat+unsat, s.stuck+stuck, s.failed+failed
-			m.stir(int32(r), i)
+			m.stir(int32(r), i, CauseDependency)
 			if unsat > 0 && (s.state == Running || s.state == Starting) {
 				s.set(flagLost)
 				m.drain(int32(r))
@@ -99,14 +99,14 @@ func (m *Machine) tell(i int32, before, next graph.Standing) {
 		waits := delta(before&graph.Pending != 0, next&graph.Pending != 0)
 		for _, f := range m.graph.Followers(id) {
 			m.services[f].waits += waits
-			m.stir(int32(f), i)
+			m.stir(int32(f), i, CauseDependency)
 		}
 	}
 	if changed&graph.Holds != 0 {
 		rivals := delta(before&graph.Holds != 0, next&graph.Holds != 0)
 		for _, c := range m.graph.Conflicts(id) {
 			m.services[c].rivals += rivals
-			m.stir(int32(c), i)
+			m.stir(int32(c), i, CauseConflict)
 		}
 	}
 }
@@ -122,16 +122,18 @@ func delta(before, next bool) int32 {
 }
 
 // stir wakes a service whose counts changed, if they can matter in its state.
-func (m *Machine) stir(i, by int32) {
+func (m *Machine) stir(i, by int32, cause Cause) {
 	s := &m.services[i]
 	switch s.state {
 	case Blocked:
 		m.touch(i) // what it waits for is to be seen
 		m.answerDue = m.answerDue || s.waiters > 0
 	case Starting, Running:
-		return
+		if s.phase != PhaseDependents {
+			return
+		}
 	}
-	s.wokenBy = by
+	s.wokenBy, s.wokenFor = by, cause
 	m.wake(i)
 }
 
@@ -150,21 +152,49 @@ func (m *Machine) recount(i int32) {
 		}
 		s.put(flagOccupied, there)
 		m.eachNeed(i, func(d int32) {
-			need := &m.services[d]
 			if there {
-				need.occupied++
-				if need.phase == PhaseDependents {
-					need.set(flagLost) // somebody new stands on what is going down
-					m.drain(d)
-				}
+				m.stand(d)
 			} else {
-				need.occupied--
-				if need.occupied == 0 && need.phase == PhaseDependents {
-					m.drain(d)
-				}
+				m.standDown(d)
 			}
 			m.walk = append(m.walk, d)
 		})
+	}
+}
+
+// stand: one more dependent of d is there.
+func (m *Machine) stand(d int32) {
+	need := &m.services[d]
+	need.occupied++
+	if need.phase == PhaseDependents {
+		need.set(flagLost) // somebody new stands on what is going down
+		m.drain(d)
+	}
+}
+
+// standDown: one less.
+func (m *Machine) standDown(d int32) {
+	need := &m.services[d]
+	need.occupied--
+	if need.occupied == 0 && need.phase == PhaseDependents {
+		m.drain(d)
+	}
+}
+
+// dropExtra forgets edges of an earlier graph: the process that they were for is gone.
+func (m *Machine) dropExtra(i int32) {
+	s := &m.services[i]
+	extra := s.extra
+	if len(extra) == 0 {
+		return
+	}
+	s.extra = nil
+	m.extras--
+	if s.is(flagOccupied) {
+		for _, d := range extra {
+			m.standDown(d)
+			m.recount(d)
+		}
 	}
 }
 

@@ -19,9 +19,9 @@ func (m *Machine) unwant(i int32) {
 func (m *Machine) onStopInactive(i int32, _ any) { m.unwant(i) }
 
 // onStopBlocked: blocked, wanted down -> inactive.
-func (m *Machine) onStopBlocked(i int32, _ any) {
+func (m *Machine) onStopBlocked(i int32, ev any) {
 	m.unwant(i)
-	m.rest(i, CauseAsked)
+	m.rest(i, ev.(command).cause)
 }
 
 // rest takes a service without processes to Inactive. last_exit is kept.
@@ -36,7 +36,7 @@ func (m *Machine) rest(i int32, cause Cause) {
 }
 
 // onStopFailed: failed, wanted turns down -> inactive, restart cancelled; a second stop changes nothing.
-func (m *Machine) onStopFailed(i int32, _ any) {
+func (m *Machine) onStopFailed(i int32, ev any) {
 	s := &m.services[i]
 	if m.bug(BugStopInBackoff) && s.nextRestart != 0 {
 		return
@@ -47,7 +47,7 @@ func (m *Machine) onStopFailed(i int32, _ any) {
 		return
 	}
 	m.cascade(i)
-	m.rest(i, CauseAsked)
+	m.rest(i, ev.(command).cause)
 	if pending {
 		m.endOnExit(i)
 	}
@@ -57,20 +57,19 @@ func (m *Machine) onStopFailed(i int32, _ any) {
 // sequence when something is left of it.
 func (m *Machine) onStopExited(i int32, ev any) {
 	s := &m.services[i]
-	if !s.finished() || !s.is(flagWanted) {
+	if !s.finished() && !s.is(flagLeft) || !s.is(flagWanted) {
 		m.onStopFailed(i, ev)
 		return
 	}
-	m.unwant(i)
-	m.cascade(i)
-	m.beginStop(i, CauseAsked, "")
+	m.onStopUp(i, ev)
 }
 
 // onStopUp: starting, running, wanted down -> stopping (a target waits in Running).
-func (m *Machine) onStopUp(i int32, _ any) {
+func (m *Machine) onStopUp(i int32, ev any) {
+	c := ev.(command)
 	m.unwant(i)
 	m.cascade(i)
-	m.beginStop(i, CauseAsked, "")
+	m.beginStop(i, c.cause, c.by)
 }
 
 // onStopStopping: no start follows; a reason that is carried is kept.
@@ -84,7 +83,7 @@ func (m *Machine) onStopStopping(i int32, _ any) {
 func (m *Machine) onRestartIdle(i int32, ev any) { m.onStartIdle(i, ev) }
 
 func (m *Machine) onRestartExited(i int32, ev any) {
-	if s := &m.services[i]; s.finished() {
+	if s := &m.services[i]; s.finished() || s.is(flagLeft) {
 		m.onRestartFinished(i, ev)
 	} else {
 		m.onStartIdle(i, ev)
@@ -93,10 +92,11 @@ func (m *Machine) onRestartExited(i int32, ev any) {
 
 // onRestartFinished: a finished oneshot goes down after its dependents and runs again.
 func (m *Machine) onRestartFinished(i int32, ev any) {
-	m.again(i, ev.(command))
+	c := ev.(command)
+	m.again(i, c)
 	if m.services[i].phase != PhaseDependents {
 		m.cascade(i)
-		m.beginStop(i, CauseAsked, "")
+		m.beginStop(i, c.cause, c.by)
 	}
 }
 

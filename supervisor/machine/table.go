@@ -173,7 +173,7 @@ func runningRow() [nInputs]cell {
 		inForce:         does((*Machine).onForceRunning),
 		inResumed:       does((*Machine).onResumedUp),
 		inDrain:         does((*Machine).onDrainRunning),
-		inWake:          atRest,
+		inWake:          does((*Machine).onWakeDown),
 	}
 }
 
@@ -209,7 +209,7 @@ func stoppingRow() [nInputs]cell {
 		inForce:         does((*Machine).onForceStopping),
 		inResumed:       does((*Machine).onResumedStopping),
 		inDrain:         does((*Machine).onDrainStopping),
-		inWake:          atRest,
+		inWake:          does((*Machine).onWakeDown),
 	}
 }
 
