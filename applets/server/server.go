@@ -272,7 +272,7 @@ func (s *server) storeListener() error {
 	}
 	defer listener.Close()
 	defer lock.Close()
-	return s.keeper.StoreListener(int(listener.Fd()), s.socket.Path)
+	return s.keeper.StoreListener(descriptor(listener), s.socket.Path)
 }
 
 // supervise makes the supervisor, fresh or from the journal of the server before.
@@ -293,7 +293,7 @@ func (s *server) supervise() error {
 		opt.Order = s.order
 	}
 	if listener, lock, err := s.socket.Files(); err == nil && s.keeper == nil {
-		opt.ListenerFD, opt.LockFD = int(listener.Fd()), int(lock.Fd())
+		opt.ListenerFD, opt.LockFD = descriptor(listener), descriptor(lock)
 		s.kept = []*os.File{listener, lock}
 	}
 	var err error
@@ -304,6 +304,16 @@ func (s *server) supervise() error {
 	s.rpc = rpc.NewServer(s.sup, rpc.ServerOptions{Lenient: s.o.lenient, MaxConnections: s.settings.MaxConnections,
 		MaxRequestBytes: s.settings.MaxRequestBytes, GID: s.gid, GroupName: s.settings.SocketGroup, Log: s.log})
 	return nil
+}
+
+// descriptor is the number of a file's descriptor. File.Fd would make the open file block, also for the listener that
+// shares it.
+func descriptor(f *os.File) int {
+	fd := -1
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(n uintptr) { fd = int(n) })
+	}
+	return fd
 }
 
 // takeJournal opens the journal of the server before, or makes a new one. A journal that cannot be used is a loss of
