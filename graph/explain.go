@@ -21,7 +21,7 @@ type NodeView struct {
 
 	Failure   string        // failed, or stopping with a reason: "exited with code 1"; exited: "exited with code 0"
 	Other     string        // failed because of this service: dependency_failed, missing_dependency
-	Restarts  int           // attempts since the last stable run
+	Restarts  int           // attempts since the last stable run, a scheduled one included
 	RestartIn time.Duration // until the next attempt, valid when RestartDue
 	// RestartDue says that a restart is scheduled.
 	RestartDue bool

@@ -116,7 +116,7 @@ func TestWhy(t *testing.T) {
 		want     string
 	}{
 		{"specification", "api", map[string]NodeView{"api": {State: "blocked"},
-			"db": {State: "failed", Failure: "exited with code 1", Restarts: 2, RestartDue: true, RestartIn: 4 * time.Second}},
+			"db": {State: "failed", Failure: "exited with code 1", Restarts: 3, RestartDue: true, RestartIn: 4 * time.Second}},
 			"api is blocked: requires db, which failed: exited with code 1, restart 3 of 10 in 4 s"},
 		{"chain", "mid", map[string]NodeView{"mid": {State: "blocked"}, "api": {State: "blocked"}, "db": {State: "starting", PID: 1}},
 			"mid is blocked: binds api, which is blocked: requires db, which is starting: it is being executed"},

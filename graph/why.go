@@ -226,14 +226,17 @@ func worstUnmet(unmet []Unmet) Unmet {
 func (g *Graph) whyExited(id ID, v *NodeView) string {
 	c := g.configs[id]
 	text := v.Failure
-	if text == "" {
+	switch {
+	case text == "":
 		text = "exited"
+	case strings.HasPrefix(text, "killed"):
+		text = "was " + text
 	}
 	switch {
 	case v.RestartDue:
 		return text + g.restartText(id, v)
 	case v.HeldDown || !v.WantedUp:
-		text += ", asked to stop"
+		return "was stopped" + g.sinceText(v) + ": " + text
 	case c.Oneshot:
 		return "is done: " + text
 	default:
@@ -251,7 +254,7 @@ func (g *Graph) sinceText(v *NodeView) string {
 
 // restartText is ", restart 3 of 10 in 4 s".
 func (g *Graph) restartText(id ID, v *NodeView) string {
-	text := ", restart " + strconv.Itoa(v.Restarts+1)
+	text := ", restart " + strconv.Itoa(max(v.Restarts, 1))
 	if limit := g.configs[id].Lifecycle.MaxRestarts; limit > 0 {
 		text += " of " + strconv.Itoa(limit)
 	}

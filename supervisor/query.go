@@ -188,9 +188,10 @@ func (s *Supervisor) StatusFull(name string) (wire.StatusFull, error) {
 		Ports: ports(c), Source: c.Source, Ephemeral: c.Ephemeral, Unkillable: i.Unkillable,
 		OOM: i.Reason.Kind == "oom", Health: s.health(c, i), Processes: []wire.Process{}, Warnings: s.warnings(v, id)}
 	if up := s.uptime(e); up >= 0 {
-		secs := uint64(up / time.Second)
-		w.UptimeSecs = &secs
+		secs, ms := uint64(up/time.Second), up.Milliseconds()
+		w.UptimeSecs, w.UptimeMS = &secs, &ms
 	}
+	w.StartedAt = rfc3339(s.driver.clock.wall(i.SpawnedAt))
 	if n := i.NextRestart; n > 0 {
 		ms := max(0, time.Duration(n-s.driver.clock.now()).Milliseconds())
 		w.NextRestartMS, w.NextRestartAt = &ms, rfc3339(s.driver.clock.wall(n))
