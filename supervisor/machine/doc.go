@@ -138,8 +138,9 @@
 // a word counts as alive, a Spawn without pid and without a word as never forked. With Resumed the machine emits again what it
 // cannot know to have been done: Stop, Kill, Hook and Precheck (the same Gen for the first three, a new one for the
 // Precheck), a new Spawn with a new Gen where none was forked (if it may still start, else Starting -> Blocked), a new
-// Probe. So stop signals and kills are sent at least once, everything else as if nothing had happened. Pending requests
-// are not recorded.
+// Probe. So stop signals and kills are sent at least once, everything else as if nothing had happened; the deadlines
+// of what is sent again begin anew, a watchdog too, and a start deadline leaves a second for a READY=1 that waited in its
+// socket. Pending requests are not recorded.
 //
 // # What the driver owes
 //

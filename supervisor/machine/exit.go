@@ -175,7 +175,12 @@ func (m *Machine) treeGone(i int32, cause Cause) {
 	}
 	s.phase, s.pid = PhaseHook, 0
 	s.clear(flagStuck)
-	m.arm(i, timerLife, m.now+Time(hook.Timeout)+Time(hookPatience))
+	m.runHook(i)
+}
+
+func (m *Machine) runHook(i int32) {
+	s := &m.services[i]
+	m.arm(i, timerLife, m.now+Time(s.config.PostStop.Timeout)+Time(hookPatience))
 	m.do(Hook{ID: m.id(i), Gen: s.gen})
 }
 

@@ -8,6 +8,7 @@ const (
 
 	daemonWindow  = 5 * second // a main process that exits 0 so early after its spawn may leave a daemon
 	killPatience  = 5 * second // after SIGKILL: unkillable
+	gapPatience   = 1 * second // after a restore: for words that waited while no server was there
 	hookPatience  = 5 * second // on top of a hook's own timeout
 	forcePatience = 2 * second // after the forced kill of a shutdown: Halt, whatever is left
 )

@@ -178,6 +178,18 @@ func (m *Machine) onResumedUp(i int32, _ any) {
 	}
 }
 
+// hearFirst puts off the deadlines of a process that lives: what it said while no server was there, READY=1 or a watchdog
+// ping, waits in its socket and must be read before they may strike.
+func (m *Machine) hearFirst(i int32) {
+	s := &m.services[i]
+	if s.state == Running {
+		m.armWatchdog(i)
+	} else if s.startBy != 0 && s.startBy < m.now+Time(gapPatience) {
+		s.startBy = m.now + Time(gapPatience)
+		m.arm(i, timerLife, s.startBy)
+	}
+}
+
 func (m *Machine) onResumedStopping(i int32, _ any) {
 	s := &m.services[i]
 	switch s.phase {
@@ -190,10 +202,12 @@ func (m *Machine) onResumedStopping(i int32, _ any) {
 	case PhaseAwaitSpawn:
 		m.finish(i, CauseRestore) // a process would have been adopted
 	case PhaseTerm:
-		m.do(Stop{ID: m.id(i), Gen: s.gen})
-	case PhaseKill, PhaseStuck:
+		m.terminate(i) // it may never have got the signal, so the stop timeout begins anew
+	case PhaseKill:
+		m.kill(i)
+	case PhaseStuck:
 		m.do(Kill{ID: m.id(i), Gen: s.gen})
 	case PhaseHook:
-		m.do(Hook{ID: m.id(i), Gen: s.gen})
+		m.runHook(i)
 	}
 }
