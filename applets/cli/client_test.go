@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/internal/version"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -331,7 +332,7 @@ func TestUnreachable(t *testing.T) {
 	if got := run(t, "/nonexistent/socket", "__complete", "start", ""); got.code != 0 || got.out != "" || got.err != "" {
 		t.Errorf("completion without a server: %+v", got)
 	}
-	if got := run(t, "/nonexistent/socket", "version"); got.code != 0 || got.out != "zinit "+Version+"\n" {
+	if got := run(t, "/nonexistent/socket", "version"); got.code != 0 || got.out != "zinit "+version.String()+"\n" {
 		t.Errorf("version without a server: %+v", got)
 	}
 }
@@ -522,7 +523,7 @@ func TestRemove(t *testing.T) {
 	f := &fakeServer{names: []string{"db"}}
 	f.remove = func(name string, cascade bool) (wire.OK, error) {
 		if !cascade {
-			return wire.OK{}, wire.NewError(wire.CodeUnsafeRemoval, "api, web require it").With("dependents", []string{"api", "web"})
+			return wire.OK{}, wire.NewError(wire.CodeUnsafeRemoval, "cannot remove db: required by api, web").With("dependents", []string{"api", "web"})
 		}
 		return wire.OK{OK: true}, nil
 	}

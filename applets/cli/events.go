@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -94,18 +95,13 @@ func (v *invocation) printEvent(e wire.Event) {
 		v.out.print(string(document(e)) + "\n")
 		return
 	}
-	v.out.print(eventLine(e, v.out.style, v) + "\n")
+	v.out.print(eventLine(e, v.out.style, v.now()) + "\n")
 }
 
-func eventLine(e wire.Event, st style, v *invocation) string {
-	arrow := e.From + " -> " + st.paint(markOf(e.To).color, e.To)
-	cause := e.Cause
-	if e.By != "" {
-		cause += " by " + e.By
+func eventLine(e wire.Event, st style, now time.Time) string {
+	text := oneLine(e.Text)
+	if text == "" {
+		text = e.Service + ": " + e.From + " -> " + e.To + " (" + e.Cause + ")"
 	}
-	if e.Text != "" {
-		cause = oneLine(e.Text)
-	}
-	at := clockText(e.Time, v.now())
-	return fmt.Sprintf("%s  %5d  %s %s: %s (%s)", st.paint(dim, at), e.Seq, st.symbol(e.To), e.Service, arrow, cause)
+	return fmt.Sprintf("%s  %5d  %s %s", st.paint(dim, clockText(e.Time, now)), e.Seq, st.symbol(e.To), text)
 }

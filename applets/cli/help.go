@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/zinit/zinit/docs"
+	"github.com/zinit/zinit/internal/version"
 )
 
 //go:embed topics/*.md
@@ -90,7 +91,7 @@ func findCommand(list []*cli.Command, words []string) *cli.Command {
 func (v *invocation) overviewHelp() string {
 	var b strings.Builder
 	s := v.out.style
-	b.WriteString("zinit " + Version + ": supervises services, as process 1 or anywhere\n\nUsage: zinit [flags] COMMAND [NAME...] [flags]\n")
+	b.WriteString("zinit " + version.String() + ": supervises services, as process 1 or anywhere\n\nUsage: zinit [flags] COMMAND [NAME...] [flags]\n")
 	for _, category := range categories {
 		b.WriteString("\n" + s.paint(bold, category) + "\n")
 		t := helpTable()

@@ -119,6 +119,9 @@ func listTable(rows []wire.Listed, s style, width int, wide bool) string {
 // listInfo is the last column: why a service is not simply up.
 func listInfo(r wire.Listed) string {
 	text := oneLine(r.Text)
+	for _, said := range []string{r.Name + " ", "is blocked: ", "is stopping: ", "failed: "} {
+		text = strings.TrimPrefix(text, said)
+	}
 	if r.IsTarget {
 		text = strings.TrimSuffix("target, "+text, ", ")
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -79,12 +81,40 @@ func (v *invocation) explain(client *rpc.Client, verb, name string, err error) e
 	case isCode(err, wire.CodeNotFound):
 		return failf(exitNoService, "cannot %s %s: no such service%s", verb, name, v.suggestion(client, name))
 	case isCode(err, wire.CodeUnsafeRemoval):
-		return failf(exitCode(err), "cannot %s %s: %s (with them: zinit %s --cascade %s)", verb, name, trimName(err.Error(), name), verb, name)
+		return failf(exitCode(err), "cannot %s %s: %s (with them: zinit %s --cascade %s)", verb, name, dependentsText(err), verb, name)
 	}
 	if answer, ok := err.(*wire.Error); ok {
-		return failf(exitCode(err), "cannot %s %s: %s", verb, name, trimName(answer.Message, name))
+		return failf(exitCode(err), "cannot %s %s: %s", verb, name, bareMessage(answer.Message, verb, name))
 	}
 	return err
+}
+
+// dependentsText names who requires it, from data.dependents.
+func dependentsText(err error) string {
+	var answer *wire.Error
+	if !errors.As(err, &answer) {
+		return err.Error()
+	}
+	list, _ := answer.Data["dependents"].([]any)
+	var names []string
+	for _, d := range list {
+		names = append(names, fmt.Sprint(d))
+	}
+	switch {
+	case len(names) == 0:
+		return answer.Message
+	case len(names) > 8:
+		names = append(names[:8], plural(len(list)-8, "other"))
+	}
+	if len(names) == 1 {
+		return names[0] + " requires it"
+	}
+	return strings.Join(names, ", ") + " require it"
+}
+
+// bareMessage is the server's message without the beginning that the line has already.
+func bareMessage(text, verb, name string) string {
+	return trimName(strings.TrimPrefix(text, "cannot "+verb+" "+name+": "), name)
 }
 
 // trimName drops a leading "NAME: " or "NAME " that the line has already.

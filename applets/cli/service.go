@@ -187,9 +187,13 @@ func settled(name string, ok wire.OK) changed {
 	if ok.State != nil {
 		r.State = *ok.State
 	}
-	switch ok.Outcome {
-	case "":
+	switch {
+	case ok.Outcome == "":
 		r.Outcome = "accepted"
+	case ok.Outcome == "done" && r.State.State == "failed": // it was up for an instant
+		r.Outcome = "failed"
+	}
+	switch r.Outcome {
 	case "done", "accepted":
 	case "timed_out":
 		r.OK, r.Code = false, exitTimedOut

@@ -9,12 +9,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/version"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
-
-// Version is this program's version, as `zinit version` prints it. The build may set it (-ldflags -X).
-var Version = "0.4.0-dev"
 
 func systemCommands(v *invocation) []*cli.Command {
 	commands := []*cli.Command{pingCommand(v), versionCommand(v), upgradeCommand(v)}
@@ -49,7 +47,7 @@ func versionCommand(v *invocation) *cli.Command {
 			versions := struct {
 				Client string  `json:"client"`
 				Server *string `json:"server"`
-			}{Client: Version}
+			}{Client: version.String()}
 			if !c.Bool("version") { // `zinit --version` never looks for a server
 				if client, err := v.client(); err == nil {
 					if p, err := client.Ping(v.ctx); err == nil {
