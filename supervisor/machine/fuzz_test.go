@@ -28,7 +28,7 @@ func FuzzMachine(f *testing.F) {
 
 // fuzzSeeds are the files of testdata/fuzz-machine: inputs that once failed and such that reach far.
 func fuzzSeeds(f *testing.F) [][]byte {
-	files, err := filepath.Glob("../../testdata/machine/fuzz/*.bin")
+	files, err := filepath.Glob("../../testdata/fuzz-machine/*.bin")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("cannot find the seeds: %v", err)
 	}
@@ -278,7 +278,7 @@ func TestWriteFuzzSeeds(t *testing.T) {
 	if os.Getenv("ZINIT_WRITE_SEEDS") == "" {
 		t.Skip("only to make the seeds anew")
 	}
-	dir := "../../testdata/machine/fuzz"
+	dir := "../../testdata/fuzz-machine"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

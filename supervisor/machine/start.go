@@ -124,12 +124,13 @@ func (m *Machine) onStartStopping(i int32, ev any) {
 }
 
 // cancelOrOwe takes back a stop of which nothing was done yet, else a start follows it. A stop is not taken back when
-// it was not the service's own (it is due already) or while something it requires waits for it to be gone.
+// it was not the service's own (it is due already) or while something it requires waits for it to be gone. A finished
+// oneshot without processes keeps nobody waiting.
 func (m *Machine) cancelOrOwe(i int32, c command) {
 	s := &m.services[i]
 	s.clear(flagHeld)
 	m.touch(i)
-	if s.phase == PhaseDependents && !s.is(flagDue|flagGone) && !m.needGoesDown(i) {
+	if s.phase == PhaseDependents && !s.is(flagDue|flagGone) && (s.finished() || !m.needGoesDown(i)) {
 		s.set(flagWanted)
 		m.cancelStop(i, c)
 		return
