@@ -5,6 +5,7 @@ import (
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/probe"
 	"github.com/zinit/zinit/supervisor/proc"
 )
 
@@ -20,7 +21,7 @@ func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 	h := cfg.Health
 	go func() {
 		defer cancel()
-		ok, detail := probeRun(ctx, h, func(ctx context.Context) ([]byte, machine.Status, error) {
+		ok, detail := probe.Run(ctx, h, func(ctx context.Context) ([]byte, machine.Status, error) {
 			return d.capture(ctx, func(stdout int) (int, *proc.Error) { return d.startCheck(c, cfg, stdout) })
 		})
 		d.post(func() { d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail}) })
@@ -64,14 +65,6 @@ func (d *driver) owners() []proc.Owner {
 		}
 	}
 	return out
-}
-
-func probeRun(ctx context.Context, h *graph.Health, run func(context.Context) ([]byte, machine.Status, error)) (bool, string) {
-	if h.Type == graph.HealthExec {
-		_, st, err := run(ctx)
-		return err == nil && st.Code == 0 && st.Signal == 0, exitText(st)
-	}
-	return true, ""
 }
 
 func (d *driver) findConflict(cfg *graph.Config, ours []proc.Owner, kill bool) *machine.Conflict {
