@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if err := SealDescriptors(); err != nil { // what the caller of the tests left open
 		panic(err)
 	}
+	if err := BecomeSubreaper(); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

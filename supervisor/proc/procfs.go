@@ -198,8 +198,8 @@ func readAllProc(pid int, name string, limit int) ([]byte, error) {
 // environMax bounds what is read of a process's environment; the kernel allows a quarter of the stack's limit.
 const environMax = 1 << 20
 
-// Variable looks up one variable in the environment that a process was started with. It may have changed it since, and
-// it is readable for root and the process's own user only.
+// Variable looks up one variable in the environment that a process was started with. It may have changed it since, it is
+// readable for root and the process's own user only, and for some microseconds after an exec it is not there yet.
 func Variable(pid int, name string) (string, bool) {
 	data, err := readAllProc(pid, "environ", environMax)
 	if err != nil {
