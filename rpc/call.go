@@ -51,8 +51,8 @@ func (c *serverConn) run(m *method, req *request) (answered bool, err error) {
 	if !c.trusted && m.access != accessRead {
 		return false, c.notPermitted(m)
 	}
-	a, err := m.bind(req.params, c.server.options.Lenient)
-	if err != nil {
+	a := &c.args
+	if err := a.bind(m, req.params, c.server.options.Lenient); err != nil {
 		return false, err
 	}
 	defer func() {
@@ -61,9 +61,9 @@ func (c *serverConn) run(m *method, req *request) (answered bool, err error) {
 		}
 	}()
 	if m.stream != nil {
-		return false, c.startStream(m, req, &a)
+		return false, c.startStream(m, req, a)
 	}
-	result, err := c.result(m, &a)
+	result, err := c.result(m, a)
 	if err != nil {
 		return false, err
 	}
@@ -152,6 +152,7 @@ type outcome struct {
 // change calls the backend for a change that must be answered soon. When it is not finished by then, it goes on and the
 // answer says pending.
 func (c *serverConn) change(m *method, a *args) (any, error) {
+	a = a.clone() // what goes on beyond the answer keeps its parameters
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), changeSoft)
 	done := make(chan outcome, 1)
 	go func() {
@@ -166,7 +167,7 @@ func (c *serverConn) change(m *method, a *args) (any, error) {
 			return m.pending(a), nil
 		}
 		return o.result, o.err
-	case <-timer.C: // what goes on has read its parameters long ago: they point into the read buffer
+	case <-timer.C:
 		return m.pending(a), nil
 	}
 }

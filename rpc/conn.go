@@ -19,6 +19,7 @@ const (
 	bufferFirst = 4 << 10
 	bufferKept  = 64 << 10
 	flushAt     = 64 << 10
+	answerKept  = 4 << 20 // answer buffers over this are not used again
 )
 
 // zeroID is the id of an answer to a request whose id could not be read, as 0.3.9 does.
@@ -39,7 +40,9 @@ type serverConn struct {
 	counted    int64
 	eof        bool
 
-	out     []byte // answers not yet written
+	args    args    // of the request being handled
+	out     []byte  // answers not yet written
+	pooled  *[]byte // where out came from
 	streams int
 	begin   []func() // to be called when out has been written
 	batch   bool     // inside a batch
@@ -220,6 +223,10 @@ func (c *serverConn) lastWords(err error) {
 
 // handle answers one line into out.
 func (c *serverConn) handle(line []byte) {
+	if c.out == nil {
+		c.pooled = answers.Get().(*[]byte)
+		c.out = *c.pooled
+	}
 	switch {
 	case !utf8.Valid(line):
 		c.fail(zeroID, wire.NewError(wire.CodeParse, "the request is not UTF-8"))
@@ -333,12 +340,16 @@ func (c *serverConn) write() bool {
 		return true
 	}
 	ok := c.send(c.out, replyTimeout)
-	if cap(c.out) > bufferKept {
-		c.out = nil
+	if c.pooled != nil && cap(c.out) <= answerKept {
+		*c.pooled = c.out[:0]
+		answers.Put(c.pooled)
 	}
-	c.out = c.out[:0]
+	c.out, c.pooled = nil, nil
 	return ok
 }
+
+// answers are buffers for answers: a connection has one only while it has something to say.
+var answers = sync.Pool{New: func() any { b := make([]byte, 0, bufferFirst); return &b }}
 
 // send writes whole lines, for answers and streams. After a failure the connection takes nothing any more.
 func (c *serverConn) send(lines []byte, timeout time.Duration) bool {

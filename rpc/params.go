@@ -45,8 +45,8 @@ type args struct {
 }
 
 // bind sorts the parameters of a request into their places and checks their types.
-func (m *method) bind(params []byte, lenient bool) (args, error) {
-	a := args{method: m}
+func (a *args) bind(m *method, params []byte, lenient bool) error {
+	*a = args{method: m}
 	if len(params) > 0 {
 		var err error
 		switch params[0] {
@@ -56,15 +56,15 @@ func (m *method) bind(params []byte, lenient bool) (args, error) {
 			err = a.byPlace(params, lenient)
 		} // 0.3.9 takes any other value for no parameters
 		if err != nil {
-			return a, err
+			return err
 		}
 	}
 	for i := range m.params {
 		if err := a.check(i); err != nil {
-			return a, err
+			return err
 		}
 	}
-	return a, nil
+	return nil
 }
 
 func (a *args) byName(params []byte, lenient bool) error {

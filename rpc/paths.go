@@ -79,8 +79,8 @@ func (e Environment) FallbackSocket() string {
 }
 
 // ClientSockets returns where a client looks for a server, in order. flag is the value of --socket; with it, or with
-// ZINIT_SOCKET, there is only that one. Else: the server's default, root's /run/zinit.sock, the /dev/shm fallback, and
-// last 0.3.9's $HOME/hero/var/zinit.sock.
+// ZINIT_SOCKET, there is only that one. Else: the server's default, its fallbacks, and last 0.3.9's
+// $HOME/hero/var/zinit.sock. Another user's server is never taken by accident.
 func (e Environment) ClientSockets(flag string) []string {
 	if flag != "" {
 		return []string{flag}
@@ -90,7 +90,7 @@ func (e Environment) ClientSockets(flag string) []string {
 	}
 	paths := []string{e.defaultSocket()}
 	if e.UID != 0 {
-		paths = append(paths, filepath.Join(e.privateDir("/tmp"), "zinit.sock"), "/run/zinit.sock")
+		paths = append(paths, filepath.Join(e.privateDir("/tmp"), "zinit.sock"))
 	}
 	paths = append(paths, e.FallbackSocket())
 	if home := e.Getenv("HOME"); home != "" {

@@ -2,13 +2,11 @@
 // had them. It imports nothing of ours, so that a client in another program can use it alone.
 package wire
 
-import "encoding/json"
-
 // State is a service's state as 0.3.9's clients read it: a tagged object.
 type State struct {
 	State         string   `json:"state"`                    // inactive blocked starting running stopping exited failed
 	PID           *int     `json:"pid,omitempty"`            // starting, running, stopping (targets: 0)
-	ExitCode      *int     `json:"-"`                        // exited: always present there, null when signalled
+	ExitCode      *int     `json:"exit_code,omitempty"`      // exited: always present there, null when signalled
 	WaitingOn     []string `json:"waiting_on,omitempty"`     // blocked
 	ConflictsWith []string `json:"conflicts_with,omitempty"` // blocked
 	Reason        *Reason  `json:"reason,omitempty"`         // failed
@@ -16,20 +14,6 @@ type State struct {
 
 // MarshalJSON is AppendJSON.
 func (s State) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (s *State) UnmarshalJSON(b []byte) error {
-	type plain State
-	aux := struct {
-		*plain
-		ExitCode *int `json:"exit_code"`
-	}{plain: (*plain)(s)}
-	if err := json.Unmarshal(b, &aux); err != nil {
-		return err
-	}
-	s.ExitCode = aux.ExitCode
-	return nil
-}
 
 // Reason is why a service failed. Type is one of exit_code, signal, start_timeout, stop_timeout, health_check_failed,
 // dependency_failed, spawn_error, missing_dependency; Kind and Detail are ours and finer.
