@@ -68,12 +68,26 @@ func (d *driver) carryOut(o order) {
 	}
 }
 
-// reply hands an outcome to the request that waits for it; the channel has room for it.
+// answer is an outcome for a request that waits for it; the channel has room for it.
+type answer struct {
+	to      chan<- machine.Outcome
+	outcome machine.Outcome
+}
+
+// reply keeps an outcome until the View that shows it is published: who is answered must not see the state before.
 func (d *driver) reply(a machine.Reply) {
 	if ch, ok := d.replies[a.Req]; ok {
 		delete(d.replies, a.Req)
-		ch <- a.Outcome
+		d.answers = append(d.answers, answer{ch, a.Outcome})
 	}
+}
+
+// sendAnswers hands out what reply kept.
+func (d *driver) sendAnswers() {
+	for _, a := range d.answers {
+		a.to <- a.outcome
+	}
+	d.answers = d.answers[:0]
 }
 
 // forget drops what is kept under the name of a removed service.

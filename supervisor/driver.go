@@ -54,6 +54,7 @@ type driver struct {
 	first     machine.Event   // what begins a fresh life
 	resume    []machine.Event // what tells the machine about the time it was not there
 	lost      []*child        // incarnations whose main process ended in that time
+	awaited   []*child        // of whose end the keeper is about to tell
 	inherited []keeper.Pipe   // readiness descriptors and notify sockets that the keeper held
 
 	arena   *logring.Arena
@@ -65,6 +66,7 @@ type driver struct {
 	events  *eventLog
 	boot    *bootLine
 	replies map[machine.ReqID]chan<- machine.Outcome
+	answers []answer // outcomes of this batch, sent when its View is out
 	lastReq machine.ReqID
 
 	halting  bool
@@ -165,6 +167,7 @@ func (d *driver) commit() {
 		d.events.append(d.notes)
 		d.notes = d.notes[:0]
 	}
+	d.sendAnswers()
 	d.arm()
 }
 

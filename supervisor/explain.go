@@ -23,9 +23,9 @@ func (s *Supervisor) node(v *View, id graph.ID) graph.NodeView {
 	}
 	switch {
 	case i.Reason.Type == machine.ReasonDependencyFailed || i.Reason.Type == machine.ReasonMissingDependency:
-		n.Failure, n.Other = reasonPhrase(i.Reason), i.Reason.Service
+		n.Failure, n.Other = reasonText(i), i.Reason.Service
 	case i.Reason.Type != machine.ReasonNone:
-		n.Failure = reasonPhrase(i.Reason)
+		n.Failure = reasonText(i)
 	case i.State == machine.Exited && i.LastExit.Valid:
 		n.Failure = exitText(i.LastExit.Status)
 	}
@@ -166,7 +166,7 @@ func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
 	text := c.Name + ": " + n.From.String() + " -> " + n.To.String()
 	switch {
 	case n.To == machine.Failed:
-		text += " (" + reasonPhrase(i.Reason) + ")"
+		text += " (" + reasonText(i) + ")"
 		if i.NextRestart > 0 {
 			text += fmt.Sprintf(", restart in %s", graph.Duration(time.Duration(i.NextRestart-i.Since)))
 		} else if i.ForGood && n.Cause != machine.CauseDependency {

@@ -99,7 +99,7 @@ func (s *Supervisor) Status(name string) (wire.Status, error) {
 	w := wire.Status{Name: name, State: e.Info.State.String(), PID: e.Info.PID}
 	switch l := e.Info.LastExit; {
 	case e.Info.State == machine.Failed:
-		w.Error = reasonText(e.Info)
+		w.Error = reasonPhrase(e.Info.Reason)
 	case e.Info.State == machine.Exited && l.Valid && l.Status.Signal == 0 && !l.Status.Unknown:
 		w.ExitCode = intPtr(int(l.Status.Code))
 	}

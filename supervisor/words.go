@@ -75,8 +75,13 @@ func finer(r machine.Reason) string {
 	return ""
 }
 
-// reasonText is why a service is in its failed state.
-func reasonText(i machine.Info) string { return reasonPhrase(i.Reason) }
+// reasonText is why a service is in its failed state; signals by name, where reasonPhrase has 0.3.9's numbers.
+func reasonText(i machine.Info) string {
+	if r := i.Reason; r.Type == machine.ReasonSignal {
+		return "killed by " + graph.Signal(r.Signal).Name() + finer(r)
+	}
+	return reasonPhrase(i.Reason)
+}
 
 // exitText says how a process ended.
 func exitText(st machine.Status) string {
