@@ -175,8 +175,8 @@ func treeText(nodes []wire.TreeNode, name string, reverse bool, st style) (strin
 	options.Paint = func(state, symbol string) string { return st.paint(markOf(state).color, symbol) }
 	text := graph.Tree(g, func(id graph.ID) graph.NodeView { return graph.NodeView{State: states[g.Name(id)]} }, options)
 	used := map[string]bool{}
-	for _, n := range nodes {
-		used[n.State.State] = true
+	for _, m := range stateMarks {
+		used[m.state] = strings.Contains(text, m.symbol)
 	}
 	if legend := st.legend(used, strings.Contains(text, "(target")); legend != "" {
 		text += "\n" + legend + "\n"
