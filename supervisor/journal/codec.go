@@ -78,7 +78,7 @@ func (d *decoder) bits(vs ...*bool) {
 	}
 }
 
-// encodeRecord writes all of a record but its name. The order of the fields is part of the format: only append.
+// record writes all of a record but its name. The order of the fields is part of the format: only append.
 func (e *encoder) record(r *machine.Record) {
 	e.bits(r.Gone, r.WantedUp, r.HeldDown, r.Due, r.ResultOK, r.LastExit.Valid, r.LastExit.Status.Core,
 		r.LastExit.Status.OOM, r.LastExit.Status.Unknown)
@@ -100,6 +100,8 @@ func (e *encoder) record(r *machine.Record) {
 	for _, v := range r.Extra {
 		e.int(v)
 	}
+	e.text(r.LastProbe)
+	e.conflict(r.Conflict)
 }
 
 func (d *decoder) record(name string) machine.Record {
@@ -128,7 +130,32 @@ func (d *decoder) record(name string) machine.Record {
 	for range n {
 		r.Extra = append(r.Extra, d.int())
 	}
+	r.LastProbe = d.text()
+	r.Conflict = d.conflict()
 	return r
+}
+
+// conflict writes a bit that tells whether there is one.
+func (e *encoder) conflict(c *machine.Conflict) {
+	e.bits(c != nil)
+	if c == nil {
+		return
+	}
+	e.int(int64(c.Port))
+	e.int(int64(c.PID))
+	e.text(c.Filter)
+	e.text(c.Process)
+	e.text(c.Service)
+}
+
+func (d *decoder) conflict() *machine.Conflict {
+	var there bool
+	if d.bits(&there); !there {
+		return nil
+	}
+	c := &machine.Conflict{Port: int(d.int()), PID: int(d.int())}
+	c.Filter, c.Process, c.Service = d.text(), d.text(), d.text()
+	return c
 }
 
 // reason writes one zero byte for no reason at all, the usual case.

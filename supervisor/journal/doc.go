@@ -10,8 +10,7 @@
 //
 // The payload is a list of entries (kind u8, key length u16, value length u32, key, value); a later entry of a kind and
 // key replaces an earlier one, an entry of a deleting kind removes it. When a segment is full what is alive is copied to a
-// new one behind it, the slot is switched and the old one is punched out of the file, so the file stays small while its
-// offsets only grow.
+// new one beside it, the slot is switched and the old one is punched out of the file, so the file stays small.
 //
 // The version stands in the slot. Values are lists of varints and strings: a reader takes missing ones at the end as zero
 // and ignores more, so only a change of meaning raises the version. A newer version is refused; a release that raises it

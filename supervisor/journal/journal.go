@@ -185,7 +185,13 @@ func (j *Journal) index(kind byte, key string, at span) {
 func (j *Journal) rotate(extra int) error {
 	capacity := max(minSegment, 4*(j.bytes+extra+frameHeader))
 	capacity = (capacity + pageSize - 1) / pageSize * pageSize
-	next, err := mapSegment(j.fd, j.seg.off+int64(len(j.seg.mem)), capacity)
+	// Before the present segment if that one is far enough in, else behind it: so the file stays short.
+	off := int64(pageSize)
+	if j.seg.off-pageSize < int64(capacity) {
+		off = j.seg.off + int64(len(j.seg.mem))
+	}
+	punch(j.fd, off, int64(capacity))
+	next, err := mapSegment(j.fd, off, capacity)
 	if err != nil {
 		return err
 	}

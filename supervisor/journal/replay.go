@@ -57,7 +57,12 @@ func Open(fd int) (*Journal, *State, error) {
 		return nil, nil, fmt.Errorf("cannot use the journal: %w", err)
 	}
 	unix.CloseOnExec(fd)
-	punch(fd, pageSize, s.off-pageSize)
+	if s.off > pageSize {
+		punch(fd, pageSize, s.off-pageSize)
+	}
+	if behind := st.Size - s.off - s.capacity; behind > 0 {
+		punch(fd, s.off+s.capacity, behind)
+	}
 	return j, state, nil
 }
 
