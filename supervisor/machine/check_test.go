@@ -155,7 +155,7 @@ func verifyDirty(m *Machine, last map[string]Record) error {
 		dirty[id] = true
 	}
 	for id := range graph.ID(m.Len()) {
-		if m.Config(id) == nil {
+		if m.Forgotten(id) {
 			continue
 		}
 		r := m.Record(id)

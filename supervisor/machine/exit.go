@@ -10,6 +10,7 @@ import (
 func (m *Machine) onExited(i int32, ev any) {
 	s, word := &m.services[i], ev.(ProcessExited)
 	if s.unanswered() {
+		s.signals, s.reload = 0, false
 		m.spawned(i, word.PID) // the exit overtook its Spawned
 	}
 	if stale(s, word) || m.daemonized(i, word) {
@@ -102,10 +103,10 @@ func (m *Machine) judge(s *service, status Status, alive int) (result Reason, ok
 // oneshotDone: it satisfies from here on. What it left ends with its stop.
 func (m *Machine) oneshotDone(i int32, left bool) {
 	s := &m.services[i]
-	m.quiet(i)
 	s.set(flagDone)
 	s.put(flagLeft, left)
 	m.setState(i, Exited, CauseExit, "")
+	m.quiet(i)
 	m.endForGood(i)
 }
 
@@ -123,6 +124,7 @@ func (m *Machine) mainEndedStopping(i int32, status Status, alive int) {
 		return
 	}
 	if s.unanswered() {
+		s.signals, s.reload = 0, false // nobody is left to get them
 		m.known(i, 0)
 	}
 	m.noteExit(i, status)
@@ -164,7 +166,6 @@ func (m *Machine) onTreeEmptyExited(i int32, _ any) {
 // treeGone runs post_stop, if any, when no process of a run is left.
 func (m *Machine) treeGone(i int32, cause Cause) {
 	s := &m.services[i]
-	m.quiet(i)
 	hook := s.config.PostStop
 	if hook.Command.IsZero() || !s.is(flagHadProcess) || m.forced {
 		m.finish(i, cause)
@@ -173,6 +174,7 @@ func (m *Machine) treeGone(i int32, cause Cause) {
 	if s.state != Stopping {
 		m.setState(i, Stopping, cause, "")
 	}
+	m.quiet(i)
 	s.phase, s.pid = PhaseHook, 0
 	s.clear(flagStuck)
 	m.runHook(i)
@@ -193,7 +195,6 @@ func (m *Machine) onHookDone(i int32, _ any) {
 // finish takes a service whose processes are gone to the state it was bound for, and decides about what comes next.
 func (m *Machine) finish(i int32, cause Cause) {
 	s := &m.services[i]
-	m.quiet(i)
 	carried, ok, forDep := s.is(flagResult), s.is(flagResultOK), s.is(flagForDep) && s.is(flagDue)
 	s.clear(flagResult | flagResultOK | flagForDep | flagMainGone | flagEmptied | flagStuck | flagHadProcess | flagDone |
 		flagLeft | flagBackRunning | flagSelfStopping | flagReadyEarly)
@@ -208,6 +209,7 @@ func (m *Machine) finish(i int32, cause Cause) {
 		m.setState(i, Exited, cause, "")
 	}
 	s.result = Reason{}
+	m.quiet(i)
 	m.freePorts(i)
 	if s.is(flagGone) {
 		m.forget(i)

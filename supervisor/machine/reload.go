@@ -2,6 +2,7 @@ package machine
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/zinit/zinit/graph"
 )
@@ -235,9 +236,17 @@ func (m *Machine) takeDown(w *swap) {
 	}
 	for i, change := range w.changed {
 		if change != nil && change.Restart && w.before[i] >= 0 {
-			m.dispatch(int32(i), inCycle, command{CauseReload, change.Because})
+			m.dispatch(int32(i), inCycle, command{CauseReload, rootOf(change.Because)})
 		}
 	}
+}
+
+// rootOf returns the name in a plan's reason: "requires db, exec changed" -> "db".
+func rootOf(because string) string {
+	_, rest, _ := strings.Cut(because, " ")
+	name, _, _ := strings.Cut(rest, ",")
+	name, _, _ = strings.Cut(name, " ")
+	return name
 }
 
 // takeUp applies changed definitions to what lives, status keys where they changed, and starts what is new.

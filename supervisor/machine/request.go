@@ -15,6 +15,7 @@ const undecided = ^Outcome(0)
 
 // ask carries out an operator's request; its Reply follows when all has settled.
 func (m *Machine) ask(ev Asked) {
+	m.answerDue = m.answerDue || len(m.requests) > 0 // it may be the opposite of what another waits for
 	if len(ev.IDs) != 1 {
 		for _, id := range ev.IDs {
 			m.askOne(ev, id)

@@ -114,6 +114,9 @@ func (m *Machine) take(r *Record) {
 	if s.is(flagPortHeld) {
 		m.held = append(m.held, i)
 	}
+	if s.is(flagGone) && s.gen == 0 {
+		s.state, s.phase = Inactive, PhaseNone // it never had a process: a target, perhaps reached
+	}
 	if s.is(flagGone) && s.idle() {
 		m.forget(i)
 	}
@@ -144,6 +147,11 @@ func (m *Machine) resume() {
 		return
 	}
 	m.restoring = false
+	for i := m.graph.Len(); i < len(m.services); i++ {
+		if s := &m.services[i]; s.is(flagForgotten) {
+			m.say(Forget{Name: s.name}) // the last word about it may not have been carried out
+		}
+	}
 	for rank := len(m.byRank) - 1; rank >= 0; rank-- {
 		m.dispatch(m.byRank[rank], inResumed, nil)
 	}
@@ -167,9 +175,7 @@ func (m *Machine) onResumedUp(i int32, _ any) {
 		m.neverForked(i)
 	default:
 		m.deliver(i)
-		if s.state == Running {
-			m.armWatchdog(i) // nobody heard the pings of the gap
-		}
+		m.hearFirst(i)
 		if s.is(flagProbing) {
 			s.clear(flagProbing)
 			s.probe.count--

@@ -124,13 +124,13 @@ func (m *Machine) onStartStopping(i int32, ev any) {
 }
 
 // cancelOrOwe takes back a stop of which nothing was done yet, else a start follows it. A stop is not taken back when
-// it was not the service's own (it is due already) or while something it requires waits for it to be gone. A finished
-// oneshot without processes keeps nobody waiting.
+// it was not the service's own (it is due already), while something it requires waits for it to be gone, or when what
+// it binds is lost, which would only stop it again. A finished oneshot without processes keeps nobody waiting.
 func (m *Machine) cancelOrOwe(i int32, c command) {
 	s := &m.services[i]
 	s.clear(flagHeld)
 	m.touch(i)
-	if s.phase == PhaseDependents && !s.is(flagDue|flagGone) && (s.finished() || !m.needGoesDown(i)) {
+	if s.phase == PhaseDependents && !s.is(flagDue|flagGone) && (s.finished() || !m.needGoesDown(i) && !m.bindLost(i)) {
 		s.set(flagWanted)
 		m.cancelStop(i, c)
 		return
@@ -143,6 +143,19 @@ func (m *Machine) cancelOrOwe(i int32, c command) {
 	if !s.is(flagDue) {
 		s.owe(c.cause, c.by)
 	}
+}
+
+// bindLost reports whether something that i binds, or requires and does not exist, is not there.
+func (m *Machine) bindLost(i int32) bool {
+	if int(i) >= m.graph.Len() || m.services[i].is(flagMissing) {
+		return true
+	}
+	for _, d := range m.graph.Binds(graph.ID(i)) {
+		if m.services[d].standing&graph.Satisfied == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // needGoesDown reports whether something that i needs, directly or through others, waits for i to be gone.
@@ -214,8 +227,9 @@ func (m *Machine) failedFor(i int32, name string) bool {
 	return slices.Contains(m.graph.Requires(graph.ID(i)), id) || slices.Contains(m.graph.Binds(graph.ID(i)), id)
 }
 
+// wokenBy is who changed last among those that a service waits for, "" = nobody else.
 func (m *Machine) wokenBy(s *service) string {
-	if int(s.wokenBy) < len(m.services) {
+	if int(s.wokenBy) < len(m.services) && &m.services[s.wokenBy] != s {
 		return m.services[s.wokenBy].name
 	}
 	return ""
@@ -524,10 +538,10 @@ func (m *Machine) onReadied(i int32, _ any) {
 // ready makes a Starting service Running.
 func (m *Machine) ready(i int32, cause Cause) {
 	s := &m.services[i]
-	m.disarm(i, timerLife)
 	s.readyAt = m.now
 	s.startBy = 0
 	m.setState(i, Running, cause, "")
+	m.disarm(i, timerLife)
 	s.phase = PhaseUp
 	m.probeNext(i)
 	m.armWatchdog(i)

@@ -138,7 +138,7 @@ func (m *Machine) onCycleExited(i int32, ev any) {
 }
 
 func (m *Machine) onCycleStopping(i int32, ev any) {
-	if m.services[i].is(flagWanted) && !m.services[i].is(flagResult) {
+	if m.services[i].is(flagWanted) { // also with a failure carried: the new definition has not been tried yet
 		m.again(i, ev.(command))
 	}
 }
@@ -224,9 +224,9 @@ func (m *Machine) beginStop(i int32, cause Cause, by string) {
 		m.drain(i)
 		return
 	}
-	m.quiet(i)
 	s.put(flagBackRunning, s.state == Running)
 	m.setState(i, Stopping, cause, by)
+	m.quiet(i)
 	s.phase = PhaseDependents
 	m.drain(i)
 }
@@ -288,11 +288,11 @@ func (m *Machine) resumeStart(i int32) {
 // leave takes a service down for a reason of its own: at once, whoever depends on it.
 func (m *Machine) leave(i int32, cause Cause, result Reason, ok bool) {
 	s := &m.services[i]
-	m.quiet(i)
 	s.result = result
 	s.set(flagResult)
 	s.put(flagResultOK, ok)
 	m.setState(i, Stopping, cause, "")
+	m.quiet(i)
 	m.proceed(i)
 }
 

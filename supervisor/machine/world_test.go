@@ -114,7 +114,7 @@ func (p *player) verify() error {
 // summary writes all states and the deadline.
 func (p *player) summary() {
 	for id := range graph.ID(p.m.Len()) {
-		if p.m.Config(id) != nil {
+		if !p.m.Forgotten(id) {
 			fmt.Fprintf(&p.out, "%s\n", stateText(p.m, id))
 		}
 	}
@@ -269,7 +269,7 @@ func (p *player) reload(g *graph.Graph) error {
 func (p *player) crash() error {
 	var recs []Record
 	for id := range graph.ID(p.m.Len()) {
-		if p.m.Config(id) != nil {
+		if !p.m.Forgotten(id) {
 			recs = append(recs, p.m.Record(id))
 		}
 	}
