@@ -40,6 +40,7 @@ type swap struct {
 	flipped    []int32         // new indices of services that became targets or the other way round
 	orphans    []int32         // new indices of services with processes that need a removed name
 	changed    []*graph.Change // by new index, nil = unchanged
+	quiet      []string        // added names that are not to be started now
 	indexOfOld []int32         // new index of each old one, -1 = forgotten
 }
 
@@ -93,6 +94,7 @@ func (w *swap) matchPlan(plan *graph.Plan) {
 	if plan == nil {
 		return
 	}
+	w.quiet = plan.Quiet
 	for i := range plan.Changed {
 		if id, ok := w.new.Lookup(plan.Changed[i].Name); ok {
 			w.changed[id] = &plan.Changed[i]
@@ -264,21 +266,22 @@ func (m *Machine) takeUp(w *swap) {
 		switch {
 		case !m.loaded:
 		case w.before[id] < 0, w.wasBroken[id] && !s.is(flagBroken):
-			m.appear(i)
+			m.appear(i, slices.Contains(w.quiet, s.name))
 		case w.status[id] != s.config.Status && !s.is(flagBroken) && !w.wasBroken[id]:
 			m.turn(i)
 		}
 	}
 }
 
-// appear gives a new service (or one whose definition was broken so far) what its status says.
-func (m *Machine) appear(i int32) {
+// appear gives a new service (or one whose definition was broken so far) what its status says; a quiet one waits for an
+// explicit start.
+func (m *Machine) appear(i int32, quiet bool) {
 	s := &m.services[i]
 	switch {
 	case s.is(flagBroken):
 		s.set(flagWanted)
 		m.dispatch(i, inLoad, nil)
-	case s.config.Status == graph.StatusStart:
+	case s.config.Status == graph.StatusStart && !quiet:
 		m.pullIn(i, false)
 		m.dispatch(i, inStart, command{CauseReload, ""})
 	default:

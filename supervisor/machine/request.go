@@ -69,7 +69,7 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		return OutcomeRemoved
 	case m.shutting:
 		return OutcomeShutdown
-	case s.is(flagMissing) && s.idle():
+	case s.is(flagMissing) && (s.idle() || s.state == Stopping || ev.Verb == VerbRestart):
 		return OutcomeMissing
 	case s.is(flagBroken) && s.idle():
 		return OutcomeFailed

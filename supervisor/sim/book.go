@@ -44,12 +44,16 @@ type book struct {
 	asked      bool // a stop or restart was asked for, or reached it, since it became active
 	sick       int  // health failures in a row that count
 	pinged     Time
-	stopGen    Gen // whose stop signal was sent
+	alone      bool // in Stopping: it goes down by itself
+	stopGen    Gen  // whose stop signal was sent
 	stopAt     Time
 	stopLife   uint32 // of the server that sent it
 	killGen    Gen
 	killLife   uint32
-	stopSince  Time         // in Stopping
+	killAt     Time
+	abortGen   Gen
+	abortAt    Time
+	begun      bool         // in Stopping: something was sent that cannot be taken back
 	restarts   int          // since the last reset
 	unsureRuns bool         // whether the counts were reset is open: take the machine's
 	ended      bool         // it left its process behind in this Step
@@ -78,10 +82,16 @@ func (s *service) active() bool {
 	return false
 }
 
-// unkillable: everything was tried, nobody needs to wait for it any more.
+// unkillable: everything was tried, nobody needs to wait for it any more (states.md 3; machine/doc.go for an Abort).
 func (s *service) unkillable(now Time) bool {
 	b := &s.book
-	return b.state == machine.Stopping && (s.cur != nil && s.cur.killed || b.info.Unkillable) && b.info.Unkillable
+	switch {
+	case b.killGen == b.gen && b.gen != 0:
+		return now >= b.killAt+killGrace
+	case b.abortGen == b.gen && b.gen != 0:
+		return now >= b.abortAt+killGrace
+	}
+	return false
 }
 
 // missing reports whether a required name does not exist.
@@ -133,7 +143,11 @@ func (c *checker) wantUp(s *service, explicit, pull bool) {
 	if b.state != machine.Starting && b.state != machine.Running {
 		b.warrant |= byWish
 	}
-	if !s.active() {
+	switch b.state {
+	case machine.Starting, machine.Running:
+	case machine.Stopping:
+		b.unsureRuns = true
+	default:
 		b.restarts, b.unsureRuns = 0, false
 	}
 	if pull {
@@ -148,7 +162,7 @@ func (c *checker) pull(s *service, explicit, hard bool) {
 		for _, id := range ids {
 			d := w.byID[id]
 			shy := d.config.Status == graph.StatusStop || d.book.held
-			if d.config.Status == graph.StatusIgnore || shy && !(explicit && hard) || w.broken(d) {
+			if d.config.Status == graph.StatusIgnore || shy && !(explicit && hard) {
 				continue
 			}
 			mark := pulledSoft
@@ -159,11 +173,16 @@ func (c *checker) pull(s *service, explicit, hard bool) {
 				continue
 			}
 			c.pulled[id] = mark
+			if w.broken(d) { // it cannot start, but what it needs is pulled in
+				c.pull(d, explicit, hard)
+				continue
+			}
 			d.book.wish, d.book.held = wishUp, false
-			if !d.satisfied() && d.book.state != machine.Starting && d.book.state != machine.Running {
+			if (!d.satisfied() || d.book.asked) && d.book.state != machine.Starting && d.book.state != machine.Running {
 				d.book.warrant |= byWish
 			}
-			d.book.unsureRuns = d.book.unsureRuns || !d.active()
+			d.book.unsureRuns = d.book.unsureRuns || d.book.state != machine.Starting && d.book.state != machine.Running
+			c.oppose(d)
 			c.pull(d, explicit, hard)
 		}
 	}
@@ -203,6 +222,13 @@ func (c *checker) spreadFrom(s *service) {
 		}
 		c.pulled[id] = 1
 		d := c.w.byID[id]
+		if d.satisfied() && d.config.Oneshot && (d.cur == nil || d.cur.heard&heardEmpty != 0) {
+			continue // it has nothing to stop, and passes nothing on
+		}
+		if d.book.state == machine.Stopping && d.book.alone {
+			c.spreadFrom(d) // it goes on with its own end
+			continue
+		}
 		if d.active() || d.cur.alive() {
 			d.book.asked = true
 			if d.book.wish != wishDown {

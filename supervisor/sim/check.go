@@ -15,6 +15,7 @@ type checker struct {
 	shutting bool
 	forced   bool // … and nothing is waited for
 	halts    int
+	asking   bool // the event is a request or a reload
 	resuming bool // between Restore and Resumed
 	stale    bool // the event under way must change nothing
 	hash     uint64
@@ -22,8 +23,8 @@ type checker struct {
 	requests map[machine.ReqID]*request
 	pulled   []uint8
 	spawned  []*service // in the Step under way
-	touched  []*service
-	onExit   bool // something with on_exit = "shutdown" may have ended
+	stopped  []stopping // in this Step
+	exiting  bool       // a shutdown began in this Step without being asked for
 	reloads  int
 	kept     []survivor
 }
@@ -34,6 +35,45 @@ type request struct {
 	service  *service // the only one, or nil
 	shutting bool
 	opposed  bool // a later command asked for the opposite, or it was removed
+}
+
+// stopping is a service that became Stopping in a Step, and whether the book knew why at that moment.
+type stopping struct {
+	service   *service
+	explained bool
+}
+
+// explainStops judges at the end of a Step who was stopped for what it binds or stands on: those come back.
+func (c *checker) explainStops(plan *graph.Plan) {
+	for _, x := range c.stopped {
+		s := x.service
+		if !s.present {
+			continue
+		}
+		lost := c.bindsBroken(s, map[*service]bool{}) || c.standsOnStop(s, map[*service]bool{}) ||
+			c.gainsBind(s, plan, map[*service]bool{})
+		switch {
+		case lost && s.book.wish == wishUp && !c.shutting:
+			s.book.asked = true
+			s.book.warrant |= byReturn
+		case !lost && !x.explained:
+			c.failf("I11", s, "is stopped without a reason")
+		}
+	}
+}
+
+// standsOnStop reports whether something that s requires or binds, directly or through others, is to go down.
+func (c *checker) standsOnStop(s *service, seen map[*service]bool) bool {
+	found := false
+	c.w.hard(s, func(d *service) bool {
+		if !seen[d] {
+			seen[d] = true
+			going := d.book.state == machine.Stopping && !d.book.alone || c.goingDown(d)
+			found = going || !(d.satisfied() && d.config.Oneshot) && c.standsOnStop(d, seen)
+		}
+		return !found
+	})
+	return found
 }
 
 func (c *checker) init(w *World) {
@@ -105,8 +145,21 @@ func (c *checker) heard(gen Gen, bits heard) bool {
 // after judges what a Step did. The order is that of the driver: the machine was told, it is recorded, it acts.
 func (c *checker) after(ev machine.Event, actions []machine.Action) {
 	w := c.w
-	c.spawned, c.touched = c.spawned[:0], c.touched[:0]
+	if c.halts > 0 {
+		c.afterHalt(actions)
+		return
+	}
+	c.spawned, c.stopped = c.spawned[:0], c.stopped[:0]
+	switch ev.(type) {
+	case machine.Asked, machine.Reloaded:
+		c.asking = true
+	default:
+		c.asking = false
+	}
 	c.told(ev)
+	if c.exiting = !c.shutting && w.m.ShuttingDown(); c.exiting {
+		c.toldShutdown()
+	}
 	if c.stale {
 		c.checkStale(actions)
 	}
@@ -125,14 +178,41 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 	for _, s := range c.spawned {
 		c.checkRequires(s, "at the end of the step")
 	}
+	var plan *graph.Plan
+	if ev, ok := ev.(machine.Reloaded); ok {
+		plan = ev.Plan
+	}
+	c.explainStops(plan)
 	c.checkReplies(ev)
+	if c.exiting && !c.onExit() {
+		w.fail("I10", "a shutdown begins for no reason")
+	}
 	c.states()
-	if _, ok := ev.(machine.Reloaded); ok {
-		c.survivors()
+	if ev, ok := ev.(machine.Reloaded); ok {
+		c.survivors(ev.Plan)
 	}
 	if c.deep && w.Slips == 0 {
 		c.checkDirty()
 	}
+}
+
+// afterHalt: nothing happens any more; requests that still come are turned down.
+func (c *checker) afterHalt(actions []machine.Action) {
+	for _, a := range actions {
+		if r, ok := a.(machine.Reply); !ok || r.Outcome != machine.OutcomeShutdown {
+			c.w.fail("L3", "an action after Halt")
+		}
+	}
+}
+
+// onExit reports whether something with on_exit = "shutdown" has ended.
+func (c *checker) onExit() bool {
+	for _, s := range c.w.byID {
+		if l := &s.config.Lifecycle; l.OnExit == graph.OnExitShutdown && s.book.spawned != 0 && (!s.active() || s.cur.heard&heardExit != 0) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *checker) checkStale(actions []machine.Action) {
@@ -168,9 +248,7 @@ func (c *checker) act(a machine.Action) {
 	case machine.Spawn:
 		c.spawn(w.service(a.ID, a.Gen), a.Gen)
 	case machine.Abort:
-		if p := w.proc(a.Gen); p.heard&(heardSpawn|heardFail|heardExit) != 0 || p.svc.book.spawned != a.Gen {
-			w.fail("I8", "abort of a spawn that is answered or was never asked for")
-		}
+		c.abort(w.proc(a.Gen))
 	case machine.Stop:
 		c.stop(w.service(a.ID, a.Gen), a.Gen)
 	case machine.Kill:

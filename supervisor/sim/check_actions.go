@@ -39,6 +39,10 @@ func (c *checker) note(s *service, a machine.Note) {
 	b.state = a.To
 	target := s.config != nil && s.config.Target
 	switch a.To {
+	case machine.Starting:
+		if a.From == machine.Stopping { // the stop was taken back
+			b.asked, b.warrant = false, 0
+		}
 	case machine.Running:
 		c.becomesRunning(s, a, target)
 	case machine.Stopping:
@@ -46,6 +50,8 @@ func (c *checker) note(s *service, a machine.Note) {
 	case machine.Blocked, machine.Inactive, machine.Exited, machine.Failed:
 		if !target {
 			c.leavesProcess(s, a)
+		} else if a.From == machine.Running && b.wish == wishUp && !c.shutting {
+			b.warrant |= byReturn // that it lost a requirement is seen when it is blocked
 		}
 	}
 }
@@ -64,7 +70,8 @@ func (c *checker) becomesRunning(s *service, a machine.Note, target bool) {
 	case a.From == machine.Stopping && b.stopGen == p.gen && b.stopLife == c.w.life:
 		c.failf("I11", s, "a stop is taken back after its signal")
 	case a.From == machine.Stopping:
-		b.asked = false
+		b.asked, b.warrant = false, 0
+	case p.implied && p.toldAt == c.w.now: // for an instant, between two notes
 	case p.heard&heardSpawn == 0 || p.heard&heardExit != 0:
 		c.failf("I6", s, "runs without a process that was told of")
 	case p.config != s.config || !s.present:
@@ -88,34 +95,40 @@ func (c *checker) leavesProcess(s *service, a machine.Note) {
 		return
 	}
 	b.ended = true
+	if a.From == machine.Stopping && b.done && (b.begun || !c.asking) {
+		b.done = false // it was finished, and has gone down
+	}
+	c.judgeRun(s)
+	c.restartAtOnce(s, a.To)
 	if p.stage == stageNever && p.heard&heardFail != 0 || a.From == machine.Stopping && s.unkillable(c.w.now) {
 		return
 	}
-	oneshotDone := a.To == machine.Exited && p.config.Oneshot && p.heard&heardExit != 0 && a.From == machine.Starting
+	oneshotDone := a.To == machine.Exited && p.config.Oneshot && p.heard&heardExit != 0 && (a.From == machine.Starting || b.done)
 	if p.heard&heardEmpty == 0 && !oneshotDone && p.stage != stageNever {
 		c.failf("I11", s, "becomes "+a.To.String()+" while processes are left")
 	}
 }
 
-// becomesStopping: nothing is stopped without a reason.
+// becomesStopping: nothing is stopped without a reason. What is bound may be lost only later in the Step.
 func (c *checker) becomesStopping(s *service, a machine.Note) {
 	b := &s.book
-	b.stopSince = c.w.now
+	b.begun = false
 	p := c.w.proc(b.gen)
-	switch {
-	case b.asked || b.wish != wishUp || c.shutting || c.onExit || !s.present:
-	case p.heard&heardExit != 0: // others of its tree are left
-	case c.startDeadline(s, p) || c.unhealthy(s):
-	case c.bindsBroken(s, map[*service]bool{}):
-	default:
-		c.failf("I11", s, "is stopped without a reason (cause "+a.Cause.String()+")")
-	}
+	// by itself: others of its tree are left, it was not ready in time, its checks failed
+	b.alone = p.heard&heardExit != 0 && a.From != machine.Exited || a.From == machine.Starting && c.startDeadline(s, p) || c.unhealthy(s)
+	explained := b.asked || b.wish != wishUp || c.shutting || !s.present || b.alone
+	c.stopped = append(c.stopped, stopping{s, explained})
 }
 
 // startDeadline reports whether the start deadline has passed: process.md, Health.
 func (c *checker) startDeadline(s *service, p *process) bool {
-	limit := s.config.Lifecycle.StartTimeout
-	return limit > 0 && c.w.now >= p.asked+Time(limit) && p.heard&heardExit == 0
+	for _, config := range [...]*graph.Config{s.config, p.config} { // a reload may have changed it meanwhile
+		limit := config.Lifecycle.StartTimeout
+		if limit > 0 && c.w.now >= p.asked+Time(limit) && p.heard&heardExit == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // unhealthy reports whether enough checks in a row failed, or the watchdog was not fed.
@@ -181,6 +194,7 @@ func (c *checker) precheck(s *service, a machine.Precheck) {
 	if len(s.config.Ports)+len(s.config.ProcessFilters) == 0 {
 		c.failf("I1", s, "is prechecked without a port or filter")
 	}
+	c.w.attempt(s, a.Gen)
 }
 
 // spawn judges a Spawn at its place: I1 to I4, I9, I10, I16.
@@ -204,6 +218,8 @@ func (c *checker) spawn(s *service, gen Gen) {
 	c.checkConflicts(s)
 	b.spawned, b.warrant, b.done, b.asked, b.sick, b.spawning = gen, 0, false, false, 0, true
 	c.spawned = append(c.spawned, s)
+	c.w.attempt(s, gen)
+	c.w.proc(gen).asked = c.w.now
 }
 
 // checkRequires is I2, for a spawn and for a target that is reached.
@@ -262,7 +278,7 @@ func (c *checker) onItsWay(d *service, depth int) bool {
 func (c *checker) checkConflicts(s *service) {
 	for _, id := range c.w.g.Conflicts(s.id) {
 		d := c.w.byID[id]
-		if d.active() || d.cur.busy() != nil && d.cur.busy().main {
+		if d.active() || d.cur.busy() != nil {
 			c.failf("I4", s, "is started beside "+d.name+", with which it conflicts")
 		}
 	}

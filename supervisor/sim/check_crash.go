@@ -10,10 +10,7 @@ import (
 // crashed: the server is dead; nobody waits for an answer any more.
 func (c *checker) crashed() {
 	clear(c.requests)
-	c.resuming = false
-	for _, s := range c.w.services {
-		s.book.info.NextRestart = 0
-	}
+	c.resuming, c.halts = false, 0
 }
 
 // restored compares the new machine with the journal: I17.
@@ -31,6 +28,10 @@ func (c *checker) restored() {
 			continue
 		}
 		seen++
+		if w.m.Forgotten(id) {
+			continue // nothing of it was left
+		}
+		was.Gone = was.Gone || !w.byName[r.Name].present
 		if !sameRecord(&r, &was) {
 			w.fail("I17", r.Name+" is not restored as it was recorded: "+recordDiff(&was, &r))
 		}
@@ -39,7 +40,19 @@ func (c *checker) restored() {
 		w.fail("I17", "a recorded service is not restored")
 	}
 	c.shutting = w.m.Globals().ShuttingDown
+	c.lostSpawns()
 	c.checkStrays()
+}
+
+// lostSpawns: a spawn that never came to its fork may be made again.
+func (c *checker) lostSpawns() {
+	for _, s := range c.w.byID {
+		b := &s.book
+		p := c.w.proc(b.gen)
+		if b.state == machine.Starting && b.spawned == b.gen && b.gen != 0 && p.stage != stageForked && p.heard&heardFail == 0 && b.wish != wishDown {
+			b.warrant |= byCrash
+		}
+	}
 }
 
 // checkStrays is I16: every process of the world belongs to an incarnation that is recorded.
@@ -69,6 +82,9 @@ func (c *checker) resumed() {
 func (c *checker) checkDirty() {
 	w := c.w
 	for id := range graph.ID(w.m.Len()) {
+		if w.m.Forgotten(id) {
+			continue
+		}
 		r := w.m.Record(id)
 		was, ok := w.journal.records[r.Name]
 		if ok && !sameRecord(&r, &was) {

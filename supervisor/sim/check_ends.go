@@ -31,11 +31,10 @@ func (c *checker) stop(s *service, gen Gen) {
 	case b.stopGen == gen && b.stopLife == c.w.life:
 		c.failf("I11", s, "a second stop signal")
 	}
-	if b.stopGen != gen {
-		b.stopAt = c.w.now
-	}
-	b.stopGen, b.stopLife = gen, c.w.life
-	if b.asked && s.present && !c.forced && c.w.failure == nil {
+	again := b.stopGen == gen // after a crash; what stands on s now came later
+	b.stopAt = c.w.now
+	b.stopGen, b.stopLife, b.begun = gen, c.w.life, true
+	if b.asked && !b.alone && !again && s.present && !c.forced && c.w.failure == nil {
 		c.checkStopOrder(s, s, map[*service]bool{})
 	}
 }
@@ -48,23 +47,12 @@ func (c *checker) checkStopOrder(root, s *service, seen map[*service]bool) {
 			continue
 		}
 		seen[d] = true
-		if p := d.cur; p.alive() && p.heard&heardEmpty == 0 && !d.unkillable(c.w.now) && !c.failedAlone(root) {
+		if p := d.cur; p.alive() && p.heard&heardEmpty == 0 && !d.unkillable(c.w.now) {
 			c.failf("I5", root, "is sent its stop signal while "+d.name+", which requires it, lives")
 			return
 		}
 		c.checkStopOrder(root, d, seen)
 	}
-}
-
-// failedAlone reports whether s goes down for a failure of its own, which waits for nobody.
-func (c *checker) failedAlone(s *service) bool {
-	p := c.w.proc(s.book.gen)
-	return p.heard&heardExit != 0 || c.startDeadline(s, p) || c.unhealthy(s) || c.ownFailure(s)
-}
-
-// ownFailure reads the carried result, which the machine publishes as Reason.
-func (c *checker) ownFailure(s *service) bool {
-	return s.book.info.Reason.Type != machine.ReasonNone
 }
 
 // kill judges SIGKILL to the tree: I8, I11.
@@ -82,7 +70,21 @@ func (c *checker) kill(s *service, gen Gen) {
 	case s.present && c.w.proc(gen).config == s.config && c.w.now < b.stopAt+Time(s.config.Lifecycle.StopTimeout):
 		c.failf("I11", s, "kill before the stop timeout")
 	}
+	if b.killGen != gen {
+		b.killAt = c.w.now
+	}
 	b.killGen, b.killLife = gen, c.w.life
+}
+
+// abort judges the end of a spawn that is not answered: I8.
+func (c *checker) abort(p *process) {
+	b := &p.svc.book
+	if p.heard&(heardSpawn|heardFail|heardExit) != 0 || b.spawned != p.gen {
+		c.failf("I8", p.svc, "abort of a spawn that is answered or was never asked for")
+	}
+	if b.abortGen != p.gen {
+		b.abortGen, b.abortAt = p.gen, c.w.now
+	}
 }
 
 // probe judges a health check: one at a time, only of a process that lives.
@@ -105,6 +107,7 @@ func (c *checker) hook(s *service, gen Gen) {
 	if p := c.w.proc(gen); p.svc != s || p.heard&heardEmpty == 0 {
 		c.failf("I11", s, "post_stop while processes are left")
 	}
+	s.book.begun = true
 }
 
 // reply judges an answer: I13.
@@ -131,7 +134,7 @@ func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
 			return true
 		}
 		if up {
-			return s.satisfied()
+			return s.satisfied() || b.state == machine.Exited && s.cur.implied // it ran for an instant
 		}
 		return !s.active() && !(s.cur.alive() && s.cur.main && s.cur.heard&heardExit == 0)
 	case machine.OutcomeTimedOut:
@@ -139,7 +142,7 @@ func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
 	case machine.OutcomeSuperseded:
 		return r.opposed || b.wish == wishEither
 	case machine.OutcomeShutdown:
-		return c.shutting || c.onExit
+		return c.shutting
 	case machine.OutcomeBlocked:
 		return up && b.state == machine.Blocked
 	case machine.OutcomeMissing:
@@ -185,8 +188,11 @@ func (c *checker) forget(s *service) {
 	if s.present {
 		c.failf("I15", s, "is forgotten although it is in the configuration")
 	}
-	if s.cur.alive() && !s.unkillable(c.w.now) && s.cur.heard&heardEmpty == 0 {
+	if s.cur.busy() != nil && !s.unkillable(c.w.now) && s.cur.heard&(heardEmpty|heardFail) == 0 {
 		c.failf("I15", s, "is forgotten while a process of it lives")
+	}
+	if s.cur != nil {
+		s.cur.abandoned = true
 	}
 	s.book = book{}
 }
@@ -194,7 +200,7 @@ func (c *checker) forget(s *service) {
 // halt is the end: L3.
 func (c *checker) halt(code int) {
 	c.halts++
-	if !c.shutting && !c.onExit || c.halts > 1 {
+	if !c.shutting || c.halts > 1 {
 		c.w.fail("L3", "halt without a shutdown, or a second one")
 	}
 	if len(c.requests) > 0 {
@@ -206,11 +212,14 @@ func (c *checker) halt(code int) {
 // ended judges the world after Halt: nothing lives but what could not be killed.
 func (c *checker) ended() {
 	for _, s := range c.w.services {
-		if p := s.cur.busy(); p != nil && p.alive() && !s.unkillable(c.w.now) {
+		if p := s.cur.busy(); p != nil && p.alive() && !s.unkillable(c.w.now) && !c.forced {
 			c.failf("L3", s, "lives after the end")
 		}
 	}
 	for id := range graph.ID(c.w.m.Len()) {
+		if c.w.m.Forgotten(id) {
+			continue
+		}
 		switch info := c.w.m.Info(id); info.State {
 		case machine.Starting, machine.Running, machine.Blocked:
 			c.w.fail("L3", c.w.nameOf(id)+" is "+info.State.String()+" after the end")

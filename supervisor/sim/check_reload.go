@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"slices"
+
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -24,7 +27,7 @@ func (c *checker) noteSurvivors() {
 }
 
 // survivors is I15: who is neither restarted nor removed nor bound to such a one keeps process, state and counts.
-func (c *checker) survivors() {
+func (c *checker) survivors(plan *graph.Plan) {
 	for i := range c.kept {
 		k := &c.kept[i]
 		s := k.service
@@ -32,9 +35,42 @@ func (c *checker) survivors() {
 			continue
 		}
 		info := c.w.m.Info(s.id)
+		if k.state == machine.Stopping && changes(plan, s.name, "status") {
+			continue // it may be wanted up again before its stop has begun
+		}
+		if k.state == machine.Starting && info.State == machine.Running && changes(plan, s.name, "health") {
+			continue // it waited for a check that is no more
+		}
 		if info.State != k.state || info.Gen != k.gen || info.PID != k.pid || info.Restarts != k.restarts {
 			c.failf("I15", s, "does not survive a reload that does not concern it")
 			return
 		}
 	}
+}
+
+// changes reports whether a plan changes one key of a service.
+func changes(plan *graph.Plan, name, field string) bool {
+	for i := range plan.Changed {
+		if plan.Changed[i].Name == name && slices.Contains(plan.Changed[i].Fields, field) {
+			return true
+		}
+	}
+	return false
+}
+
+// gainsBind reports whether a plan gives s, or what it requires or binds directly or through others, something to bind: that
+// is not satisfied when the new definitions come, even if it is at the end of the Step.
+func (c *checker) gainsBind(s *service, plan *graph.Plan, seen map[*service]bool) bool {
+	if plan == nil || seen[s] {
+		return false
+	}
+	seen[s] = true
+	found := changes(plan, s.name, "binds")
+	if !found {
+		c.w.hard(s, func(d *service) bool {
+			found = c.gainsBind(d, plan, seen)
+			return !found
+		})
+	}
+	return found
 }

@@ -19,7 +19,7 @@ func (c *checker) restless() string {
 		info := w.m.Info(id)
 		name := w.nameOf(id)
 		switch {
-		case c.shutting || c.onExit:
+		case c.shutting:
 			if info.State == machine.Starting || info.State == machine.Running || info.State == machine.Stopping {
 				return name + " is " + info.State.String() + " during the shutdown"
 			}
@@ -35,7 +35,7 @@ func (c *checker) restless() string {
 			}
 		}
 	}
-	if c.shutting || c.onExit {
+	if c.shutting {
 		return "the shutdown"
 	}
 	if len(c.requests) > 0 {
@@ -105,11 +105,20 @@ func (c *checker) longestStop() Time {
 // goals judges a world at rest (L2) by the reference model.
 func (c *checker) goals() {
 	w := c.w
+	for name := range w.journal.records {
+		if !w.byName[name].present {
+			w.fail("I15", name+" was removed long ago and is still recorded")
+			return
+		}
+	}
 	ref := newReference(w.g)
 	for _, s := range w.byID {
 		ref.enter(s.id, c.situation(s))
 	}
 	ref.solve()
+	if name := ref.falseTarget(); name != "" {
+		w.fail("L2", name+": a target is reached at rest although what it requires is not satisfied")
+	}
 	for _, s := range w.byID {
 		if got := s.book.state; !ref.allows(s.id, got) {
 			c.failf("L2", s, "is "+got.String()+" at rest, should be "+ref.describe(s.id))
@@ -123,10 +132,13 @@ func (c *checker) situation(s *service) situation {
 	b := &s.book
 	info := c.w.m.Info(s.id)
 	x := situation{up: b.wish == wishUp, owed: info.Due || b.warrant&owing != 0,
-		returning: b.warrant&byReturn != 0, state: b.state}
+		state: b.state}
+	x.returning = b.state == machine.Blocked && (s.config.Target || b.spawned != 0) && c.w.m.Standing(s.id)&graph.Holds != 0
 	p := s.cur
-	x.runs = p != nil && p.main && p.stage == stageForked
+	x.runs = p != nil && p.main && p.stage == stageForked ||
+		s.config.Target && b.state == machine.Running && len(c.w.g.Conflicts(s.id)) > 0
 	x.done = b.done && b.state == machine.Exited
+	x.left = p.alive()
 	x.portless = info.Conflict != nil
 	switch b.state {
 	case machine.Exited:

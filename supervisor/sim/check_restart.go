@@ -47,16 +47,43 @@ func (c *checker) planned(s *service, info *machine.Info) {
 	b.notBefore = info.NextRestart
 }
 
+// judgeRun resets the count after a run that was long enough, however it ended.
+func (c *checker) judgeRun(s *service) {
+	if !s.present {
+		return
+	}
+	low, high := c.runLength(s)
+	switch period := Time(s.config.Lifecycle.StabilityPeriod); {
+	case low >= period:
+		s.book.restarts = 0
+	case high >= period:
+		s.book.unsureRuns = true
+	}
+}
+
+// restartAtOnce grants the restart with delay 0, which follows in the same Step as the end.
+func (c *checker) restartAtOnce(s *service, to machine.State) {
+	b := &s.book
+	if !s.present || b.wish != wishUp || b.asked || c.shutting || to != machine.Failed && to != machine.Exited {
+		return
+	}
+	l := &s.config.Lifecycle
+	policy := effectivePolicy(s.config)
+	allowed := policy == graph.RestartAlways || policy == graph.RestartOnFailure && to == machine.Failed
+	first := b.restarts == 0 || b.unsureRuns
+	if !allowed || l.RestartDelay != 0 || !first || s.config.Status == graph.StatusIgnore {
+		return
+	}
+	b.warrant |= byRestart
+	b.notBefore = c.w.now
+	b.restarts++
+}
+
 // counted judges count and delay of a planned restart.
 func (c *checker) counted(s *service, info *machine.Info) {
 	b := &s.book
-	low, high := c.runLength(s)
-	period := Time(s.config.Lifecycle.StabilityPeriod)
 	expected := b.restarts + 1
-	switch {
-	case low >= period:
-		expected = 1
-	case high >= period, b.unsureRuns:
+	if b.unsureRuns {
 		expected = info.Restarts // open
 	}
 	if info.Restarts != expected {
@@ -70,14 +97,15 @@ func (c *checker) counted(s *service, info *machine.Info) {
 	b.restarts, b.unsureRuns = info.Restarts, false
 }
 
-// runLength is how long the last run was, at least and at most: what counts as its beginning is open.
+// runLength is how long the last run was, at least and at most: what counts as its beginning is open, and whether one that
+// never was ready counts at all.
 func (c *checker) runLength(s *service) (low, high Time) {
 	p := c.w.proc(s.book.gen)
-	if p.toldAt == 0 || p.readyAt == 0 {
-		if p.toldAt == 0 {
-			return 0, 0
-		}
-		return 0, p.toldAt - p.asked
+	switch {
+	case p.toldAt == 0:
+		return -1, -1
+	case p.readyAt == 0:
+		return -1, p.toldAt - p.asked
 	}
 	return p.toldAt - p.readyAt, c.w.now - p.asked
 }
@@ -104,7 +132,7 @@ func (c *checker) owed(s *service, info *machine.Info) bool {
 	if b.state != machine.Failed && b.state != machine.Exited || info.NextRestart != 0 || b.spawning {
 		return false
 	}
-	if b.wish != wishUp || b.asked || b.warrant != 0 || c.shutting || c.onExit || b.unsureRuns || s.config.Status == graph.StatusIgnore {
+	if b.wish != wishUp || b.asked || b.warrant != 0 || c.shutting || b.unsureRuns || s.config.Status == graph.StatusIgnore {
 		return false
 	}
 	switch info.Reason.Type {
@@ -117,9 +145,7 @@ func (c *checker) owed(s *service, info *machine.Info) bool {
 	case l.MaxRestarts == 0:
 		return true
 	}
-	low, high := c.runLength(s)
-	period := Time(l.StabilityPeriod)
-	return low >= period || high < period && b.restarts < l.MaxRestarts
+	return b.restarts < l.MaxRestarts
 }
 
 // duration writes a time for people.

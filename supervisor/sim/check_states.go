@@ -38,7 +38,7 @@ func (c *checker) checkState(s *service) {
 	switch {
 	case info.State != b.state:
 		c.failf("I6", s, "is "+info.State.String()+" and was noted as "+b.state.String())
-	case b.gen != 0 && info.Gen != b.gen:
+	case b.gen != 0 && info.Gen != b.gen && info.Gen != 0: // 0: a reload made it a target, and back
 		c.failf("I1", s, "has incarnation "+gen(info.Gen)+", the last attempt is "+gen(b.gen))
 	}
 	c.checkWish(s, &info)
@@ -56,7 +56,11 @@ func gen(g Gen) string { return strconv.FormatUint(uint64(g), 10) }
 // checkWish compares what is wanted, and what follows from it at once.
 func (c *checker) checkWish(s *service, info *machine.Info) {
 	b := &s.book
+	if c.w.broken(s) {
+		return // nothing can be wanted of it
+	}
 	if b.wish == wishEither {
+		b.held = info.HeldDown
 		if b.wish = wishDown; info.WantedUp {
 			b.wish = wishUp
 		} else {
@@ -68,6 +72,8 @@ func (c *checker) checkWish(s *service, info *machine.Info) {
 		c.failf("I10", s, "what is wanted of it is not what was asked for: wanted up is "+strconv.FormatBool(info.WantedUp))
 	case info.HeldDown != b.held:
 		c.failf("I10", s, "held down is "+strconv.FormatBool(info.HeldDown))
+	case info.Phase == machine.PhaseDependents && b.wish == wishUp && !b.asked && !c.shutting:
+		c.failf("I11", s, "waits to go down although nobody asked")
 	case s.config.Target, b.wish == wishUp:
 	case b.state == machine.Starting || b.state == machine.Running:
 		c.failf("I11", s, "is wanted down and "+b.state.String())
@@ -81,7 +87,7 @@ func (c *checker) checkDue(s *service, info *machine.Info) {
 	b := &s.book
 	idle := b.state == machine.Inactive || b.state == machine.Exited || b.state == machine.Failed
 	switch {
-	case info.Due && idle && !c.leftovers(s):
+	case info.Due && idle && !c.awaitsDependents(s, map[*service]bool{}):
 		c.failf("I12", s, "a start is owed and it is "+b.state.String())
 	case info.Due && b.warrant == 0 && (idle || b.state == machine.Blocked):
 		c.failf("I10", s, "a start is owed for no reason")
@@ -92,9 +98,18 @@ func (c *checker) checkDue(s *service, info *machine.Info) {
 	}
 }
 
-// leftovers: a oneshot that is done has left processes, which have to go before it starts again.
-func (c *checker) leftovers(s *service) bool {
-	return s.book.state == machine.Exited && s.cur != nil && s.cur.heard&heardExit != 0 && s.cur.heard&heardEmpty == 0
+// awaitsDependents: a finished oneshot that is to run again waits until what depends on it is gone.
+func (c *checker) awaitsDependents(s *service, seen map[*service]bool) bool {
+	if seen[s] || s.book.state != machine.Exited && len(seen) == 0 {
+		return false
+	}
+	seen[s] = true
+	for _, id := range c.w.g.Requirers(s.id) {
+		if d := c.w.byID[id]; d.active() || c.awaitsDependents(d, seen) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkBlocked is I12: it is due, has no process, and Unmet names exactly what is unmet.
@@ -168,9 +183,10 @@ func (c *checker) countUnmet(s *service, named int) {
 	}
 }
 
-// goingDown: a target or a finished oneshot that waits for its dependents before it goes down is satisfied no more.
+// goingDown: a target or a finished oneshot that waits for its dependents before it goes down is satisfied no more. Which
+// ones do is the machine's word: a start may have taken it back.
 func (c *checker) goingDown(d *service) bool {
-	return (d.config.Target || d.config.Oneshot) && (d.book.asked || d.book.wish == wishDown)
+	return c.w.m.Info(d.id).Phase == machine.PhaseDependents
 }
 
 // mayCome reports whether d may be on its way: wanted up, and a start is owed or a oneshot not over.
@@ -190,7 +206,7 @@ func (c *checker) mayCome(d *service) bool {
 
 // mayHold reports whether d may hold a conflict.
 func (c *checker) mayHold(d *service) bool {
-	if d.active() || d.cur.alive() && d.cur.heard&heardEmpty == 0 {
+	if d.active() || d.cur != nil && d.cur.heard&heardExit != 0 && d.cur.heard&heardEmpty == 0 {
 		return true
 	}
 	info := c.w.m.Info(d.id)
@@ -200,7 +216,7 @@ func (c *checker) mayHold(d *service) bool {
 // checkProcess compares process and state.
 func (c *checker) checkProcess(s *service, info *machine.Info) {
 	b := &s.book
-	if s.config.Target || b.spawned == 0 || b.gen != b.spawned {
+	if s.config.Target || b.spawned == 0 || b.gen != b.spawned || c.resuming {
 		return
 	}
 	p := c.w.proc(b.gen)
@@ -214,7 +230,7 @@ func (c *checker) checkProcess(s *service, info *machine.Info) {
 			c.failf("I7", s, "is stopping although its tree was told to be gone")
 		}
 	}
-	if info.Unkillable && (b.state != machine.Stopping || b.killGen != b.gen && b.spawned != b.gen) {
+	if info.Unkillable && !s.unkillable(c.w.now) && !c.forced {
 		c.failf("I11", s, "is called unkillable")
 	}
 }
@@ -258,7 +274,7 @@ func (c *checker) checkDependencyFailed(s *service, on string) {
 		c.failf("I12", s, "is failed for "+on+", which does not exist")
 	case d.satisfied() || d.active():
 		c.failf("I12", s, "is failed for "+on+", which is "+d.book.state.String())
-	case d.book.wish == wishDown:
+	case d.book.wish == wishDown && !c.w.broken(d):
 		c.failf("I12", s, "is failed for "+on+", which is wanted down")
 	}
 }

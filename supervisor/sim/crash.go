@@ -22,8 +22,11 @@ func (w *World) crash() {
 			continue
 		}
 		p.checking, p.probing, p.hooking, p.lastWord = false, false, false, 0
-		if p.stage == stageRequested {
+		switch p.stage {
+		case stageRequested:
 			w.crashFork(p)
+		case stageCheck:
+			p.stage = stageNever
 		}
 	}
 	w.m = nil
@@ -87,6 +90,12 @@ func (w *World) gapWord(r *machine.Record) {
 		w.step(machine.Adopted{Gen: r.Gen, PID: r.PID})
 		return
 	}
+	if p.aside && p.heard&heardMain == 0 && p.heard&heardExit == 0 { // it waits in the notify socket
+		w.step(machine.MainChanged{Gen: r.Gen, PID: p.pid})
+		if w.down || w.failure != nil {
+			return
+		}
+	}
 	switch {
 	case p.stage == stageForked && p.main:
 		w.step(machine.Adopted{Gen: r.Gen, PID: p.pid})
@@ -94,7 +103,8 @@ func (w *World) gapWord(r *machine.Record) {
 		w.gapExit(p)
 	case p.stage == stageForked && p.heard&heardEmpty == 0 && p.kids == 0:
 		w.step(machine.TreeEmpty{Gen: p.gen})
-	case p.stage == stageNever && p.svc.name != "?" && p.heard&heardFail == 0 && r.State != machine.Running:
+	case p.stage == stageNever && p.svc.name != "?" && p.heard&heardFail == 0 &&
+		(r.State == machine.Starting || r.State == machine.Stopping):
 		w.step(machine.Vanished{Gen: r.Gen, NeverWas: true})
 	}
 }

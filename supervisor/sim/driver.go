@@ -26,11 +26,11 @@ const (
 func (w *World) act(a machine.Action) {
 	switch a := a.(type) {
 	case machine.Precheck:
-		p := w.attempt(a.ID, a.Gen)
+		p := w.proc(a.Gen)
 		p.checking = true
 		w.report(p, wordPrechecked)
 	case machine.Spawn:
-		w.spawn(w.attempt(a.ID, a.Gen))
+		w.spawn(w.proc(a.Gen))
 	case machine.Abort:
 		w.abort(w.proc(a.Gen))
 	case machine.Stop:
@@ -69,19 +69,16 @@ func (w *World) proc(gen Gen) *process {
 	return &process{gen: gen, svc: &service{name: "?"}, config: &graph.Config{}, stage: stageNever}
 }
 
-// attempt finds or makes the incarnation that an action names.
-func (w *World) attempt(id graph.ID, gen Gen) *process {
+// attempt enters a new incarnation when its Precheck or Spawn is emitted: an ID holds only until the next Step, and the action
+// may be carried out later.
+func (w *World) attempt(s *service, gen Gen) {
 	for Gen(len(w.procs)) <= gen {
 		w.procs = append(w.procs, nil)
 	}
-	if p := w.procs[gen]; p != nil {
-		return p
+	if w.procs[gen] == nil {
+		p := &process{svc: s, gen: gen, config: s.config, prev: s.cur.busy()}
+		w.procs[gen], s.cur = p, p
 	}
-	s := w.service(id, gen)
-	p := &process{svc: s, gen: gen, config: w.m.Config(id), prev: s.cur.busy()}
-	w.procs[gen] = p
-	s.cur = p
-	return p
 }
 
 // service finds the service of an ID and an incarnation that an action names. Those on their way out stand behind the
@@ -97,8 +94,7 @@ func (w *World) spawn(p *process) {
 	if p.stage == stageForked || p.stage == stageRequested {
 		return
 	}
-	p.svc.cur = p
-	p.stage, p.asked = stageRequested, w.now
+	p.stage = stageRequested
 	w.drawConduct(p)
 	p.svc.spawns++
 	p.forkToken++
@@ -231,7 +227,7 @@ func (w *World) exited(p *process, n int) {
 		ev.PIDFileMain = p.kidPID
 	}
 	w.step(ev)
-	if w.down || w.failure != nil || p.kids == 0 || p.main {
+	if w.down || w.failure != nil || p.kids == 0 || p.kidPID == 0 || p.main {
 		return
 	}
 	if id, ok := w.m.ByGen(p.gen); ok && w.m.Info(id).PID == p.kidPID {

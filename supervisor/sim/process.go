@@ -40,12 +40,15 @@ type process struct {
 	aborted   bool
 	ready     bool // it has said so
 
-	probing  bool
-	probes   int
-	hooking  bool
-	checking bool
-	heard    heard // told to the machine in Steps that were recorded
-	prev     *process
+	probing   bool
+	probes    int
+	hooking   bool
+	checking  bool
+	heard     heard // told to the machine in Steps that were recorded
+	implied   bool  // its exit was told before its spawn
+	aside     bool  // another of its tree has become the main process
+	abandoned bool  // its service was removed, and it could not be killed
+	prev      *process
 
 	toldStatus machine.Status // of the main process, as the machine heard it
 	toldAt     Time
@@ -67,6 +70,7 @@ const (
 	heardReady
 	heardExit
 	heardEmpty
+	heardMain
 	heardPass // a health check that passed
 )
 
@@ -76,7 +80,7 @@ func (p *process) alive() bool { return p != nil && (p.main || p.kids > 0) }
 // busy finds, from this incarnation back, one that lives or may still be forked.
 func (p *process) busy() *process {
 	for ; p != nil; p = p.prev {
-		if p.alive() || p.stage == stageRequested {
+		if (p.alive() || p.stage == stageRequested) && !p.abandoned {
 			return p
 		}
 	}
@@ -206,8 +210,8 @@ func (w *World) doomOf(p *process) doom {
 	forever := l.MaxRestarts == 0 || l.StabilityPeriod == 0
 	policy := effectivePolicy(p.config)
 	switch {
-	case p.svc.doom == doomDone && (p.config.Oneshot || policy == graph.RestartAlways && forever):
-		return doomNone
+	case p.svc.doom == doomDone && (p.config.Oneshot || forever && (policy == graph.RestartAlways || saysReady(p.config))):
+		return doomNone // to end before it is ready is a failure
 	case p.svc.doom == doomDone:
 		return doomDone
 	case policy != graph.RestartNever && forever:
@@ -215,6 +219,9 @@ func (w *World) doomOf(p *process) doom {
 	}
 	return p.svc.doom
 }
+
+// saysReady reports whether a service is ready later than at its exec.
+func saysReady(c *graph.Config) bool { return c.Ready.Kind != graph.ReadyNone || c.Health != nil }
 
 // effectivePolicy is the restart policy that counts: for a oneshot only one that the file names.
 func effectivePolicy(c *graph.Config) graph.Restart {
@@ -248,7 +255,7 @@ func (w *World) fork(p *process, token int32) {
 		w.endMain(p, c.exitAfter, c.status)
 	}
 	if c.readyAfter >= 0 && p.config.Ready.Kind != graph.ReadyNone {
-		w.heap.push(item{at: w.now + c.readyAfter, what: hReady, p: p})
+		w.push(item{at: w.now + c.readyAfter, what: hReady, p: p})
 	}
 	if c.kidsLife >= 0 && p.kids > 0 {
 		w.endKids(p, c.kidsLife)
@@ -277,13 +284,13 @@ func (w *World) swapSpawn(p *process) {
 func (w *World) endMain(p *process, after Time, status machine.Status) {
 	p.token++
 	p.conduct.status = status
-	w.heap.push(item{at: w.now + after, what: hMainExit, p: p, arg: p.token})
+	w.push(item{at: w.now + after, what: hMainExit, p: p, arg: p.token})
 }
 
 // endKids schedules the end of what the main process left behind.
 func (w *World) endKids(p *process, after Time) {
 	p.kidsToken++
-	w.heap.push(item{at: w.now + after, what: hKidsExit, p: p, arg: p.kidsToken})
+	w.push(item{at: w.now + after, what: hKidsExit, p: p, arg: p.kidsToken})
 }
 
 // mainExits happens in the world; the driver will hear of it.
@@ -351,7 +358,8 @@ func (w *World) becomesReady(p *process) {
 // stepAside is MAINPID: another process of the tree is the main process from now on.
 func (w *World) stepAside(p *process) {
 	if p.main && p.kids > 0 && p.kidPID > 0 {
-		p.pid, p.kidPID = p.kidPID, p.pid
+		p.pid, p.kidPID, p.aside = p.kidPID, p.pid, true
+		p.heard &^= heardMain
 		w.report(p, wordMainChanged)
 	}
 }
@@ -359,7 +367,7 @@ func (w *World) stepAside(p *process) {
 // startPings lets a process with a watchdog ping it.
 func (w *World) startPings(p *process) {
 	if p.config.Watchdog > 0 && p.conduct.pings {
-		w.heap.push(item{at: w.now + Time(p.config.Watchdog)/2, what: hPing, p: p})
+		w.push(item{at: w.now + Time(p.config.Watchdog)/2, what: hPing, p: p})
 	}
 }
 

@@ -21,8 +21,9 @@ type situation struct {
 	owed      bool // a start is owed, or would be if its dependencies allowed it
 	runs      bool // its main process lives
 	done      bool // oneshot: exited with success, nobody asked it to stop
+	left      bool // a oneshot that is done has left processes
 	portless  bool // a port or process filter is held by somebody else
-	returning bool // it was stopped for a dependency, and waits
+	returning bool // it has run, waits to come back, and holds its conflicts meanwhile
 	over      over // how its last attempt ended for good
 	state     machine.State
 }
@@ -72,10 +73,10 @@ func (r *reference) settleAlone(id graph.ID) {
 	switch {
 	case x.runs:
 		r.put(id, machine.Running)
+	case kind != "" && x.state == machine.Failed:
+		r.put(id, machine.Failed)
 	case !x.up:
 		r.put(id, x.state) // Inactive, Exited or Failed, see allows
-	case kind != "":
-		r.put(id, machine.Failed)
 	case target:
 	case x.done, x.over == overExited && !x.owed:
 		r.put(id, machine.Exited)
@@ -100,7 +101,7 @@ func (r *reference) settle(id graph.ID) bool {
 			return true
 		}
 	}
-	if len(unmet) > 0 || r.given[id].portless {
+	if len(unmet) > 0 || r.given[id].portless || r.heldUp(id) {
 		return false
 	}
 	r.put(id, machine.Running)
@@ -111,6 +112,9 @@ func (r *reference) settle(id graph.ID) bool {
 func (r *reference) standing(id graph.ID) graph.Standing {
 	x := &r.given[id]
 	oneshot := r.g.Config(id).Oneshot
+	if kind, _ := r.g.Broken(id); kind != "" {
+		return graph.FailedForGood
+	}
 	if !r.known[id] {
 		if r.comes(id, 0) {
 			return graph.Pending
@@ -125,6 +129,9 @@ func (r *reference) standing(id graph.ID) graph.Standing {
 		return graph.Satisfied | graph.Holds
 	case machine.Exited:
 		if oneshot && x.done && x.up {
+			if x.left { // machine/doc.go: it holds its conflicts as long
+				return graph.Satisfied | graph.Holds
+			}
 			return graph.Satisfied
 		}
 		if x.up && !oneshot {
@@ -140,7 +147,7 @@ func (r *reference) standing(id graph.ID) graph.Standing {
 
 // comes reports whether an unsettled service is on its way: everything it waits for is settled well or on its way.
 func (r *reference) comes(id graph.ID, depth int) bool {
-	if depth > r.g.Len() || r.known[id] || !r.given[id].up || r.g.Config(id).Status == graph.StatusIgnore || r.given[id].portless {
+	if depth > r.g.Len() || r.known[id] || !r.given[id].up || r.g.Config(id).Status == graph.StatusIgnore || r.given[id].portless || r.heldUp(id) {
 		return false
 	}
 	for _, kind := range [...]graph.Kind{graph.KindRequires, graph.KindBinds} {
@@ -164,17 +171,17 @@ func (r *reference) allows(id graph.ID, got machine.State) bool {
 	if !x.up {
 		return got == machine.Inactive || got == machine.Exited || got == machine.Failed
 	}
-	if got == machine.Blocked && r.state[id] == machine.Running {
-		return r.rivalReturns(id)
-	}
 	return got == r.state[id]
 }
 
-// rivalReturns: one that was stopped for a dependency and waits for it goes on holding its conflicts. Whether it does is
-// history, which this model does not know, so it follows what is observed.
-func (r *reference) rivalReturns(id graph.ID) bool {
+// heldUp: a service that has run and waits for its return goes on holding its conflicts. Whether it does is history, which
+// this model does not know, so it follows what is observed.
+func (r *reference) heldUp(id graph.ID) bool {
+	if r.given[id].state != machine.Blocked {
+		return false
+	}
 	for _, rival := range r.g.Conflicts(id) {
-		if x := &r.given[rival]; x.up && x.returning && x.state == machine.Blocked {
+		if x := &r.given[rival]; x.up && x.returning && !r.known[rival] {
 			return true
 		}
 	}
@@ -182,3 +189,21 @@ func (r *reference) rivalReturns(id graph.ID) bool {
 }
 
 func (r *reference) describe(id graph.ID) string { return r.state[id].String() }
+
+// falseTarget finds a target that is taken for reached and should not be.
+func (r *reference) falseTarget() string {
+	for i := range r.given {
+		id := graph.ID(i)
+		if !r.g.Config(id).Target || !r.given[i].runs {
+			continue
+		}
+		for _, kind := range [...]graph.Kind{graph.KindRequires, graph.KindBinds} {
+			for _, to := range r.g.Edges(id, kind) {
+				if r.standing(to)&graph.Satisfied == 0 {
+					return r.g.Name(id)
+				}
+			}
+		}
+	}
+	return ""
+}

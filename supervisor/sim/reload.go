@@ -101,7 +101,7 @@ func (w *World) nextVersion(s *service, i, number int) int {
 func (w *World) reloaded() {
 	r := w.reloading
 	w.reloading = nil
-	if r == nil || w.down {
+	if r == nil || w.down || w.m.ShuttingDown() { // the driver refuses it then
 		return
 	}
 	before := w.checker.hashIfDeep()

@@ -14,6 +14,7 @@ import (
 )
 
 var (
+	flagRaw   = flag.Bool("raw", false, "let panics pass, to see where they come from")
 	flagSeeds = flag.Int("seeds", 4000, "how many worlds to try")
 	flagSeed  = flag.Uint64("seed", 0, "the first seed; without -seeds only this one, with its trace")
 )
@@ -75,7 +76,7 @@ func hunt(o Options, first uint64, count int) (failed []uint64, steps int64) {
 // replay plays one world and prints it.
 func replay(t *testing.T, o Options) {
 	t.Helper()
-	o.Trace = true
+	o.Trace, o.Raw = true, *flagRaw
 	r := Run(o)
 	t.Logf("seed %d:\n%s", o.Seed, r.Trace)
 	if r.Failure != nil {

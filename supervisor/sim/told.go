@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
 )
@@ -28,6 +30,8 @@ func (c *checker) told(ev machine.Event) {
 		c.toldNever(w.proc(ev.Gen), false)
 	case machine.Readied:
 		w.proc(ev.Gen).heard |= heardReady
+	case machine.MainChanged:
+		w.proc(ev.Gen).heard |= heardMain
 	case machine.Probed:
 		c.toldProbed(w.proc(ev.Gen), ev.OK)
 	case machine.Extended:
@@ -66,7 +70,7 @@ func (c *checker) toldAlive(p *process) {
 
 func (c *checker) toldNever(p *process, crash bool) {
 	p.heard |= heardFail
-	if crash && p.svc.book.wish != wishDown && !c.shutting {
+	if crash && p.svc.book.state == machine.Starting && p.svc.book.wish != wishDown && !c.shutting {
 		p.svc.book.warrant |= byCrash
 	}
 }
@@ -81,12 +85,13 @@ func (c *checker) toldVanished(p *process, ev machine.Vanished) {
 
 // toldExit notes the end of a main process. A daemon that takes its place is noted when the machine says so.
 func (c *checker) toldExit(p *process, status machine.Status, alive int) {
+	p.implied = p.heard&heardSpawn == 0
 	p.heard |= heardSpawn | heardExit
 	if alive == 0 {
 		p.heard |= heardEmpty
 	}
 	b := &p.svc.book
-	b.done = success(p.config, status) && p.config.Oneshot && !b.asked && b.wish != wishDown
+	b.done = success(p.config, status) && p.config.Oneshot && b.state == machine.Starting
 	p.toldStatus, p.toldAt = status, c.w.now
 }
 
@@ -127,7 +132,7 @@ func (c *checker) toldAsked(ev machine.Asked) {
 		case machine.VerbStop:
 			c.wantDown(s)
 		case machine.VerbRestart:
-			if s.book.wish == wishUp {
+			if s.book.wish == wishUp && (s.active() || s.book.done && s.book.state == machine.Exited) {
 				s.book.unsureRuns = s.book.unsureRuns || s.active()
 				s.book.asked = true
 				s.book.warrant |= byWish
@@ -144,6 +149,15 @@ func (c *checker) toldStart(s *service, ev machine.Asked) {
 	}
 	c.beginPull()
 	c.wantUp(s, true, !ev.NoDeps)
+	if b := &s.book; b.done && b.state == machine.Exited && c.remains(s) {
+		b.asked = true // it has to go down before it can run again
+		c.spread(s)
+	}
+}
+
+// remains reports whether a finished oneshot needs a stop sequence: it left processes, or post_stop is owed.
+func (c *checker) remains(s *service) bool {
+	return s.cur.alive() || s.cur != nil && s.cur.heard&heardEmpty == 0 || !s.config.PostStop.Command.IsZero()
 }
 
 // enterRequest opens a request and tells those it opposes.
@@ -165,6 +179,13 @@ func (c *checker) enterRequest(ev machine.Asked) {
 	c.requests[ev.Req] = r
 }
 
+// oppose: what is wanted of s may have turned, so that who waits for the opposite may be told.
+func (c *checker) oppose(s *service) {
+	for _, r := range c.requests {
+		r.opposed = r.opposed || r.service == s
+	}
+}
+
 // toldReload enters a new configuration: config.md, Reload.
 func (c *checker) toldReload(ev machine.Reloaded) {
 	c.reloads++
@@ -174,9 +195,8 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 	for _, name := range ev.Plan.Removed {
 		s := c.w.byName[name]
 		s.book.wish, s.book.warrant, s.book.asked = wishDown, 0, true
-		for _, r := range c.requests {
-			r.opposed = r.opposed || r.service == s
-		}
+		c.oppose(s)
+		c.orphans(name)
 	}
 	c.beginPull()
 	for _, name := range ev.Plan.Added {
@@ -188,8 +208,22 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 		}
 	}
 	for _, s := range c.w.byID {
+		if s.book.asked && (s.active() || s.book.done) {
+			c.spread(s) // who came to stand on what is going down
+		}
 		if s.book.wish == wishUp {
 			s.book.warrant |= byEdge // an edge may have come or gone: what was failed for it comes back
+		}
+	}
+}
+
+// orphans: what has a process and requires or binds a removed name is stopped, with what depends on it.
+func (c *checker) orphans(name string) {
+	for _, s := range c.w.byID {
+		d := &s.config.Deps
+		if s.active() && (slices.Contains(d.Requires, name) || slices.Contains(d.Binds, name)) {
+			s.book.asked = true
+			c.spread(s)
 		}
 	}
 }
@@ -198,7 +232,7 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 func (c *checker) toldChange(s *service, change graph.Change) {
 	b := &s.book
 	b.unsureRuns = true
-	if change.Restart {
+	if change.Restart && (s.active() || s.cur.alive()) {
 		b.asked = true
 		if b.wish != wishDown {
 			b.warrant |= byReload
@@ -206,8 +240,12 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 		c.spread(s)
 	}
 	for _, field := range change.Fields {
-		if field == "status" {
+		switch field {
+		case "status":
 			c.toldStatus(s)
+		case "definition": // it was broken, or is now: left open
+			b.wish = wishEither
+			b.warrant |= byWish
 		}
 	}
 }
@@ -215,6 +253,7 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 // toldStatus enters a changed status key: states.md 6. What "ignore" means for what runs is left open.
 func (c *checker) toldStatus(s *service) {
 	b := &s.book
+	c.oppose(s)
 	switch s.config.Status {
 	case graph.StatusStart:
 		if b.wish != wishUp && !c.w.broken(s) {
@@ -226,7 +265,9 @@ func (c *checker) toldStatus(s *service) {
 		c.spread(s)
 	case graph.StatusIgnore:
 		b.wish = wishEither
-		b.asked = true
-		c.spread(s)
+		if !s.active() {
+			b.asked = true
+			c.spread(s)
+		}
 	}
 }

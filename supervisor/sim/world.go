@@ -15,6 +15,7 @@ type Options struct {
 	Bugs  machine.Bugs // planted in the machine
 	Slips Slip         // planted in the driver's stand-in
 	Trace bool         // keep what happened as text
+	Raw   bool         // let panics pass
 }
 
 // Slip is a bug planted in the driver's stand-in, to test the checks.
@@ -102,14 +103,16 @@ type World struct {
 func Run(o Options) (res Result) {
 	w := newWorld(o)
 	defer func() {
-		if r := recover(); r != nil {
-			w.fail("panic", panicText(r))
+		if !o.Raw {
+			if r := recover(); r != nil {
+				w.fail("panic", panicText(r))
+			}
+			res = w.result()
 		}
-		res = w.result()
 	}()
 	w.load()
 	w.play()
-	return res
+	return w.result()
 }
 
 func panicText(r any) string {
@@ -232,7 +235,7 @@ func (w *World) deadline() (Time, bool) {
 func (w *World) turn() {
 	w.one()
 	if rate := w.b.swarm.rate[FaultBatch]; rate > 0 {
-		for n := 0; n < 5 && w.failure == nil && !w.down && len(w.heap.items) > 0; n++ {
+		for n := 0; n < 5 && w.failure == nil && !w.down && !w.halted && len(w.heap.items) > 0; n++ {
 			if w.heap.items[0].at > w.now+Time(rate)*2*microsecond {
 				break
 			}
@@ -346,6 +349,9 @@ func (w *World) commit() {
 				return
 			}
 			w.act(a)
+		}
+		if w.halted {
+			return
 		}
 		if w.doomsday != nil && w.doomsday.arg != beforeJournal {
 			w.crash()
