@@ -10,6 +10,7 @@ import (
 type Plan struct {
 	Added, Removed []string
 	Changed        []Change
+	Quiet          []string // of Added: not started by being added, whatever their status says (service.add)
 }
 
 // Change is one service that a reload changes or touches.

@@ -293,7 +293,11 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if c.Source != "" {
 		answer.Path = &c.Source
 	}
-	return answer, s.apply(next, g, s.diff(g))
+	plan := s.diff(g)
+	if r.mustBeNew {
+		plan.Quiet = []string{c.Name} // service.add does not start
+	}
+	return answer, s.apply(next, g, plan)
 }
 
 // save writes the file of a persisted definition, before anything is changed in memory.
