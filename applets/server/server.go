@@ -182,6 +182,11 @@ func (s *server) openLogs() error {
 // chooseDirs finds the configuration when no flag names one.
 func (s *server) chooseDirs() {
 	if len(s.o.configDirs) > 0 {
+		for i, dir := range s.o.configDirs { // what is shown and written means the same from everywhere
+			if absolute, err := filepath.Abs(dir); err == nil {
+				s.o.configDirs[i] = absolute
+			}
+		}
 		return
 	}
 	dir, legacy := rpc.System().ConfigDir()
