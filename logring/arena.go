@@ -37,6 +37,8 @@ type Arena struct {
 	epoch   atomic.Uint64 // grows when a ring comes or goes
 
 	resume func(*Ring) // see OnResume
+
+	onStep func() // tests: called at each instant at which a crash leaves something new to mend
 }
 
 // New makes an arena of at most totalBytes (brought within MinTotal and MaxTotal) for lines. Memory is taken as it is
@@ -254,6 +256,12 @@ func (a *Arena) resize(r *Ring, delta int) {
 		heap.Remove(&a.bySize, r.place)
 	case r.place >= 0:
 		heap.Fix(&a.bySize, r.place)
+	}
+}
+
+func (a *Arena) step() {
+	if a.onStep != nil {
+		a.onStep()
 	}
 }
 

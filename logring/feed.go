@@ -112,6 +112,7 @@ func (f *Feed) keep(tail []byte, replace bool) bool {
 }
 
 func (f *Feed) setLength(n int) {
+	f.a.step()
 	atomic.StoreUint32(&f.a.part(f.unit).length, uint32(n))
 	f.length = n
 }

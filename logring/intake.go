@@ -77,7 +77,9 @@ func (a *Arena) intake(f *Feed, n int) int {
 	defer r.end()
 	in.first = r.writeSeq()
 	in.n = uint32(n)
+	a.step()
 	atomic.StoreUint32(&in.stage, stageRead)
+	a.step()
 	return a.appendStaged(f, n, 0)
 }
 
@@ -87,7 +89,9 @@ func (a *Arena) appendStaged(f *Feed, n, skip int) int {
 	s := splitter{ring: r, skip: skip, meta: Record{TimeMS: in.timeMS, PID: in.pid, Stream: in.stream}}
 	in.tail = uint32(s.split(f.text(), a.staging()[:n], in.eof != 0))
 	r.commit()
+	a.step()
 	atomic.StoreUint32(&in.stage, stageLines)
+	a.step()
 	a.keepTail(f, n)
 	return s.lines
 }
@@ -105,6 +109,7 @@ func (a *Arena) keepTail(f *Feed, n int) {
 		f.ring.lost++
 		f.free()
 	}
+	a.step()
 	atomic.StoreUint32(&in.stage, stageIdle)
 }
 

@@ -199,6 +199,7 @@ func (r *Ring) commit() {
 	if n := len(r.pages); n > 0 {
 		p := r.pages[n-1]
 		r.a.page(p.unit).setCommit(p.count, p.used)
+		r.a.step()
 		r.next.Store(p.end())
 	}
 }

@@ -16,7 +16,12 @@ func newTestArena(t testing.TB, total int) *Arena {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = a.Close() })
+	t.Cleanup(func() {
+		if a.mu.TryLock() { // not after a failure in the middle of a read
+			a.mu.Unlock()
+			_ = a.Close()
+		}
+	})
 	return a
 }
 

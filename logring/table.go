@@ -118,7 +118,9 @@ func (a *Arena) publish(unit, n int, kind uint32) {
 	if s := a.super(); unit+n > int(s.top) {
 		atomic.StoreUint32(&s.top, uint32(unit+n))
 	}
+	a.step()
 	atomic.StoreUint32(a.entry(unit), kind<<entryShift|uint32(n))
+	a.step()
 }
 
 // release ends the extent that begins at unit.
@@ -126,6 +128,7 @@ func (a *Arena) release(unit int) {
 	n := int(*a.entry(unit) & entryMask)
 	atomic.StoreUint32(a.entry(unit), 0)
 	a.space.give(unit, n)
+	a.step()
 }
 
 func unitsFor(bytes int) int { return (bytes + unitSize - 1) / unitSize }
