@@ -10,8 +10,8 @@ import (
 )
 
 // TestRecordedExchanges plays framing and errors against the server with a backend that knows one service, as the
-// recorded 0.3.9 did. What differs must stand in DIFFERENCES.md. The replay of everything against the whole server is
-// in applets/server.
+// recorded 0.3.9 did. What differs must stand in DIFFERENCES.md. Package conform replays all of them against the
+// real binary.
 func TestRecordedExchanges(t *testing.T) {
 	table, err := conform.LoadDifferences("../testdata/conform/DIFFERENCES.md")
 	if err != nil {

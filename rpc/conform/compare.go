@@ -25,11 +25,13 @@ func (d Difference) String() string {
 }
 
 func show(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
-	return cut(string(b), 200)
+	return cut(strings.TrimSpace(b.String()), 200)
 }
 
 func cut(s string, n int) string {

@@ -59,15 +59,19 @@ func LoadSteps(path string, variables map[string]string) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := string(data)
-	for name, value := range variables {
-		text = strings.ReplaceAll(text, "${"+name+"}", value)
-	}
 	var steps []Step
-	if err := json.Unmarshal([]byte(text), &steps); err != nil {
+	if err := json.Unmarshal([]byte(Replace(string(data), variables)), &steps); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return steps, nil
+}
+
+// Replace puts values in the place of ${NAME}.
+func Replace(text string, variables map[string]string) string {
+	for name, value := range variables {
+		text = strings.ReplaceAll(text, "${"+name+"}", value)
+	}
+	return text
 }
 
 // Play plays the steps and returns the exchanges.
