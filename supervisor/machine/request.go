@@ -92,7 +92,7 @@ func (m *Machine) signal(i int32, ev Asked) Outcome {
 		return OutcomeNotRunning
 	}
 	switch {
-	case s.state == Exited && !s.is(flagLeft), s.phase == PhaseHook:
+	case !s.is(flagLeft) && (s.state == Exited || s.is(flagDone)), s.phase == PhaseHook:
 		return OutcomeNotRunning
 	case s.state == Starting && s.unanswered():
 		if ev.Verb == VerbReloadSignal {

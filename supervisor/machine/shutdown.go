@@ -2,6 +2,9 @@ package machine
 
 // load makes everything due that is to start at load, or one name and what it pulls in.
 func (m *Machine) load(ev Loaded) {
+	if m.loaded {
+		return
+	}
 	m.loaded = true
 	for i := range m.services {
 		if m.services[i].is(flagBroken) {

@@ -207,6 +207,13 @@ func (m *Machine) onDown(i int32, ev any) {
 	m.beginStop(i, by.cause, by.name)
 }
 
+// onDownExited: only what a finished oneshot left goes down.
+func (m *Machine) onDownExited(i int32, ev any) {
+	if m.services[i].is(flagLeft) {
+		m.onDown(i, ev)
+	}
+}
+
 // onDownRunning: a target needs no stop; the loss of its requirement takes it to Blocked.
 func (m *Machine) onDownRunning(i int32, ev any) {
 	if !m.services[i].config.Target {

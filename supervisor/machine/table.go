@@ -23,6 +23,7 @@ var (
 	stopIgnores = ignored("stopping: ready, health and dependency events do not count")
 	lateWord    = ignored("late or doubled")
 	atRest      = ignored("nothing to do in this state")
+	loadedOnce  = ignored("Loaded comes first and once")
 	nothingDown = ignored("no process to stop")
 )
 
@@ -71,7 +72,7 @@ func inactiveRow() [nInputs]cell {
 
 func blockedRow() [nInputs]cell {
 	return [nInputs]cell{
-		inLoad:          does((*Machine).onLoad),
+		inLoad:          loadedOnce,
 		inStart:         does((*Machine).onStartIdle),
 		inPull:          does((*Machine).onPullBlocked),
 		inStop:          does((*Machine).onStopBlocked),
@@ -107,7 +108,7 @@ func blockedRow() [nInputs]cell {
 
 func startingRow() [nInputs]cell {
 	return [nInputs]cell{
-		inLoad:          ignored("on its way already"),
+		inLoad:          loadedOnce,
 		inStart:         does((*Machine).onStartUp),
 		inPull:          does((*Machine).onStartUp),
 		inStop:          does((*Machine).onStopUp),
@@ -143,7 +144,7 @@ func startingRow() [nInputs]cell {
 
 func runningRow() [nInputs]cell {
 	return [nInputs]cell{
-		inLoad:          ignored("up already"),
+		inLoad:          loadedOnce,
 		inStart:         does((*Machine).onStartUp),
 		inPull:          does((*Machine).onStartUp),
 		inStop:          does((*Machine).onStopUp),
@@ -179,7 +180,7 @@ func runningRow() [nInputs]cell {
 
 func stoppingRow() [nInputs]cell {
 	return [nInputs]cell{
-		inLoad:          ignored("a reload decides"),
+		inLoad:          loadedOnce,
 		inStart:         does((*Machine).onStartStopping),
 		inPull:          does((*Machine).onStartStopping),
 		inStop:          does((*Machine).onStopStopping),
@@ -215,7 +216,7 @@ func stoppingRow() [nInputs]cell {
 
 func exitedRow() [nInputs]cell {
 	return [nInputs]cell{
-		inLoad:          does((*Machine).onLoad),
+		inLoad:          loadedOnce,
 		inStart:         does((*Machine).onStartExited),
 		inPull:          does((*Machine).onPullExited),
 		inStop:          does((*Machine).onStopExited),
@@ -237,7 +238,7 @@ func exitedRow() [nInputs]cell {
 		inLifeTimer:     does((*Machine).onTimerEnded),
 		inProbeTimer:    noTimer,
 		inWatchdogTimer: noTimer,
-		inDown:          does((*Machine).onDown),
+		inDown:          does((*Machine).onDownExited),
 		inCycle:         does((*Machine).onCycleExited),
 		inChanged:       does((*Machine).onChangedEnded),
 		inRemoved:       does((*Machine).onRemovedExited),
@@ -251,7 +252,7 @@ func exitedRow() [nInputs]cell {
 
 func failedRow() [nInputs]cell {
 	return [nInputs]cell{
-		inLoad:          does((*Machine).onLoad),
+		inLoad:          loadedOnce,
 		inStart:         does((*Machine).onStartIdle),
 		inPull:          does((*Machine).onStartIdle),
 		inStop:          does((*Machine).onStopFailed),
