@@ -3,6 +3,7 @@ package proc
 import (
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,13 +56,14 @@ func Start(s *Spec) (pid int, err *Error) {
 	}
 	beginFork()
 	defer endFork()
+	began := time.Now()
 	if s.needsTrampoline() {
 		pid, err = c.startByTrampoline()
 	} else {
 		pid, err = c.startDirectly()
 	}
 	if err == nil && s.Tag != 0 {
-		setTag(pid, s.Tag)
+		setTag(pid, s.Tag, began)
 	}
 	return pid, err
 }

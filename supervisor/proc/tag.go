@@ -3,6 +3,7 @@ package proc
 import (
 	"hash/fnv"
 	"math/bits"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,12 +28,24 @@ func Tag(instance string, gen uint64) uint64 {
 	return 1<<63 | h.Sum64()>>41<<tagGenBits | gen
 }
 
-// setTag marks a fresh child, best effort. Between its exec and this call the child has hardly loaded its libraries, so
-// that it has no children yet; one that has, is found by the other signs.
-func setTag(pid int, tag uint64) {
+// setTag marks a fresh child, best effort: where it may not be set (a service of another user under a supervisor without
+// CAP_SYS_RESOURCE) the other signs remain. A child that was started at since may have forked already if we came late,
+// so its children are marked as well then.
+func setTag(pid int, tag uint64, since time.Time) {
 	limit := unix.Rlimit{Cur: tag, Max: tag}
-	_ = unix.Prlimit(pid, unix.RLIMIT_RTTIME, &limit, nil)
+	if unix.Prlimit(pid, unix.RLIMIT_RTTIME, &limit, nil) != nil || time.Since(since) < tagSlow {
+		return
+	}
+	for _, child := range ChildrenOf(nil, pid) {
+		if tagOf(child) == 0 {
+			setTag(child, tag, since)
+		}
+	}
 }
+
+// tagSlow is how long a start may take before its child is looked at for children: loading a dynamic program alone takes
+// about as long.
+const tagSlow = 700 * time.Microsecond
 
 // tagOf reads the tag of a process, 0 = none or not readable.
 func tagOf(pid int) uint64 {
@@ -50,4 +63,10 @@ func tagOf(pid int) uint64 {
 func genOf(tag uint64, instance string) (gen uint64, ok bool) {
 	gen = tag & (1<<tagGenBits - 1)
 	return gen, tag != 0 && Tag(instance, gen) == tag
+}
+
+// Tagged is the incarnation that a process, which may be a zombie, is tagged with; 0 = none of this supervisor's.
+func (s *Scanner) Tagged(pid int) uint64 {
+	gen, _ := genOf(tagOf(pid), s.Instance)
+	return gen
 }

@@ -1,0 +1,289 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+)
+
+var graphCgroupNone graph.Cgroup
+
+// testRoot is a Root in a folder of the test's own.
+func testRoot(t testing.TB) *Root {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, reason := ownFolder(string(mounts), string(own))
+	need(t, reason == "", "cgroup2: "+reason)
+	folder = filepath.Join(folder, fmt.Sprintf("zinit-test-%d", os.Getpid()))
+	err = os.Mkdir(folder, 0o755)
+	need(t, err == nil || os.IsExist(err), fmt.Sprintf("a writable cgroup2 hierarchy (%v)", err))
+	t.Cleanup(func() { _ = removeFolders(folder, 0) })
+	root, reason := detectIn(folder)
+	need(t, root != nil, "cgroup2: "+reason)
+	t.Cleanup(root.Close)
+	return root
+}
+
+func TestOwnFolder(t *testing.T) {
+	const (
+		unified = "24 1 0:22 / /sys rw - sysfs sysfs rw\n30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+		hybrid  = "31 30 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n32 31 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n" +
+			"33 31 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+		docker = "30 24 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n"
+		blank  = "30 24 0:26 / /mnt/c\\040g rw - cgroup2 cgroup2 rw\n"
+		two    = "30 24 0:26 /other /a rw - cgroup2 c rw\n31 24 0:26 / /b rw - cgroup2 c rw\n"
+	)
+	for _, test := range []struct{ mounts, cgroup, folder, reason string }{
+		{unified, "0::/user.slice/x\n", "/sys/fs/cgroup/user.slice/x", ""},
+		{unified, "0::/\n", "/sys/fs/cgroup", ""},
+		{hybrid, "4:memory:/a\n1:cpu:/\n0::/b\n", "/sys/fs/cgroup/unified/b", ""},
+		{docker, "0::/docker/abc\n", "/sys/fs/cgroup", ""},
+		{docker, "0::/docker/abc/sub\n", "/sys/fs/cgroup/sub", ""},
+		{docker, "0::/docker/abcd\n", "", "the group /docker/abcd is not below any cgroup2 mount"},
+		{blank, "0::/x\n", "/mnt/c g/x", ""},
+		{two, "0::/x\n", "/b/x", ""},
+		{"24 1 0:22 / /sys rw - sysfs sysfs rw\n", "0::/\n", "", "no cgroup2 file system is mounted"},
+		{unified, "4:memory:/a\n", "", "the kernel has no cgroup2"},
+		{"", "", "", "the kernel has no cgroup2"},
+	} {
+		folder, reason := ownFolder(test.mounts, test.cgroup)
+		if folder != test.folder || reason != test.reason {
+			t.Errorf("%q: got %q %q, want %q %q", test.cgroup, folder, reason, test.folder, test.reason)
+		}
+	}
+}
+
+func TestChildIsBornInItsGroup(t *testing.T) {
+	root := testRoot(t)
+	group, err := root.New("web.x", 7, graphCgroupNone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(group.Path()) != "web.x.7" {
+		t.Errorf("folder %s", group.Path())
+	}
+	bothWays(t, func(t *testing.T, change func(*Spec)) {
+		got := runLine(t, "grep ^0:: /proc/self/cgroup; true", func(s *Spec) { s.Cgroup = group; change(s) })
+		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7") {
+			t.Errorf("the child is in %q", got)
+		}
+	})
+	t.Run("joined by the trampoline", func(t *testing.T) {
+		old := *group
+		old.into = false
+		got := runLine(t, "grep ^0:: /proc/self/cgroup; true", func(s *Spec) { s.Cgroup = &old })
+		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7") {
+			t.Errorf("the child is in %q", got)
+		}
+	})
+	if group.Populated(0) {
+		t.Error("populated after all have ended")
+	}
+	if _, err := root.New("web.x", 7, graphCgroupNone); err == nil || err.Step != StepCgroup {
+		t.Errorf("a second group of one incarnation: %v", err)
+	}
+	if err := group.Remove(); err != nil {
+		t.Error(err)
+	}
+	_, serr := Start(&Spec{Plan: shellPlan("true"), Cgroup: group})
+	if serr == nil || serr.Step != StepCgroup {
+		t.Errorf("a start in a group that is gone: %v", serr)
+	}
+}
+
+func TestTheCgroupTrap(t *testing.T) {
+	// A folder whose cgroup.kill was written kills what is born in it: the reason for one folder per incarnation.
+	root := testRoot(t)
+	for gen := uint64(1); gen <= 3; gen++ {
+		group, err := root.New("svc", gen, graphCgroupNone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := newOutput(t)
+		s := shellSpec(t, o, "echo started; exec sleep 600")
+		s.Cgroup = group
+		pid := mustStart(t, s)
+		var buf [16]byte
+		if n, err := o.r.Read(buf[:]); err != nil || string(buf[:n]) != "started\n" {
+			t.Fatalf("incarnation %d: %q %v", gen, buf[:n], err)
+		}
+		if err := group.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if status := wait(pid); status.Signal != 9 {
+			t.Errorf("incarnation %d: %+v", gen, status)
+		}
+		if err := group.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestKillWithoutCgroupKill(t *testing.T) {
+	root := testRoot(t)
+	group, err := root.New("svc", 1, graphCgroupNone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOutput(t)
+	s := shellSpec(t, o, "for i in 1 2 3 4 5; do setsid sh -c 'while :; do sh -c true & done' & done; exec sleep 600")
+	s.Cgroup = group
+	f := newFakeSupervisor(t)
+	if _, err := f.start(s); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the storm", func() bool { return len(group.Processes()) > 5 })
+	if err := group.killFrozen(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the group is empty", func() bool { return !group.Populated(0) })
+	if err := group.Remove(); err != nil {
+		t.Error(err)
+	}
+	if err := group.Kill(); err != nil {
+		t.Errorf("killing a group that is gone: %v", err)
+	}
+}
+
+func TestPopulatedLeavesOutTheMainProcess(t *testing.T) {
+	root := testRoot(t)
+	group, err := root.New("svc", 1, graphCgroupNone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOutput(t)
+	s := shellSpec(t, o, "exec sleep 600")
+	s.Cgroup = group
+	pid := mustStart(t, s)
+	if !group.Populated(0) || group.Populated(pid) {
+		t.Errorf("populated %v, without the main process %v", group.Populated(0), group.Populated(pid))
+	}
+	await(t, "usage is told", func() bool {
+		memory, cpu, ok := GroupUsage(group.Path())
+		return ok && memory > 0 && cpu > 0
+	})
+	if group.OOMKilled() {
+		t.Error("nothing was killed for memory")
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+	await(t, "the zombie does not count", func() bool { return !group.Populated(0) })
+	if p, err := ReadProcess(pid); err != nil || p.State != 'Z' {
+		t.Errorf("%+v %v", p, err)
+	}
+	if err := group.Remove(); err != nil {
+		t.Errorf("with a zombie: %v", err)
+	}
+	wait(pid)
+}
+
+func TestNestedGroupsAreTheServices(t *testing.T) {
+	root := testRoot(t)
+	group, err := root.New("svc", 1, graphCgroupNone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOutput(t)
+	s := shellSpec(t, o, "mkdir -p $G/a/b && sh -c 'echo 0 > $G/a/b/cgroup.procs; echo ready; exec sleep 600' & wait")
+	s.Env = append(s.Env, "G="+group.Path())
+	s.Cgroup = group
+	pid := mustStart(t, s)
+	var buf [16]byte
+	if n, err := o.r.Read(buf[:]); err != nil || string(buf[:n]) != "ready\n" {
+		t.Fatalf("%q %v", buf[:n], err)
+	}
+	if n := len(group.Processes()); n != 2 {
+		t.Errorf("%d processes, want 2", n)
+	}
+	if err := group.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(pid)
+	await(t, "the group is empty", func() bool { return !group.Populated(0) })
+	for e, ok := Peek(); ok; e, ok = Peek() {
+		Reap(e.PID)
+	}
+	if err := group.Remove(); err != nil || exists(group.Path()) {
+		t.Error(err)
+	}
+}
+
+func TestLimitsWithoutControllerFailTheStart(t *testing.T) {
+	root := testRoot(t)
+	for _, limits := range []graph.Cgroup{{MemoryMax: "64M"}, {PidsMax: "10"}, {CPUMax: "50000 100000"}, {IOWeight: "50"}, {MemoryHigh: "1M"}} {
+		group, err := root.New("svc", 1, limits)
+		if err == nil { // this machine has the controller
+			if group.Remove() != nil {
+				t.Error("cannot remove")
+			}
+			continue
+		}
+		if err.Step != StepCgroup || !strings.Contains(err.Detail, "controller") {
+			t.Errorf("%+v: %v", limits, err)
+		}
+		if exists(filepath.Join(root.Path(), "svc.1")) {
+			t.Error("the folder is still there")
+		}
+	}
+}
+
+func TestRootSurvivesAnUpgradeAndTidiesUp(t *testing.T) {
+	root := testRoot(t)
+	folder := filepath.Dir(root.Path())
+	again, reason := detectIn(folder)
+	if again == nil || again.Path() != root.Path() {
+		t.Errorf("after an upgrade in place: %v %s", again, reason)
+	}
+	dead := filepath.Join(folder, "zinit-4194303-1")
+	foreign := filepath.Join(folder, "other")
+	for _, f := range []string{dead, dead + "/svc.1", foreign} {
+		if err := os.Mkdir(f, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, reason := detectIn(folder); reason != "" {
+		t.Fatal(reason)
+	}
+	if exists(dead) || !exists(foreign) {
+		t.Errorf("what a dead supervisor left: %v, what is not ours: %v", exists(dead), exists(foreign))
+	}
+	if err := os.Remove(root.Path()); err != nil {
+		t.Fatal(err)
+	}
+	group, err := root.New("svc", 1, graphCgroupNone)
+	if err != nil {
+		t.Errorf("after somebody removed our folder: %v", err)
+	} else if err := group.Remove(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDetectSaysWhyNot(t *testing.T) {
+	root, reason := detectIn("/proc/self")
+	if root != nil || !strings.HasPrefix(reason, "cannot make a control group in /proc/self: ") {
+		t.Errorf("%v %q", root, reason)
+	}
+}
+
+func TestControllersAreEnabledWhereTheyExist(t *testing.T) {
+	root := testRoot(t)
+	for _, c := range wantedControllers {
+		available := slices.Contains(wordsIn(filepath.Dir(root.Path())+"/cgroup.controllers"), c)
+		if enabled := slices.Contains(root.Controllers(), c); enabled && !available {
+			t.Errorf("%s is enabled but not there", c)
+		}
+	}
+}
