@@ -80,7 +80,8 @@ func (d *driver) begin() {
 		d.settleLost(c)
 	}
 	d.ackInherited()
-	d.resume, d.lost = nil, nil
+	d.awaitExits()
+	d.resume, d.lost, d.awaited = nil, nil, nil
 	for _, c := range d.children {
 		c.notify.Begin()
 	}
@@ -96,6 +97,27 @@ func (d *driver) settleLost(c *child) {
 		return
 	}
 	d.release(c)
+}
+
+// exitPatience is how long the keeper may take to tell of a process that is gone.
+const exitPatience = 2 * time.Second
+
+// awaitExits gives up on exits that the keeper does not know of either.
+func (d *driver) awaitExits() {
+	for _, c := range d.awaited {
+		time.AfterFunc(exitPatience, func() {
+			d.post(func() {
+				if d.byPID[c.pid] != c || startTime(c.pid) == c.start && !zombie(c.pid) {
+					return
+				}
+				delete(d.byPID, c.pid)
+				c.gone, c.reaped = true, true
+				survivors := d.trees.survivors([]*child{c})[c.gen]
+				d.step(machine.Vanished{Gen: c.gen, Alive: len(survivors)})
+				d.settleLost(c)
+			})
+		})
+	}
 }
 
 // ackInherited tells the keeper which exits are in the journal now.

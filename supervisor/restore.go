@@ -161,14 +161,30 @@ func (r *restorer) known(c *child) {
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		return
 	}
-	c.adopted, c.gone, c.reaped = true, true, true
-	d.lost = append(d.lost, c)
+	c.adopted = true
 	if e, ok := r.exits[c.pid]; ok && (e.Start == 0 || e.Start == c.start) {
-		r.words = append(r.words, machine.ProcessExited{Gen: c.gen, Alive: r.leftovers(c),
-			Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}})
+		r.ended(c, e)
 		return
 	}
+	if d.keeper != nil {
+		// It ended so lately that the keeper had not reaped it when it handed over: the word is on its way.
+		d.byPID[c.pid] = c
+		d.awaited = append(d.awaited, c)
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		return
+	}
+	c.gone, c.reaped = true, true
+	d.lost = append(d.lost, c)
 	r.words = append(r.words, machine.Vanished{Gen: c.gen, Alive: r.leftovers(c)})
+}
+
+// ended tells the machine about an exit that the keeper saw.
+func (r *restorer) ended(c *child, e keeper.Exit) {
+	delete(r.exits, c.pid)
+	c.gone, c.reaped, c.adopted = true, true, true
+	r.d.lost = append(r.d.lost, c)
+	r.words = append(r.words, machine.ProcessExited{Gen: c.gen, PID: c.pid, Alive: r.leftovers(c),
+		Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}})
 }
 
 // leftovers counts what else of a tree lives.
@@ -203,12 +219,38 @@ func (r *restorer) intent(c *child) {
 	}
 	if e, ok := r.unclaimedExit(); ok {
 		d.children[c.gen] = c
-		c.pid, c.start, c.gone, c.reaped, c.adopted = e.PID, e.Start, true, true, true
-		d.lost = append(d.lost, c)
-		r.words = append(r.words, machine.ProcessExited{Gen: c.gen, Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}})
+		c.pid, c.start = e.PID, e.Start
+		r.ended(c, e)
+		return
+	}
+	if p, ok := r.unclaimedZombie(uint64(c.gen)); ok {
+		c.pid, c.start = p.PID, p.Start
+		r.known(c)
 		return
 	}
 	r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
+}
+
+// unclaimedZombie finds a dead child of the keeper that it has not reaped yet and that may be the main process of an
+// incarnation: by its tag, which a zombie still has, or as a session leader that nobody else claims.
+func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
+	if r.d.scanner.Keeper == 0 {
+		return proc.Process{}, false
+	}
+	var leader proc.Process
+	for _, pid := range proc.ChildrenOf(nil, r.d.scanner.Keeper) {
+		p, err := proc.ReadProcess(pid)
+		if err != nil || !p.Dead() || r.d.byPID[pid] != nil {
+			continue
+		}
+		switch tag := r.d.scanner.Tagged(pid); {
+		case tag == gen:
+			return p, true
+		case tag == 0 && p.Session == p.PID:
+			leader = p
+		}
+	}
+	return leader, leader.PID > 0
 }
 
 // unclaimedExit takes an exit of a session leader that no incarnation was known to have. It is a guess only where more
