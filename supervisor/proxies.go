@@ -1,13 +1,93 @@
 package supervisor
 
-import "github.com/zinit/zinit/rpc/wire"
+import (
+	"context"
+	"encoding/json"
+	"errors"
 
-func (s *Supervisor) XinetSet(c wire.XinetConfig) error { return errNoProxies() }
-func (s *Supervisor) XinetDelete(name string) error     { return errNoProxies() }
-func (s *Supervisor) XinetList() []string               { return []string{} }
-func (s *Supervisor) XinetStatus(name string) (wire.XinetStatus, error) {
-	return wire.XinetStatus{}, wire.NewError(wire.CodeNotFound, "proxy not found: "+name)
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// proxied is what the socket proxies may ask of the supervisor.
+type proxied struct{ s *Supervisor }
+
+// Ensure starts the service where it does not run, and returns when it does.
+func (p proxied) Ensure(ctx context.Context, service string) error {
+	if p.s.IsRunning(service) {
+		return nil
+	}
+	answer, err := p.s.Start(ctx, service, wire.Change{Wait: true})
+	if err != nil {
+		return err
+	}
+	if answer.Outcome != outcomeWords[machine.OutcomeDone] {
+		return errors.New(service + " " + answer.Text)
+	}
+	return nil
 }
-func (s *Supervisor) XinetStatusAll() []wire.XinetStatus { return []wire.XinetStatus{} }
 
-func errNoProxies() error { return wire.NewError(wire.CodeInternal, "not available yet") }
+// StopIdle asks for the service to be stopped.
+func (p proxied) StopIdle(service string) {
+	go func() { _, _ = p.s.Stop(context.Background(), service, wire.Change{}) }()
+}
+
+// proxyNote is where the journal keeps the definitions of proxies.
+const proxyNote = "xinet"
+
+// noteProxies writes the definitions to the journal, so that proxies outlive the server.
+func (s *Supervisor) noteProxies() {
+	b, err := json.Marshal(s.proxies.Definitions())
+	if err != nil || s.driver.journal == nil {
+		return
+	}
+	done := make(chan struct{})
+	s.driver.post(func() { _ = s.driver.journal.Note(proxyNote, b); close(done) })
+	select {
+	case <-done:
+	case <-s.opt.done:
+	}
+}
+
+// restoreProxies listens again where the server before did.
+func (s *Supervisor) restoreProxies() {
+	if s.opt.Restored == nil {
+		return
+	}
+	var list []wire.XinetConfig
+	if json.Unmarshal(s.opt.Restored.Notes[proxyNote], &list) != nil {
+		return
+	}
+	for _, err := range s.proxies.Restore(list) {
+		s.driver.log.Error("a socket proxy is lost", "error", err)
+	}
+}
+
+// XinetSet makes or replaces a socket proxy; it listens when this returns.
+func (s *Supervisor) XinetSet(c wire.XinetConfig) error {
+	err := s.proxies.Set(c)
+	if err == nil {
+		s.noteProxies()
+	}
+	return err
+}
+
+// XinetDelete ends a socket proxy.
+func (s *Supervisor) XinetDelete(name string) error {
+	err := s.proxies.Delete(name)
+	if err == nil {
+		s.noteProxies()
+	}
+	return err
+}
+
+// XinetList names the socket proxies.
+func (s *Supervisor) XinetList() []string { return s.proxies.List() }
+
+// XinetStatus is one socket proxy.
+func (s *Supervisor) XinetStatus(name string) (wire.XinetStatus, error) {
+	return s.proxies.Status(name)
+}
+
+// XinetStatusAll are all socket proxies.
+func (s *Supervisor) XinetStatusAll() []wire.XinetStatus { return s.proxies.StatusAll() }

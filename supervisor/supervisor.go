@@ -15,6 +15,7 @@ import (
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/xinet"
 )
 
 // Options is everything a Supervisor is told from outside.
@@ -78,6 +79,7 @@ type Supervisor struct {
 	turn    chan struct{} // one change of the configuration at a time
 	stats   *statsKeeper
 	power   powerState
+	proxies *xinet.Manager
 }
 
 // New loads the configuration, or takes over what the journal of the server before holds, and prepares everything. No
@@ -89,6 +91,7 @@ func New(opt Options) (*Supervisor, error) {
 	if s.driver, err = newDriver(&opt); err != nil {
 		return nil, err
 	}
+	s.proxies = xinet.New(proxied{s}, opt.Log)
 	if opt.Restored != nil {
 		s.restore(opt.Restored)
 	} else {
@@ -123,8 +126,10 @@ func (s *Supervisor) load() {
 // Run feeds the first event and runs the driver until the machine halts; it returns the exit code.
 func (s *Supervisor) Run() int {
 	defer close(s.opt.done)
+	defer s.proxies.Close()
 	d := s.driver
 	d.begin()
+	s.restoreProxies()
 	return d.run()
 }
 
