@@ -356,10 +356,15 @@ func openQuickly(line []byte, id uint64) ([]byte, bool) {
 }
 
 func decodeResult(body []byte, result any, method string) error {
-	if result == nil {
-		return nil
+	var err error
+	switch result := result.(type) {
+	case nil:
+	case *[]wire.Listed:
+		*result, err = decodeListed(body)
+	default:
+		err = json.Unmarshal(body, result)
 	}
-	if err := json.Unmarshal(body, result); err != nil {
+	if err != nil {
 		return fmt.Errorf("cannot read the answer to %s: %w", method, err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -42,6 +43,33 @@ func TestAppendResult(t *testing.T) {
 	for _, v := range []any{json.RawMessage(`{`), json.RawMessage(nil), func() {}, map[string]any{"a": make(chan int)}} {
 		if b, err := appendResult([]byte("x"), v); err == nil || string(b) != "x" {
 			t.Errorf("%#v: %s %v", v, b, err)
+		}
+	}
+}
+
+// TestDecodeListed: rows are read as encoding/json reads them.
+func TestDecodeListed(t *testing.T) {
+	n, big, mem, cpu := 7, int64(1<<60), uint64(9), 1.5
+	rows := []wire.Listed{
+		{},
+		{Name: "a\"\u00e9\n", State: wire.State{State: "running", PID: &n}, UptimeMS: &big, Restarts: -3, Class: "system", Wanted: "up",
+			Text: "x", MemoryBytes: &mem, CPUPercent: &cpu, NextRestartMS: &big, IsTarget: true},
+		{Name: "b", State: wire.State{State: "exited", ExitCode: &n}},
+		{Name: "c", State: wire.State{State: "exited"}},
+		{Name: "d", State: wire.State{State: "blocked", WaitingOn: []string{"x", "y"}, ConflictsWith: []string{"z"}}},
+		{Name: "e", State: wire.State{State: "failed", Reason: &wire.Reason{Type: "signal", Signal: &n, Kind: "oom", Detail: "d"}}},
+	}
+	texts := []string{string(appendList(nil, rows)), `[]`, ` [ { "name" : "x" , "new" : [1,{"a":2}] , "uptime_ms" : null } ] `,
+		`null`, `{}`, `[1]`, `[{"name":1}]`, `[{"restarts":"x"}]`, `[{"state":[]}]`, `[{"uptime_ms":1.5}]`, `[{`, `[{"state":{"pid":true}}]`}
+	for _, text := range texts {
+		var want []wire.Listed
+		wantErr := json.Unmarshal([]byte(text), &want)
+		got, err := decodeListed([]byte(text))
+		if text == "null" {
+			wantErr = err // a list is never null
+		}
+		if (err != nil) != (wantErr != nil) || err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n%+v %v, encoding/json reads\n%+v %v", text, got, err, want, wantErr)
 		}
 	}
 }
