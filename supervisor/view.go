@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/zinit/zinit/graph"
@@ -13,6 +14,7 @@ import (
 type View struct {
 	Graph   *graph.Graph
 	Entries []*Entry // by graph.ID; the ones after Graph.Len() are removed services that are still ending
+	all     []*Entry // by the machine's ID: with the removed ones of which nothing is left
 	Halting bool
 }
 
@@ -89,19 +91,29 @@ func (p *viewPublisher) store(v *View) {
 func (d *driver) publish() {
 	old := d.views.load()
 	n := d.m.Len()
-	v := &View{Graph: d.m.Graph(), Entries: make([]*Entry, n), Halting: d.halting}
-	if old != nil && old.Graph == v.Graph && len(old.Entries) == n && !d.allDirty {
-		copy(v.Entries, old.Entries)
+	v := &View{Graph: d.m.Graph(), all: make([]*Entry, n), Halting: d.halting}
+	if old != nil && old.Graph == v.Graph && len(old.all) == n && !d.allDirty {
+		copy(v.all, old.all)
 		for _, id := range d.touched {
-			v.Entries[id] = d.entry(id)
+			v.all[id] = d.entry(id)
 		}
 	} else {
-		for i := range v.Entries {
-			v.Entries[i] = d.entry(graph.ID(i))
+		for i := range v.all {
+			v.all[i] = d.entry(graph.ID(i))
 		}
 	}
+	v.Entries = shown(v.all, v.Graph.Len())
 	d.touched, d.allDirty = d.touched[:0], false
 	d.views.store(v)
+}
+
+// shown leaves out the removed services, behind the first n, of which nothing is left.
+func shown(all []*Entry, n int) []*Entry {
+	forgotten := func(e *Entry) bool { return e.Info.Forgotten }
+	if !slices.ContainsFunc(all[n:], forgotten) {
+		return all
+	}
+	return append(slices.Clip(all[:n]), slices.DeleteFunc(slices.Clone(all[n:]), forgotten)...)
 }
 
 // entry reads one service out of the machine.

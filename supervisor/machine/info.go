@@ -18,6 +18,7 @@ type Info struct {
 	Reason      Reason    // Failed (or carried while Stopping)
 	Conflict    *Conflict // Blocked by a port or filter
 	Unkillable  bool
+	Forgotten   bool // removed, and nothing of it is left: it is not to be shown any more
 	ForGood     bool // failed or exited and no restart is due
 	Phase       Phase
 	Checking    bool // Blocked: the answer to a Precheck is awaited, nothing is known to be in the way

@@ -69,7 +69,7 @@ func (m *Machine) Info(id graph.ID) Info {
 		Restarts: int(s.restarts), Backoff: s.delay(), NextRestart: s.nextRestart,
 		LastExit: s.lastExit, Reason: s.reason, Conflict: s.conflict,
 		Unkillable: s.is(flagStuck), Leftovers: s.is(flagLeft), SelfStop: s.is(flagSelfStopping),
-		Checking: s.phase == PhaseChecking,
+		Forgotten: s.is(flagForgotten), Checking: s.phase == PhaseChecking,
 		OnItsWay: s.standing&onItsWay != 0,
 		ForGood:  (s.state == Failed || s.state == Exited) && !s.is(flagDue) && s.nextRestart == 0,
 		Probes:   int(s.probe.count), FailuresRow: int(s.probe.row), LastProbeOK: s.is(flagProbeOK),
