@@ -74,7 +74,7 @@ func (v *invocation) check(dirs []string, o confdir.Options) error {
 }
 
 func wireProblem(p graph.Problem) wire.Problem {
-	return wire.Problem{File: shortPath(p.File), Line: p.Line, Column: p.Column, Service: p.Service, Severity: p.Severity.String(), Message: p.Message}
+	return wire.Problem{File: shortPath(p.File), Line: p.Line, Column: p.Column, Service: p.Service, Severity: p.Severity.String(), Message: shortPaths(p.Message)}
 }
 
 // shortPath writes a path below the working directory relative to it.
@@ -88,6 +88,15 @@ func shortPath(path string) string {
 		return path
 	}
 	return rel
+}
+
+// shortPaths does the same to the paths within a message.
+func shortPaths(text string) string {
+	here, err := os.Getwd()
+	if err != nil || here == "/" {
+		return text
+	}
+	return strings.ReplaceAll(text, here+"/", "")
 }
 
 // problemLine is FILE:LINE:COLUMN: SEVERITY: MESSAGE, as compilers write it, so that editors can jump there.
