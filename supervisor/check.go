@@ -51,7 +51,7 @@ func (d *driver) cancelProbe(gen machine.Gen) {
 func (d *driver) precheck(a machine.Precheck, cfg *graph.Config) {
 	ours := d.owners()
 	go func() {
-		conflict := d.findConflict(cfg, ours, a.Kill)
+		conflict := d.scanner.FindConflict(cfg, ours, a.Kill)
 		d.post(func() { d.step(machine.Prechecked{Gen: a.Gen, Conflict: conflict}) })
 	}()
 }
@@ -65,8 +65,4 @@ func (d *driver) owners() []proc.Owner {
 		}
 	}
 	return out
-}
-
-func (d *driver) findConflict(cfg *graph.Config, ours []proc.Owner, kill bool) *machine.Conflict {
-	return nil
 }
