@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // openReserve opens a descriptor to give up when there are no others; nil when that fails.
@@ -13,6 +15,16 @@ func openReserve() *os.File {
 		return nil
 	}
 	return file
+}
+
+// affordable lowers a number of connections to half of the descriptors that the process may have: the other half is for
+// the services.
+func affordable(connections int) int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > 1<<20 {
+		return connections
+	}
+	return min(connections, max(int(limit.Cur/2), 4))
 }
 
 func outOfDescriptors(err error) bool {

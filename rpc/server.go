@@ -42,7 +42,7 @@ var ErrServerClosed = errors.New("the RPC server is closed")
 // ServerOptions are the settings of a Server. The zero value means the defaults.
 type ServerOptions struct {
 	Lenient         bool         // unknown parameters are ignored, as 0.3.9 does
-	MaxConnections  int          // 0: MaxConnections
+	MaxConnections  int          // 0: MaxConnections; at most half of the descriptors that the process may have
 	MaxRequestBytes int          // 0: MaxRequestBytes
 	GID             int          // members of this group may do everything; 0 or less: no such group
 	GroupName       string       // its name, for messages
@@ -81,6 +81,7 @@ func NewServer(backend Backend, options ServerOptions) *Server {
 	if options.MaxConnections <= 0 {
 		options.MaxConnections = MaxConnections
 	}
+	options.MaxConnections = affordable(options.MaxConnections)
 	if options.MaxRequestBytes <= 0 {
 		options.MaxRequestBytes = MaxRequestBytes
 	}
