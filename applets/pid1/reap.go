@@ -88,7 +88,7 @@ type procStat struct {
 	start uint64
 }
 
-func readStat(pid int) (procStat, bool) { return parseStat(readFile("/proc/"+itoa(pid)+"/stat", 4096)) }
+func readStat(pid int) (procStat, bool) { return parseStat(readFile("/proc/"+itoa(pid)+"/stat", 1024)) }
 
 // parseStat reads a stat line. The name in parentheses may hold anything, so the fields begin behind the last ')'.
 func parseStat(line string) (st procStat, ok bool) {

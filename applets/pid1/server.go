@@ -88,6 +88,7 @@ func (s *shim) startServer() {
 		return
 	}
 	s.server.pid = pid
+	s.arm(timerTrim, trimAfter)
 }
 
 func (s *shim) spawnServer() (int, error) {
@@ -236,6 +237,7 @@ func (s *shim) goBack() {
 // listen takes what the server says, a bounded number of messages at a time.
 func (s *shim) listen() {
 	s.store.About(s.about())
+	s.trimLater()
 	for range 256 {
 		n, ok, err := s.store.Read()
 		if err != nil {

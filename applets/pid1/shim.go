@@ -22,6 +22,7 @@ const (
 	timerDeadline              // the ordered stop is given up
 	timerSweep                 // look again for what is left
 	timerFinal                 // the disks do not come to an end
+	timerTrim                  // the memory of the start is given back
 	nTimers
 )
 
@@ -59,6 +60,7 @@ type shim struct {
 	reexec  reexec
 	stop    stopping
 	panics  int
+	trimmed int // pipes that were held at the last trim
 }
 
 // Main is the PID 1 applet. argv[0] is its name. It returns the exit status, on a machine never.
@@ -74,6 +76,7 @@ func Main(argv []string) int {
 			return status
 		}
 	}
+	s.arm(timerTrim, trimAfter)
 	for {
 		if status, ended := s.guarded(); ended {
 			return status
@@ -173,7 +176,7 @@ func prepare() {
 	early.Hush()
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(25)
-	const threads = 6
+	const threads = 4
 	ready, leave := make(chan bool), make(chan bool)
 	for range threads {
 		go func() {
@@ -336,6 +339,8 @@ func (s *shim) expire(now int64) {
 			s.sweep()
 		case timerFinal:
 			s.finish()
+		case timerTrim:
+			s.trim()
 		}
 	}
 }
