@@ -59,15 +59,14 @@ func (s *Scanner) KillTree(o *Owner) (left int) {
 	k := killer{scanner: s, owner: o, killed: make(map[int]uint64)}
 	k.mainGroup()
 	for range killPasses {
-		members := s.Members(o)
-		k.groups(members)
-		fresh := k.each(members)
-		if fresh == 0 {
-			return len(members)
+		members, _, settled := s.scan([]Owner{*o})
+		left = len(members[o.Gen])
+		if fresh := k.each(members[o.Gen]); fresh == 0 && settled {
+			return left
 		}
 		k.chase()
 	}
-	return len(s.Members(o))
+	return left
 }
 
 // killer is one KillTree under way.
@@ -85,58 +84,67 @@ func (k *killer) mainGroup() {
 	}
 }
 
-// each kills the members that were not killed yet, and returns how many they were.
+// each kills the members that were not killed yet, with their groups, and returns how many they were.
 func (k *killer) each(members []Process) (fresh int) {
-	for _, p := range members {
+	groups := map[int]bool{}
+	for i := range members {
+		p := &members[i]
 		if k.killed[p.PID] == p.Start || k.scanner.protected(p.PID) {
 			continue
 		}
 		fresh++
-		k.killed[p.PID] = p.Start
-		_ = SignalProcess(p.PID, p.Start, unix.SIGKILL)
+		k.kill(p, groups[p.PGRP])
+		groups[p.PGRP] = true
 	}
 	return fresh
 }
 
-// groups kills whole process groups that members have made: a program that forks and exits all the time is gone before
-// a signal to one pid reaches it, but its group stays. A group lies within one session, and the sessions of a service are
-// made by its processes, so nobody else is in it. The group's number is in use as long as a member is seen in it.
-func (k *killer) groups(members []Process) {
-	own, err := ReadProcess(os.Getpid())
-	if err != nil {
-		return
+// kill kills one process and, unless that was done, its group.
+func (k *killer) kill(p *Process, groupDone bool) {
+	k.killed[p.PID] = p.Start
+	if !groupDone {
+		k.group(p)
 	}
-	done := map[int]bool{}
-	for _, p := range members {
-		if p.PGRP <= 1 || done[p.PGRP] || p.Session == own.Session || k.scanner.protected(p.PGRP) {
-			continue
-		}
-		done[p.PGRP] = true
-		if now, err := ReadProcess(p.PID); err == nil && now.Start == p.Start && now.PGRP == p.PGRP {
-			_ = unix.Kill(-p.PGRP, unix.SIGKILL)
-		}
-	}
+	_ = SignalProcess(p.PID, p.Start, unix.SIGKILL)
 }
 
-// chase kills orphans of the incarnation as fast as they can be listed: one that only forks, changes its group and
-// exits, over and over, comes back to us as a child each time.
+// group kills the process group that a member is, or has just been, in: a program that forks and exits all the time is
+// gone before a signal to one pid reaches it, but its group stays. A group lies within one session, and the sessions of a
+// service are made by its processes, so nobody else is in it. As long as anybody is in it, its number is given to no new
+// process; if a process has that number which is no leader of it, it is somebody else's by now.
+func (k *killer) group(p *Process) {
+	own, err := ReadProcess(os.Getpid())
+	if err != nil || p.PGRP <= 1 || p.Session == own.Session || k.scanner.protected(p.PGRP) {
+		return
+	}
+	if leader, err := ReadProcess(p.PGRP); err == nil && (leader.Session != p.Session || leader.Start > p.Start) {
+		return
+	}
+	_ = unix.Kill(-p.PGRP, unix.SIGKILL)
+}
+
+// chase kills orphans of the incarnation as fast as they can be listed: one that only forks and exits, over and over,
+// comes back to us as a child each time, and in the list of our own children it is found sooner than in all of /proc.
 func (k *killer) chase() {
 	var buf [256]int
 	for range 16 {
 		found := false
 		for _, pid := range Children(buf[:0]) {
-			if gen, ok := genOf(tagOf(pid), k.scanner.Instance); !ok || gen != k.owner.Gen {
-				continue
+			if k.scanner.genOf(pid) == k.owner.Gen {
+				found = k.orphan(pid) || found
 			}
-			p, err := ReadProcess(pid)
-			if err != nil || p.Dead() || k.killed[pid] == p.Start {
-				continue
-			}
-			k.killed[pid] = p.Start
-			found = SignalProcess(pid, p.Start, unix.SIGKILL) == nil || found
 		}
 		if !found {
 			return
 		}
 	}
+}
+
+func (k *killer) orphan(pid int) bool {
+	p, err := ReadProcess(pid)
+	if err != nil || p.Dead() || k.killed[pid] == p.Start {
+		return false
+	}
+	k.kill(&p, false)
+	return true
 }

@@ -35,6 +35,12 @@ type Scanner struct {
 // Scan looks at all processes once, whatever the number of owners. members has the living processes of each incarnation,
 // main processes included, zombies not; strays are the living descendants of the supervisor that belong to nobody.
 func (s *Scanner) Scan(owners []Owner) (members map[uint64][]Process, strays []Process) {
+	members, strays, _ = s.scan(owners)
+	return members, strays
+}
+
+// scan is Scan, and tells whether no new processes were appearing all the time.
+func (s *Scanner) scan(owners []Owner) (members map[uint64][]Process, strays []Process, settled bool) {
 	quiet := watchForks()
 	t := s.table(owners)
 	members = make(map[uint64][]Process)
@@ -54,7 +60,7 @@ func (s *Scanner) Scan(owners []Owner) (members map[uint64][]Process, strays []P
 			members[gen] = append(members[gen], n.Process)
 		}
 	}
-	return members, strays
+	return members, strays, t.settled
 }
 
 // lookAgain gives a child that was forked while we looked a second chance: before its exec it had our environment.
@@ -90,18 +96,13 @@ type table struct {
 	byGen    map[uint64]int
 	sessions map[int]int // session id to owner
 	pipes    map[uint64]int
+	settled  bool  // no process was new in the last list
 	keepers  []int // whose descendants may be recognised by tag, environment or pipe
 }
 
 func (s *Scanner) table(owners []Owner) *table {
-	pids := listNumbers("/proc", nil)
-	t := &table{scanner: s, owners: owners, order: pids, nodes: make(map[int]*node, len(pids))}
-	for _, pid := range pids {
-		if p, err := ReadProcess(pid); err == nil {
-			t.nodes[pid] = &node{Process: p, owner: -1}
-		}
-	}
-	t.order = slices.DeleteFunc(pids, func(pid int) bool { return t.nodes[pid] == nil })
+	t := &table{scanner: s, owners: owners}
+	t.read()
 	t.keepers = []int{s.self()}
 	if s.Keeper > 0 {
 		t.keepers = append(t.keepers, s.Keeper)
@@ -109,6 +110,38 @@ func (s *Scanner) table(owners []Owner) *table {
 	t.protect()
 	t.index()
 	return t
+}
+
+// relists bounds how often the list of processes is read again for ones that are new.
+const relists = 8
+
+// read reads all processes. Reading takes some milliseconds, in which a process that forks and exits gets away from the
+// list it was in; so the list is read again, which takes far less, until nothing in it is new.
+func (t *table) read() {
+	pids := listNumbers("/proc", nil)
+	t.nodes = make(map[int]*node, len(pids))
+	vanished := map[int]bool{}
+	for range relists {
+		fresh := 0
+		for _, pid := range pids {
+			if t.nodes[pid] != nil || vanished[pid] {
+				continue
+			}
+			fresh++
+			p, err := ReadProcess(pid)
+			if err != nil {
+				vanished[pid] = true
+				continue
+			}
+			t.nodes[pid] = &node{Process: p, owner: -1}
+			t.order = append(t.order, pid)
+		}
+		if t.settled = fresh == 0; t.settled {
+			break
+		}
+		pids = listNumbers("/proc", pids[:0])
+	}
+	slices.Sort(t.order)
 }
 
 // protect marks process 1, the supervisor, the keeper and all ancestors as nobody's.

@@ -74,7 +74,8 @@ func (f *fakeSupervisor) end() {
 }
 
 // scenario is a service that tries to get away. Its processes have MARK in their command lines, which is replaced by
-// something unique. HOP is a script that starts itself again and exits, for ever.
+// something unique. HOP is a script that starts itself again and exits, for ever; SESSIONHOP does so in a new session each
+// time.
 type scenario struct {
 	name string
 	line string
@@ -104,6 +105,7 @@ var scenarios = []scenario{
 	{"fork storm in sessions", "for i in 1 2 3; do setsid sh -c 'while :; do sh -c \": MARK; exit 0\" & done' & done; exit 0", 0, ""},
 	{"hop from process to process", "exec HOP", 0, ""},
 	{"hop in an own session, main gone", "setsid HOP & exit 0", 0, ""},
+	{"hop from session to session", "SESSIONHOP & exit 0", 0, ""},
 	{"three hundred", "i=0; while [ $i -lt 300 ]; do i=$((i+1)); setsid sleep MARK & done; exit 0", 300, ""},
 }
 
@@ -123,7 +125,11 @@ func launch(t *testing.T, f *fakeSupervisor, s *scenario, gen uint64, group *Gro
 	if err := os.WriteFile(hop, []byte("#!/bin/sh\n\"$0\" &\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	line := strings.ReplaceAll(strings.ReplaceAll(s.line, "MARK", l.mark), "HOP", hop)
+	sessionHop := filepath.Join(dir, "session"+l.mark)
+	if err := os.WriteFile(sessionHop, []byte("#!/bin/sh\nsetsid \"$0\" &\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.NewReplacer("MARK", l.mark, "SESSIONHOP", sessionHop, "HOP", hop).Replace(s.line)
 	o := newOutput(t)
 	spec := shellSpec(t, o, line)
 	spec.Env = append(spec.Env, EnvID+"="+ID("svc", gen), EnvInstance+"=test")
