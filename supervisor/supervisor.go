@@ -44,7 +44,8 @@ type Options struct {
 	Order         func(keeper.Order) // gets what the keeper asks, nil = nobody listens
 	ListenerFD    int                // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
 	LockFD        int
-	Syslog        string // path of a syslog socket to serve, "" = none
+	Argv          []string // of this server, for an upgrade in place
+	Syslog        string   // path of a syslog socket to serve, "" = none
 
 	done chan struct{} // closed when the driver has ended
 }

@@ -25,6 +25,9 @@ const SelfTest = "--self-test"
 // across the exec. It is private to the server.
 const inheritEnv = "ZINIT_INHERIT"
 
+// KeeperEnv is the variable by which a server learns the descriptor of its keeper.
+const KeeperEnv = "ZINIT_KEEPER_FD"
+
 // JournalVersion is the state version that this executable writes and reads.
 const JournalVersion = journal.Version
 
@@ -65,9 +68,8 @@ func (s *Supervisor) execute(u *upgrade) {
 			d.log.Error("cannot upgrade; the running version goes on", "error", err)
 			return
 		}
-		argv := append([]string{"zinit-server"}, os.Args[1:]...)
 		d.pool.onFirst(func() {
-			err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), argv, os.Environ())
+			err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
 			d.log.Error("cannot upgrade; the running version goes on", "error", err)
 			d.post(func() { s.undoExec(u) })
 		})
@@ -82,6 +84,9 @@ func (s *Supervisor) prepareExec(u *upgrade) error {
 	}
 	if d.keeper != nil {
 		keep(d.keeper.FD())
+		if err := os.Setenv(KeeperEnv, strconv.Itoa(d.keeper.FD())); err != nil {
+			return err
+		}
 		return d.keeper.Upgrade(u.fd, u.path)
 	}
 	in := inheritance{Listener: s.opt.ListenerFD, Arena: d.arena.FD(), Journal: d.journal.FD(), Lock: s.opt.LockFD}
@@ -104,6 +109,7 @@ func (s *Supervisor) prepareExec(u *upgrade) error {
 // undoExec goes on after an exec that failed.
 func (s *Supervisor) undoExec(u *upgrade) {
 	os.Unsetenv(inheritEnv)
+	os.Unsetenv(KeeperEnv)
 	unix.Close(u.fd)
 	_ = s.driver.journal.Note("upgraded", nil)
 }

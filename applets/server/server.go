@@ -60,7 +60,7 @@ func Main(argv []string) int {
 	}
 	nameProcess("zinit-server")
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	code, err := run(o)
+	code, err := run(o, argv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "zinit server: "+err.Error())
 	}
@@ -83,6 +83,7 @@ func selfTest(args []string) int {
 // server is the applet at work.
 type server struct {
 	o        *options
+	argv     []string
 	log      *slog.Logger
 	settings *confdir.Settings
 	arena    *logring.Arena
@@ -99,8 +100,8 @@ type server struct {
 
 // run wires everything and runs until the end. The order matters: the control socket is taken before anything starts,
 // so that a second server on the same socket does nothing at all.
-func run(o *options) (int, error) {
-	s := &server{o: o, lock: -1}
+func run(o *options, argv []string) (int, error) {
+	s := &server{o: o, argv: argv, lock: -1}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
 	if err := s.inherit(); err != nil {
@@ -137,11 +138,11 @@ func run(o *options) (int, error) {
 
 // inherit takes over from the keeper, or from the server that this process was.
 func (s *server) inherit() error {
-	if text := os.Getenv("ZINIT_KEEPER_FD"); text != "" {
-		os.Unsetenv("ZINIT_KEEPER_FD")
+	if text := os.Getenv(supervisor.KeeperEnv); text != "" {
+		os.Unsetenv(supervisor.KeeperEnv)
 		fd, err := strconv.Atoi(text)
 		if err != nil {
-			return fmt.Errorf("ZINIT_KEEPER_FD=%s is no descriptor", text)
+			return fmt.Errorf("%s=%s is no descriptor", supervisor.KeeperEnv, text)
 		}
 		s.keeper, s.handover, err = keeper.Dial(fd)
 		if err != nil {
@@ -284,7 +285,7 @@ func (s *server) storeListener() error {
 func (s *server) supervise() error {
 	opt := supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
 		Only: s.o.only, Socket: s.socket.Path, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
-		Keeper: s.keeper, Handover: s.handover, Starts: 1, ListenerFD: -1, LockFD: -1, Syslog: s.o.syslog}
+		Keeper: s.keeper, Handover: s.handover, Starts: 1, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.o.syslog}
 	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
 	opt.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(&opt)
