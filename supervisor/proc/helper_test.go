@@ -3,7 +3,9 @@ package proc
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -92,3 +94,6 @@ type block struct {
 	line        int
 	input, want []string
 }
+
+// ignoreTerm makes a helper ignore SIGTERM.
+func ignoreTerm() { signal.Ignore(syscall.SIGTERM) }
