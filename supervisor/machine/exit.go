@@ -176,6 +176,7 @@ func (m *Machine) treeGone(i int32, cause Cause) {
 	}
 	m.quiet(i)
 	s.phase, s.pid = PhaseHook, 0
+	s.set(flagMainGone)
 	s.clear(flagStuck)
 	m.runHook(i)
 }

@@ -320,6 +320,7 @@ func (m *Machine) revive(i int32) {
 	s.forgetCounts()
 	m.touch(i)
 	if s.config.Status == graph.StatusStart {
+		m.pullIn(i, false)
 		s.set(flagWanted | flagKillOthers)
 		s.owe(CauseReload, "")
 	}

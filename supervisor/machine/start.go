@@ -265,8 +265,8 @@ func (m *Machine) start(i int32) {
 func (m *Machine) block(i int32) {
 	s := &m.services[i]
 	s.clear(flagChecked | flagDone)
-	if s.is(flagPortHeld) {
-		m.releasePort(i)
+	if s.is(flagPortHeld) && (s.unsat > 0 || s.waits > 0) {
+		m.releasePort(i) // but not for a rival: two of them would look at the port in turn without a pause
 	}
 	if s.state == Blocked {
 		if s.phase == PhaseChecking {

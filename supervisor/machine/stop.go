@@ -253,6 +253,7 @@ func (m *Machine) quiet(i int32) {
 // cancelStop takes a service back to what it was before beginStop.
 func (m *Machine) cancelStop(i int32, c command) {
 	s := &m.services[i]
+	m.dropExtra(i) // it goes on by the present graph
 	if s.state != Stopping {
 		s.phase = PhaseNone
 		m.touch(i)
@@ -514,7 +515,7 @@ func (m *Machine) onSpawnFailedStopping(i int32, _ any) {
 
 // onReadiedStopping: remembered while the stop can still be cancelled.
 func (m *Machine) onReadiedStopping(i int32, _ any) {
-	if s := &m.services[i]; s.phase == PhaseDependents && s.config.Ready.Kind != graph.ReadyNone {
+	if s := &m.services[i]; s.phase == PhaseDependents && !s.is(flagBackRunning) && s.config.Ready.Kind != graph.ReadyNone {
 		s.set(flagReadyEarly)
 		m.touch(i)
 	}

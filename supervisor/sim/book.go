@@ -37,28 +37,29 @@ type book struct {
 	held    bool // an operator stopped it
 	warrant warrant
 
-	notBefore  Time // of a restart
-	spawned    Gen  // of the latest Spawn
-	checked    Gen  // whose ports were found free
-	done       bool // oneshot: exited with success, not asked to stop since
-	asked      bool // a stop or restart was asked for, or reached it, since it became active
-	sick       int  // health failures in a row that count
-	pinged     Time
-	alone      bool // in Stopping: it goes down by itself
-	stopGen    Gen  // whose stop signal was sent
-	stopAt     Time
-	stopLife   uint32 // of the server that sent it
-	killGen    Gen
-	killLife   uint32
-	killAt     Time
-	abortGen   Gen
-	abortAt    Time
-	begun      bool         // in Stopping: something was sent that cannot be taken back
-	restarts   int          // since the last reset
-	unsureRuns bool         // whether the counts were reset is open: take the machine's
-	ended      bool         // it left its process behind in this Step
-	spawning   bool         // a Spawn stands in this Step
-	info       machine.Info // of the last Step that was looked at
+	notBefore   Time // of a restart
+	spawned     Gen  // of the latest Spawn
+	checked     Gen  // whose ports were found free
+	done        bool // oneshot: exited with success, not asked to stop since
+	asked       bool // a stop or restart was asked for, or reached it, since it became active
+	sick        int  // health failures in a row that count
+	pinged      Time
+	alone       bool // in Stopping: it goes down by itself
+	stopGen     Gen  // whose stop signal was sent
+	stopAt      Time
+	stopLife    uint32 // of the server that sent it
+	killGen     Gen
+	killLife    uint32
+	killAt      Time
+	abortGen    Gen
+	abortAt     Time
+	begun       bool         // in Stopping: something was sent that cannot be taken back
+	restarts    int          // since the last reset
+	unsureRuns  bool         // whether the counts were reset is open: take the machine's
+	unsureDelay bool         // its lifecycle changed since the counts were reset
+	ended       bool         // it left its process behind in this Step
+	spawning    bool         // a Spawn stands in this Step
+	info        machine.Info // of the last Step that was looked at
 }
 
 // satisfied is what states.md 4 calls so.
@@ -80,6 +81,11 @@ func (s *service) active() bool {
 		return true
 	}
 	return false
+}
+
+// tree reports whether the machine knows of processes: told of them, and not of their end.
+func (s *service) tree() bool {
+	return s.cur != nil && s.cur.heard&(heardSpawn|heardExit) != 0 && s.cur.heard&heardEmpty == 0
 }
 
 // unkillable: everything was tried, nobody needs to wait for it any more (states.md 3; machine/doc.go for an Abort).
@@ -148,7 +154,7 @@ func (c *checker) wantUp(s *service, explicit, pull bool) {
 	case machine.Stopping:
 		b.unsureRuns = true
 	default:
-		b.restarts, b.unsureRuns = 0, false
+		b.restarts, b.unsureRuns, b.unsureDelay = 0, false, false
 	}
 	if pull {
 		c.pull(s, explicit, true)
@@ -222,14 +228,14 @@ func (c *checker) spreadFrom(s *service) {
 		}
 		c.pulled[id] = 1
 		d := c.w.byID[id]
-		if d.satisfied() && d.config.Oneshot && (d.cur == nil || d.cur.heard&heardEmpty != 0) {
+		if d.satisfied() && d.config.Oneshot && !d.tree() {
 			continue // it has nothing to stop, and passes nothing on
 		}
 		if d.book.state == machine.Stopping && d.book.alone {
 			c.spreadFrom(d) // it goes on with its own end
 			continue
 		}
-		if d.active() || d.cur.alive() {
+		if d.active() || d.tree() {
 			d.book.asked = true
 			if d.book.wish != wishDown {
 				d.book.warrant |= byReturn

@@ -53,9 +53,13 @@ func (c *checker) explainStops(plan *graph.Plan) {
 		lost := c.bindsBroken(s, map[*service]bool{}) || c.standsOnStop(s, map[*service]bool{}) ||
 			c.gainsBind(s, plan, map[*service]bool{})
 		switch {
-		case lost && s.book.wish == wishUp && !c.shutting:
+		case lost && s.book.wish != wishDown && !c.shutting:
 			s.book.asked = true
-			s.book.warrant |= byReturn
+			if s.book.alone {
+				s.book.warrant |= byEdge // or it goes down for itself: the machine's choice
+			} else {
+				s.book.warrant |= byReturn
+			}
 		case !lost && !x.explained:
 			c.failf("I11", s, "is stopped without a reason")
 		}

@@ -37,6 +37,9 @@ func (c *checker) note(s *service, a machine.Note) {
 		return
 	}
 	b.state = a.To
+	if a.From == machine.Running {
+		c.w.proc(b.gen).leftAt = c.w.now
+	}
 	target := s.config != nil && s.config.Target
 	switch a.To {
 	case machine.Starting:
@@ -268,7 +271,7 @@ func (c *checker) onItsWay(d *service, depth int) bool {
 	certain := true
 	c.w.hard(d, func(e *service) bool {
 		starting := e.book.state == machine.Starting && e.book.wish == wishUp && !e.book.asked
-		certain = e.satisfied() || starting || c.onItsWay(e, depth+1)
+		certain = e.satisfied() && !c.goingDown(e) || starting || c.onItsWay(e, depth+1)
 		return certain
 	})
 	return certain

@@ -58,7 +58,7 @@ func (c *checker) lostSpawns() {
 // checkStrays is I16: every process of the world belongs to an incarnation that is recorded.
 func (c *checker) checkStrays() {
 	for _, p := range c.w.procs {
-		if p.alive() && c.w.journal.records[p.svc.name].Gen < p.gen {
+		if p.alive() && !p.abandoned && c.w.journal.records[p.svc.name].Gen < p.gen {
 			c.failf("I16", p.svc, "a process of incarnation "+gen(p.gen)+" lives and the journal does not know it")
 		}
 	}

@@ -31,10 +31,17 @@ func (c *checker) stop(s *service, gen Gen) {
 	case b.stopGen == gen && b.stopLife == c.w.life:
 		c.failf("I11", s, "a second stop signal")
 	}
-	again := b.stopGen == gen // after a crash; what stands on s now came later
+	again := b.stopGen == gen || b.abortGen == gen // or after a crash; what stands on s now came later
 	b.stopAt = c.w.now
 	b.stopGen, b.stopLife, b.begun = gen, c.w.life, true
-	if b.asked && !b.alone && !again && s.present && !c.forced && c.w.failure == nil {
+	if !again {
+		c.beginsStop(s)
+	}
+}
+
+// beginsStop is I5 at the first thing that is done to a service that is to stop.
+func (c *checker) beginsStop(s *service) {
+	if b := &s.book; b.asked && !b.alone && s.present && !c.forced && c.w.failure == nil {
 		c.checkStopOrder(s, s, map[*service]bool{})
 	}
 }
@@ -84,6 +91,7 @@ func (c *checker) abort(p *process) {
 	}
 	if b.abortGen != p.gen {
 		b.abortGen, b.abortAt = p.gen, c.w.now
+		c.beginsStop(p.svc)
 	}
 }
 

@@ -55,7 +55,7 @@ func (c *checker) judgeRun(s *service) {
 	low, high := c.runLength(s)
 	switch period := Time(s.config.Lifecycle.StabilityPeriod); {
 	case low >= period:
-		s.book.restarts = 0
+		s.book.restarts, s.book.unsureDelay = 0, false
 	case high >= period:
 		s.book.unsureRuns = true
 	}
@@ -91,7 +91,7 @@ func (c *checker) counted(s *service, info *machine.Info) {
 		return
 	}
 	delay := info.NextRestart - c.w.now
-	if want := delayOf(&s.config.Lifecycle, info.Restarts-1); delay != want && !b.unsureRuns {
+	if want := delayOf(&s.config.Lifecycle, info.Restarts-1); delay != want && !b.unsureRuns && !b.unsureDelay {
 		c.failf("I9", s, "the restart comes after "+duration(delay)+", not "+duration(want))
 	}
 	b.restarts, b.unsureRuns = info.Restarts, false
@@ -107,7 +107,7 @@ func (c *checker) runLength(s *service) (low, high Time) {
 	case p.readyAt == 0:
 		return -1, p.toldAt - p.asked
 	}
-	return p.toldAt - p.readyAt, c.w.now - p.asked
+	return p.leftAt - p.readyAt, c.w.now - p.asked
 }
 
 // delayOf is the delay of restart number count (from 0): states.md 3.

@@ -104,6 +104,11 @@ func (c *checker) awaitsDependents(s *service, seen map[*service]bool) bool {
 		return false
 	}
 	seen[s] = true
+	for _, d := range c.w.services {
+		if !d.present && d.active() {
+			return true // it was removed, and may have depended on s
+		}
+	}
 	for _, id := range c.w.g.Requirers(s.id) {
 		if d := c.w.byID[id]; d.active() || c.awaitsDependents(d, seen) {
 			return true

@@ -52,7 +52,8 @@ type process struct {
 
 	toldStatus machine.Status // of the main process, as the machine heard it
 	toldAt     Time
-	readyAt    Time // when it became Running
+	readyAt    Time // when it became Running …
+	leftAt     Time // … and when it was no more
 }
 
 // exit is the end of one main process.

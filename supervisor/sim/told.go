@@ -157,7 +157,7 @@ func (c *checker) toldStart(s *service, ev machine.Asked) {
 
 // remains reports whether a finished oneshot needs a stop sequence: it left processes, or post_stop is owed.
 func (c *checker) remains(s *service) bool {
-	return s.cur.alive() || s.cur != nil && s.cur.heard&heardEmpty == 0 || !s.config.PostStop.Command.IsZero()
+	return s.tree() || !s.config.PostStop.Command.IsZero()
 }
 
 // enterRequest opens a request and tells those it opposes.
@@ -208,7 +208,7 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 		}
 	}
 	for _, s := range c.w.byID {
-		if s.book.asked && (s.active() || s.book.done) {
+		if s.book.asked && (s.book.state == machine.Stopping || c.goingDown(s)) {
 			c.spread(s) // who came to stand on what is going down
 		}
 		if s.book.wish == wishUp {
@@ -221,7 +221,7 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 func (c *checker) orphans(name string) {
 	for _, s := range c.w.byID {
 		d := &s.config.Deps
-		if s.active() && (slices.Contains(d.Requires, name) || slices.Contains(d.Binds, name)) {
+		if (s.active() || s.tree()) && (slices.Contains(d.Requires, name) || slices.Contains(d.Binds, name)) {
 			s.book.asked = true
 			c.spread(s)
 		}
@@ -231,8 +231,8 @@ func (c *checker) orphans(name string) {
 // toldChange enters one changed or touched service.
 func (c *checker) toldChange(s *service, change graph.Change) {
 	b := &s.book
-	b.unsureRuns = true
-	if change.Restart && (s.active() || s.cur.alive()) {
+	b.unsureRuns, b.unsureDelay = true, true
+	if change.Restart && (s.active() || s.tree()) {
 		b.asked = true
 		if b.wish != wishDown {
 			b.warrant |= byReload
@@ -243,9 +243,8 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 		switch field {
 		case "status":
 			c.toldStatus(s)
-		case "definition": // it was broken, or is now: left open
-			b.wish = wishEither
-			b.warrant |= byWish
+		case "definition":
+			c.toldDefinition(s)
 		}
 	}
 }
@@ -265,9 +264,21 @@ func (c *checker) toldStatus(s *service) {
 		c.spread(s)
 	case graph.StatusIgnore:
 		b.wish = wishEither
-		if !s.active() {
+		if !s.active() && !s.tree() {
 			b.asked = true
 			c.spread(s)
 		}
 	}
+}
+
+// toldDefinition: a definition is usable that was not, or the other way round, or a target is a service now.
+func (c *checker) toldDefinition(s *service) {
+	b := &s.book
+	if b.spawned == 0 && b.state == machine.Failed && !c.w.broken(s) && s.config.Status == graph.StatusStart {
+		c.beginPull()
+		c.wantUp(s, false, true)
+		return
+	}
+	b.wish = wishEither // left open
+	b.warrant |= byWish
 }

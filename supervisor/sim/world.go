@@ -348,10 +348,9 @@ func (w *World) commit() {
 				w.crash()
 				return
 			}
-			w.act(a)
-		}
-		if w.halted {
-			return
+			if w.act(a); w.halted {
+				return
+			}
 		}
 		if w.doomsday != nil && w.doomsday.arg != beforeJournal {
 			w.crash()
