@@ -120,6 +120,8 @@ func (s *shim) serverDied(status unix.WaitStatus) {
 	s.server.pid = 0
 	bye, code := s.server.bye, s.server.byeCode
 	switch {
+	case s.stop.phase > phaseStop:
+		// Its time was over.
 	case bye == keeper.ByeUpgrade:
 		s.arm(timerRespawn, 0)
 	case bye == keeper.ByeRefused:

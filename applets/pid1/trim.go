@@ -60,7 +60,7 @@ func cleanMappings(smaps string) (list []mapping) {
 			now = mapping{hex(from), hex(to)}
 		case len(fields) >= 2 && strings.Contains(fields[0], "-"):
 			now = mapping{}
-		case len(fields) >= 2 && fields[0] == "Private_Dirty:" && fields[1] == "0" && now.to > now.from && now.from > 0:
+		case len(fields) >= 2 && fields[0] == "Anonymous:" && fields[1] == "0" && now.to > now.from && now.from > 0:
 			list = append(list, now)
 			now = mapping{}
 		}

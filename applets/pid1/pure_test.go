@@ -1,0 +1,328 @@
+package pid1
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/supervisor/keeper"
+)
+
+func TestParseOptions(t *testing.T) {
+	tests := []struct {
+		args    string
+		want    options
+		unknown []string
+	}{
+		{"", options{}, nil},
+		{"--container", options{container: "1"}, nil},
+		{"-c", options{container: "1"}, nil},
+		{"--container=0", options{container: "0"}, nil},
+		{"--config /etc/z --socket=/run/s --log-stdout=json --log-stdout --lenient",
+			options{server: []string{"--config", "/etc/z", "--socket=/run/s", "--log-stdout=json", "--log-stdout", "--lenient"}}, nil},
+		{"-s /run/s --target net", options{server: []string{"-s", "/run/s", "--target", "net"}}, nil},
+		{"--shutdown-ms 500", options{shutdownMS: 500}, nil},
+		{"--shutdown-ms=x", options{shutdownMS: -1}, []string{"--shutdown-ms=x"}},
+		{"--config d -- sh -c x --config", options{server: []string{"--config", "d"}, command: []string{"sh", "-c", "x", "--config"}}, nil},
+		{"--", options{command: []string{}}, nil},
+		{"splash quiet --frob -x", options{}, []string{"splash", "quiet", "--frob", "-x"}},
+		{"--config", options{}, []string{"--config"}},
+		{"--help", options{help: true}, nil},
+	}
+	for _, test := range tests {
+		got, unknown := parseOptions(strings.Fields(test.args))
+		if !reflect.DeepEqual(got, test.want) || !slices.Equal(unknown, test.unknown) {
+			t.Errorf("%q: %+v %q, want %+v %q", test.args, got, unknown, test.want, test.unknown)
+		}
+	}
+}
+
+func TestParseKernelWords(t *testing.T) {
+	tests := []struct {
+		line string
+		want kernelWords
+	}{
+		{"", kernelWords{}},
+		{"BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro splash foo=1 a.b=2 -- -x\n", kernelWords{}},
+		{"zinit.log=debug zinit.config=/cfg zinit.target=net zinit.container=1 zinit.shutdown_ms=5000 quiet single",
+			kernelWords{log: "debug", config: "/cfg", target: "net", container: "1", shutdownMS: 5000, rescue: true, quiet: true}},
+		{`zinit.config="/a dir" rescue`, kernelWords{config: "/a dir", rescue: true}},
+		{"zinit.log=info zinit.log=warn zinit.container=0", kernelWords{log: "warn", container: "0"}},
+		{"zinitdebug=1 zinit.shutdown_ms=never", kernelWords{log: "debug"}},
+		{"zinit.target= zinit.frob=9 quiet=1 1", kernelWords{rescue: true}},
+		{"-- single", kernelWords{rescue: true}},
+		{"zinit.log=\"unterminated", kernelWords{log: "unterminated"}},
+	}
+	for _, test := range tests {
+		if got := parseKernelWords(test.line); got != test.want {
+			t.Errorf("%q: %+v, want %+v", test.line, got, test.want)
+		}
+	}
+	words := kernelWords{log: "debug", config: "/a", target: "net"}
+	got := words.serverFlags([]string{"--config=/b", "--lenient"})
+	if want := []string{"--log-level", "debug", "--target", "net", "--config=/b", "--lenient"}; !slices.Equal(got, want) {
+		t.Errorf("flags %q, want %q", got, want)
+	}
+}
+
+func FuzzKernelWords(f *testing.F) {
+	f.Add(`a "b c" zinit.config="x y"=z quiet -- single`)
+	f.Fuzz(func(t *testing.T, line string) {
+		k := parseKernelWords(line)
+		if len(k.config) > len(line) || k.shutdownMS < 0 {
+			t.Errorf("%+v", k)
+		}
+	})
+}
+
+func TestDecideMode(t *testing.T) {
+	const other = 4026532000
+	tests := []struct {
+		what string
+		s    surroundings
+		flag string
+		want keeper.Mode
+	}{
+		{"bare machine", surroundings{first: true, namespace: initialPIDNamespace}, "", keeper.Machine},
+		{"initramfs without /proc", surroundings{first: true}, "", keeper.Machine},
+		{"docker", surroundings{first: true, namespace: other, signs: true}, "", keeper.Container},
+		{"unshare without any sign", surroundings{first: true, namespace: other}, "", keeper.Container},
+		{"a container is never a machine", surroundings{first: true, namespace: other}, "0", keeper.Container},
+		{"a container is never a machine, by variable", surroundings{first: true, namespace: other, env: "0"}, "", keeper.Container},
+		{"flag", surroundings{first: true, namespace: initialPIDNamespace}, "1", keeper.Container},
+		{"kernel word", surroundings{first: true, namespace: initialPIDNamespace, kernel: "1"}, "", keeper.Container},
+		{"kernel word against signs", surroundings{first: true, namespace: initialPIDNamespace, kernel: "0", signs: true}, "", keeper.Machine},
+		{"flag against kernel word", surroundings{first: true, namespace: initialPIDNamespace, kernel: "1"}, "0", keeper.Machine},
+		{"variable", surroundings{first: true, namespace: initialPIDNamespace, env: "1"}, "", keeper.Container},
+		{"signs only", surroundings{first: true, signs: true}, "", keeper.Container},
+		{"not process 1", surroundings{namespace: initialPIDNamespace, signs: true}, "0", keeper.Plain},
+	}
+	for _, test := range tests {
+		if got := decideMode(test.s, test.flag); got != test.want {
+			t.Errorf("%s: %v, want %v", test.what, got, test.want)
+		}
+	}
+}
+
+func TestRetryDelay(t *testing.T) {
+	tests := []struct {
+		streak int
+		killed bool
+		want   int64
+	}{
+		{1, false, 0}, {1, true, 0}, {2, false, 10}, {3, false, 20}, {6, false, 160}, {11, false, 5000}, {1000000, false, 5000},
+		{6, true, 100}, {49, true, 100}, {50, true, 5000},
+	}
+	for _, test := range tests {
+		if got := retryDelay(test.streak, test.killed) / millisecond; got != test.want {
+			t.Errorf("streak %d, killed %v: %d ms, want %d", test.streak, test.killed, got, test.want)
+		}
+	}
+}
+
+func TestBurst(t *testing.T) {
+	var b burst
+	for i := range int64(6) {
+		if b.press(100*second + i*300*millisecond) {
+			t.Fatalf("press %d of a quick series forces", i+1)
+		}
+	}
+	if !b.press(100*second + 1900*millisecond) {
+		t.Error("the seventh press within two seconds does not force")
+	}
+	b = burst{}
+	for i := range int64(100) {
+		if b.press(second + i*400*millisecond) {
+			t.Fatal("slow presses force")
+		}
+	}
+}
+
+func TestActs(t *testing.T) {
+	tests := []struct {
+		reason  keeper.Reason
+		mode    keeper.Mode
+		pending act
+		want    act
+	}{
+		{keeper.ByeStop, keeper.Machine, actNone, actPowerOff},
+		{keeper.ByeStop, keeper.Machine, actReboot, actReboot},
+		{keeper.Halt, keeper.Machine, actReboot, actHalt},
+		{keeper.Reboot, keeper.Machine, actNone, actReboot},
+		{keeper.PowerOff, keeper.Container, actNone, actStop},
+		{keeper.ByeStop, keeper.Plain, actStop, actStop},
+	}
+	for _, test := range tests {
+		if got := actOf(test.reason, test.mode, test.pending); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+	for n, a := range machineSignals {
+		if orderOf(a) == keeper.OrderStop && a != actSwitchRoot && a != actReexec {
+			t.Errorf("signal %d on a machine asks for a plain stop", n)
+		}
+	}
+	for n := range containerSignals {
+		if _, ok := machineSignals[n]; !ok {
+			t.Errorf("signal %d means something in a container only", n)
+		}
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	line := "1234 (a) b) (c) Z 7 1234 1234 0 -1 2097228 0 0 0 0 0 0 0 0 20 0 1 0 987654 0 0 18446744073709551615 0"
+	if st, ok := parseStat(line); !ok || st != (procStat{state: 'Z', ppid: 7, flags: 2097228, start: 987654}) {
+		t.Errorf("%+v %v", st, ok)
+	}
+	for _, bad := range []string{"", "1 (x", "1 (x)", "1 (x) S 1 2"} {
+		if st, ok := parseStat(bad); ok {
+			t.Errorf("%q is taken: %+v", bad, st)
+		}
+	}
+	if st, ok := readStat(os.Getpid()); !ok || st.ppid != os.Getppid() || st.start == 0 {
+		t.Errorf("own stat: %+v %v", st, ok)
+	}
+}
+
+func TestParseTables(t *testing.T) {
+	swaps := "Filename\t\t\t\tType\t\tSize\n/dev/vda2                               partition\t1\t0\t-2\n/swap\\040file  file 1 0 -3\n"
+	if got := parseSwaps(swaps); !slices.Equal(got, []string{"/dev/vda2", "/swap file"}) {
+		t.Errorf("swaps %q", got)
+	}
+	info := `22 1 0:21 / / rw,relatime shared:1 - ext4 /dev/vda rw
+23 22 0:22 / /mnt/a\040b rw,nosuid - tmpfs tmpfs rw,size=1k
+24 22 0:23 / /x rw master:1 propagate_from:2 - fuse.sshfs host:/dir rw
+broken line
+`
+	want := []mounted{{"/", "ext4", "/dev/vda"}, {"/mnt/a b", "tmpfs", "tmpfs"}, {"/x", "fuse.sshfs", "host:/dir"}}
+	if got := parseMountinfo(info); !reflect.DeepEqual(got, want) {
+		t.Errorf("mounts %+v", got)
+	}
+	for in, want := range map[string]string{`a\134b`: `a\b`, `end\04`: `end\04`, `\9`: `\9`, "": "", `\040`: " "} {
+		if got := unescape(in); got != want {
+			t.Errorf("unescape(%q) = %q", in, got)
+		}
+	}
+}
+
+func TestHostname(t *testing.T) {
+	for text, want := range map[string]string{"": "", "box\n": "box", "# name\n\n  box2  # x\nbox3": "box2", "\n\n": "",
+		strings.Repeat("a", 90): strings.Repeat("a", 64)} {
+		if got := hostname(text); got != want {
+			t.Errorf("hostname(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestCleanMappings(t *testing.T) {
+	smaps := `00400000-00992000 r-xp 00000000 fe:00 99 /tmp/zinit
+Rss: 4 kB
+Anonymous:         0 kB
+VmFlags: rd ex
+00992000-00f48000 r--p 00592000 fe:00 99 /tmp/zinit
+Anonymous:         8 kB
+00f48000-00fac000 rw-p 00b48000 fe:00 99 /tmp/zinit
+Anonymous:         0 kB
+7f0000000000-7f0000001000 r--s 00000000 fe:00 99 /tmp/shared
+Anonymous:         0 kB
+7fff70cc7000-7fff70ce8000 r--p 00000000 00:00 0 [vvar]
+Anonymous:         0 kB
+`
+	if got := cleanMappings(smaps); !reflect.DeepEqual(got, []mapping{{0x400000, 0x992000}}) {
+		t.Errorf("%x", got)
+	}
+}
+
+func TestLookPath(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"run": 0o755, "data": 0o644} {
+		if err := os.WriteFile(dir+"/"+name, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = os.Mkdir(dir+"/dir", 0o755)
+	env := []string{"A=1", "PATH=/nonexistent:" + dir}
+	for name, want := range map[string]error{"run": nil, "data": unix.EACCES, "dir": unix.EACCES, "none": unix.ENOENT, "/any/thing": nil} {
+		path, err := lookPath(name, env)
+		if err != want || err == nil && name == "run" && path != dir+"/run" {
+			t.Errorf("%s: %q %v, want %v", name, path, err, want)
+		}
+	}
+}
+
+// TestState: what one image saves is what the next one has, of every field that matters.
+func TestState(t *testing.T) {
+	s := newShim()
+	s.mode, s.started, s.oom, s.target, s.panics = keeper.Container, 77, "300", "net", 2
+	s.opt.shutdownMS, s.opt.command, s.flags = 9000, []string{"sh", "-c", "x"}, []string{"--config", "/c"}
+	s.con.quiet = true
+	s.timers[timerRespawn], s.timers[timerDeadline] = 5, 6
+	s.main.pid, s.shell = 12, shell{13, true}
+	s.server = server{pid: 14, self: -1, exe: 8, path: "/z", starts: 3, spawnedAt: 4, settled: true, greeted: true, ever: true,
+		streak: 2, bye: keeper.Reboot, byeCode: 5, crash: "c", rollback: "r", bad: 6}
+	s.upgrade = upgrade{exe: 9, path: "/old", deaths: 2, greeted: true, fresh: true}
+	s.stop = stopping{phase: phaseStop, action: actHalt, status: 7, fixed: true, longest: 8, until: 9, crashes: 1, root: "/n",
+		init: []string{"/sbin/init", "x"}}
+	fd, err := s.saveState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(fd)
+	got, ok := loadState(fd)
+	if !ok {
+		t.Fatal("cannot be loaded")
+	}
+	got.store, s.store = nil, nil
+	if !reflect.DeepEqual(got, s) {
+		t.Errorf("loaded\n%+v, want\n%+v", got, s)
+	}
+}
+
+func FuzzState(f *testing.F) {
+	s := newShim()
+	s.flags = []string{"--config", "/c"}
+	fd, err := s.saveState()
+	if err != nil {
+		f.Fatal(err)
+	}
+	b := make([]byte, 4096)
+	n, _ := unix.Pread(fd, b, 0)
+	f.Add(b[:n])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fd, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeFD(fd)
+		_, _ = unix.Write(fd, b)
+		loadState(fd)
+	})
+}
+
+func TestMountTable(t *testing.T) {
+	seen := map[string]bool{}
+	for _, m := range bootMounts {
+		parent := m.target[:max(strings.LastIndexByte(m.target, '/'), 0)]
+		if seen[m.target] {
+			t.Errorf("%s is mounted twice", m.target)
+		}
+		for _, base := range []string{"/dev", "/sys"} {
+			if strings.HasPrefix(parent, base) && !seen[base] {
+				t.Errorf("%s comes before %s", m.target, base)
+			}
+		}
+		seen[m.target] = true
+	}
+	for _, path := range []string{"/", "/proc"} {
+		if !isMountPoint(path) {
+			t.Errorf("%s is not seen as a mount point", path)
+		}
+	}
+	if isMountPoint(t.TempDir()) || isMountPoint("/nonexistent") {
+		t.Error("a plain directory is seen as a mount point")
+	}
+}
