@@ -27,6 +27,7 @@ type Arena struct {
 	freeSlots []uint32
 	bySize    ringHeap          // rings that have pages
 	parts     map[feedKey]*Feed // unfinished lines found by Open and not yet claimed
+	adopting  map[*Ring]bool    // rings that Open gave a hold, which their sinks take over
 	watchers  []*Watch          // of all rings
 	canaries  *rand.ChaCha8
 	feed      *Feed // of the intent under way
@@ -86,7 +87,7 @@ func newArena(mem []byte, fd, units int) *Arena {
 	_, _ = cryptorand.Read(seed[:])
 	a := &Arena{
 		mem: mem, fd: fd, dataAt: dataStart(units),
-		space: newSpace(units), rings: map[string]*Ring{}, parts: map[feedKey]*Feed{},
+		space: newSpace(units), rings: map[string]*Ring{}, parts: map[feedKey]*Feed{}, adopting: map[*Ring]bool{},
 		canaries: rand.NewChaCha8(seed),
 	}
 	a.prefault()

@@ -67,11 +67,17 @@ func (f *Feed) Close(nowMS int64) {
 	f.close(nowMS)
 }
 
-// FlushUnclaimed makes last lines of what pipes that nobody claimed by Feed had left unfinished when the server
-// died: the driver calls it when all pipes it was handed back are added.
+// FlushUnclaimed ends what Open began, and does nothing in a new arena: call it when all file and shipping sinks are
+// set again and all pipes that were handed back are added. What other pipes had left unfinished when the server died
+// becomes their last line; lines that Open kept for sinks that did not come back may be given up.
 func (a *Arena) FlushUnclaimed(nowMS int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for r := range a.adopting {
+		r.hold.Store(noHold)
+		r.adopted.Store(false)
+	}
+	clear(a.adopting)
 	for key, f := range a.parts {
 		delete(a.parts, key)
 		f.close(nowMS)

@@ -5,6 +5,7 @@ import "slices"
 // Watch wakes one follower. C has one slot: it is filled when a watched ring got lines since it was last emptied.
 type Watch struct {
 	C     chan struct{}
+	f     func() // instead of C
 	a     *Arena
 	rings []*Ring // nil = all
 }
@@ -12,11 +13,17 @@ type Watch struct {
 // Watch begins to watch rings, all of them (also those to come) when none is given. The channel is filled at once, so that what
 // was there before is looked at. Close it.
 func (a *Arena) Watch(rings ...*Ring) *Watch {
-	return a.watchInto(make(chan struct{}, 1), rings)
+	return a.watchInto(&Watch{C: make(chan struct{}, 1)}, rings)
 }
 
-func (a *Arena) watchInto(c chan struct{}, rings []*Ring) *Watch {
-	w := &Watch{C: c, a: a, rings: rings}
+// WatchFunc is Watch with a function instead of a channel. It runs in the writer's goroutine, under its locks: it must only
+// set a flag, or start a goroutine.
+func (a *Arena) WatchFunc(f func(), rings ...*Ring) *Watch {
+	return a.watchInto(&Watch{f: f}, rings)
+}
+
+func (a *Arena) watchInto(w *Watch, rings []*Ring) *Watch {
+	w.a, w.rings = a, rings
 	w.Wake()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,6 +80,10 @@ func without[T comparable](list []T, x T) []T {
 
 // Wake fills the channel.
 func (w *Watch) Wake() {
+	if w.f != nil {
+		w.f()
+		return
+	}
 	select {
 	case w.C <- struct{}{}:
 	default:
@@ -153,7 +164,7 @@ func (f *Follower) refresh(begin bool) {
 		rings = nil // all, so that a ring which comes to be is seen
 	}
 	was := f.watch
-	f.watch = f.a.watchInto(f.c, rings)
+	f.watch = f.a.watchInto(&Watch{C: f.c}, rings)
 	if was != nil {
 		was.Close()
 	}

@@ -144,6 +144,11 @@ func (o *opener) readSlots() {
 			o.a.freeSlot(number)
 			continue
 		}
+		if hold := s.vals[s.cur&1].Seq; hold < r.hold.Load() {
+			r.hold.Store(hold) // until its sink is there again, or FlushUnclaimed
+			r.adopted.Store(true)
+			o.a.adopting[r] = true
+		}
 		r.marks = append(r.marks, &Mark{r: r, key: s.key, number: number, stored: true, ver: s.cur, pos: s.vals[s.cur&1]})
 	}
 }

@@ -40,6 +40,8 @@ type Ring struct {
 	hold   atomic.Uint64 // noHold, or the first line that must stay
 	paused atomic.Bool   // a reader stopped for SetHold
 
+	adopted atomic.Bool // the hold is Open's, for the sinks that marks tell of
+
 	mu       sync.RWMutex // guards what follows against readers; a writer holds a.mu as well
 	locked   bool         // a writer that holds a.mu has mu
 	limits   Limits
@@ -89,6 +91,13 @@ func (r *Ring) First() uint64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.firstVisible()
+}
+
+// FirstHeld is the sequence number of the oldest line that Scan can give: not after First.
+func (r *Ring) FirstHeld() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.firstHeld()
 }
 
 // Bytes is the memory that the ring's pages take.
@@ -338,12 +347,23 @@ func (r *Ring) SetHold(seq uint64, hold bool) {
 		seq = noHold
 	}
 	r.hold.Store(seq)
+	if r.adopted.Load() {
+		r.takeOver()
+	}
 	if !r.paused.Load() {
 		return
 	}
 	if backlog, bound := r.backlog(); backlog <= bound/4 && r.paused.CompareAndSwap(true, false) && r.a.resume != nil {
 		r.a.resume(r)
 	}
+}
+
+// takeOver notes that the ring's sink is there again after Open.
+func (r *Ring) takeOver() {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	r.adopted.Store(false)
+	delete(r.a.adopting, r)
 }
 
 // Congested reports that a sink with a hold is so far behind that no more should be read for this ring, and

@@ -1,0 +1,45 @@
+package logfile
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// helpers are what the test binary is when it is started with ZINIT_LOGFILE_HELPER.
+var helpers = map[string]func(){}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv("ZINIT_LOGFILE_HELPER"); name != "" {
+		helpers[name]()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// await polls a condition, for 20 s at most.
+func await(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !f(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 20 s for %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// needRoot ends a test that needs it: as a failure where ZINIT_TEST_STRICT says that everything must run.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return
+	}
+	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
+		t.Fatal("needs root")
+	}
+	t.Skip("needs root")
+}
+
+type wireSink = wire.Sink

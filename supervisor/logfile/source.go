@@ -1,0 +1,233 @@
+package logfile
+
+import (
+	"sync"
+
+	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// Members of Position.Values. With to > Position.Seq a batch may be under way: the lines from Seq to before to, length bytes, at
+// offset of the file ino.
+const (
+	valIno = iota
+	valOffset
+	valTo
+	valLength
+	valWritten
+	valLost
+	valErrors
+)
+
+// source is one service that writes into a writer's file. The writer's goroutine alone moves the position.
+type source struct {
+	service string
+	ring    *logring.Ring
+	mark    *logring.Mark
+	watch   *logring.Watch
+	w       *writer
+
+	next uint64 // of the line after the batch collected last
+	full bool   // the batch collected last is empty because the first line did not fit
+
+	mu       sync.Mutex // guards what follows against sink and detach
+	pos      logring.Position
+	last     string
+	lostMark uint64 // lost when writing failed
+	detached bool
+}
+
+func newSource(a *logring.Arena, w *writer, service string) *source {
+	s := &source{service: service, ring: a.Ring(service, logring.Limits{}), w: w}
+	var known bool
+	s.mark, known = s.ring.Mark("file:" + w.path)
+	s.pos = s.mark.Get()
+	if !known {
+		s.pos.Seq = s.ring.Next()
+		s.mark.Set(s.pos)
+	}
+	s.ring.SetHold(s.pos.Seq, true)
+	return s
+}
+
+func (s *source) queued() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.detached {
+		return 0
+	}
+	return s.ring.Next() - min(s.pos.Seq, s.ring.Next())
+}
+
+// position and set read and record where the source stands.
+func (s *source) position() logring.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pos
+}
+
+func (s *source) set(p logring.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.detached {
+		return
+	}
+	s.pos = p
+	s.mark.Set(p)
+}
+
+// commit says that everything before p.Seq is in the file.
+func (s *source) commit(p logring.Position) {
+	p.Values[valTo], p.Values[valLength] = 0, 0
+	s.set(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.detached {
+		s.ring.SetHold(p.Seq, true)
+	}
+}
+
+// collect gathers lines from the position on, at most room bytes but at least one line unless strict.
+func (s *source) collect(buf []byte, room int, strict bool) []byte {
+	p := s.position()
+	s.full = false
+	next, missed := s.ring.Scan(p.Seq, func(rec *logring.Record) bool {
+		n := len(rec.Text) + 1
+		if len(buf)+n > room && (strict || len(buf) > 0) {
+			s.full = len(buf) == 0
+			return false
+		}
+		buf = appendLine(buf, rec)
+		return true
+	})
+	if missed > 0 {
+		p.Seq += missed
+		p.Values[valLost] += missed
+		s.set(p)
+	}
+	s.next = next
+	return buf
+}
+
+func appendLine(buf []byte, rec *logring.Record) []byte {
+	buf = append(buf, rec.Text...)
+	if !rec.Continued {
+		buf = append(buf, '\n')
+	}
+	return buf
+}
+
+// nothingFits reports that the last collect found a line that is longer than the room.
+func (s *source) nothingFits() bool { return s.full }
+
+// write appends the batch that collect made, at size.
+func (s *source) write(w *writer, b []byte, size int64) error {
+	p := s.position()
+	p.Values[valIno], p.Values[valOffset] = w.ino, uint64(size)
+	p.Values[valTo], p.Values[valLength] = s.next, uint64(len(b))
+	s.set(p)
+	if err := w.append(s, b); err != nil {
+		return err
+	}
+	s.done(p)
+	return nil
+}
+
+// done commits the pending batch.
+func (s *source) done(p logring.Position) {
+	p.Values[valWritten] += p.Values[valTo] - p.Seq
+	p.Seq = p.Values[valTo]
+	s.commit(p)
+}
+
+// finishPending looks at a batch that was begun and not recorded as done: the server died, or the disk was full in
+// the middle of it. The size of the file tells how much of it is there. done says that the position moved.
+func (s *source) finishPending(w *writer, size int64) (done bool, err error) {
+	p := s.position()
+	if p.Values[valTo] <= p.Seq {
+		return false, nil
+	}
+	there := size - int64(p.Values[valOffset])
+	length := int64(p.Values[valLength])
+	switch {
+	case !w.regular || w.ino != p.Values[valIno] || there <= 0: // another file, or nothing of it: begin again
+		p.Values[valTo] = 0
+		s.set(p)
+		return false, nil
+	case there >= length:
+		s.done(p)
+		return true, nil
+	}
+	rest, ok := s.rebuild(p, length)
+	if !ok { // the ring has gone on: end the torn line
+		if err := w.append(s, []byte("\n")); err != nil {
+			return false, err
+		}
+		s.commit(p)
+		return true, nil
+	}
+	if err := w.append(s, rest[there:]); err != nil {
+		return false, err
+	}
+	s.done(p)
+	return true, nil
+}
+
+// rebuild makes the pending batch again from the ring.
+func (s *source) rebuild(p logring.Position, length int64) ([]byte, bool) {
+	var b []byte
+	_, missed := s.ring.Scan(p.Seq, func(rec *logring.Record) bool {
+		if rec.Seq >= p.Values[valTo] {
+			return false
+		}
+		b = appendLine(b, rec)
+		return true
+	})
+	return b, missed == 0 && int64(len(b)) == length
+}
+
+// fail counts an error.
+func (s *source) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == "" {
+		s.lostMark = s.pos.Values[valLost]
+	}
+	s.last = err.Error()
+	s.pos.Values[valErrors]++
+	if !s.detached {
+		s.mark.Set(s.pos)
+	}
+}
+
+// lostSinceFailure is how many lines were overwritten since the first error, and forgets it.
+func (s *source) lostSinceFailure() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = ""
+	return s.pos.Values[valLost] - s.lostMark
+}
+
+// detach ends the source: its position is forgotten.
+func (s *source) detach() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detached = true
+	s.ring.SetHold(0, false)
+	s.mark.Forget()
+}
+
+func (s *source) sink() wire.Sink {
+	queued := s.queued()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := s.pos.Values[valLost]
+	if first := s.ring.FirstHeld(); first > s.pos.Seq { // given up already, noticed when writing works again
+		lost += first - s.pos.Seq
+		queued -= min(queued, first-s.pos.Seq)
+	}
+	return wire.Sink{
+		Target: s.w.path, Written: s.pos.Values[valWritten], Lost: lost,
+		Errors: s.pos.Values[valErrors], Queued: queued, Last: s.last,
+	}
+}

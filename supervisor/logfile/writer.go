@@ -1,0 +1,277 @@
+package logfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const batchBytes = 256 << 10
+
+// writer owns one path. mu guards what Set and status touch; the file itself belongs to the goroutine.
+type writer struct {
+	path    string
+	opt     *Options
+	reopen  atomic.Bool
+	working atomic.Bool // the goroutine exists
+	waiting atomic.Bool // the last attempt failed, and the time of the next has not come
+	stopped atomic.Bool
+
+	mu      sync.Mutex
+	config  Config
+	sources []*source
+	retry   *time.Timer
+	delay   time.Duration // of the next retry
+	idle    chan struct{} // closed when the goroutine ends, nil when there is none
+	packed  chan struct{} // closed when the compression under way is done
+
+	// of the goroutine
+	file    *os.File
+	regular bool
+	ino     uint64
+	stuck   bool // rotating failed: the file grows over its bound until the next open
+	buf     []byte
+	failing bool
+}
+
+func (w *writer) setConfig(c Config) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.config = c
+}
+
+func (w *writer) add(s *source) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sources = append(w.sources, s)
+}
+
+// drop removes a source, after the batch under way, and reports whether it was the last.
+func (w *writer) drop(s *source) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, other := range w.sources {
+		if other == s {
+			w.sources = append(w.sources[:i:i], w.sources[i+1:]...)
+		}
+	}
+	s.detach()
+	return len(w.sources) == 0
+}
+
+// start begins a goroutine unless one is there. It is called for every batch of lines that arrives: it must be quick.
+func (w *writer) start() {
+	if w.waiting.Load() || w.stopped.Load() || !w.working.CompareAndSwap(false, true) {
+		return
+	}
+	go w.run()
+}
+
+func (w *writer) retryNow() {
+	w.waiting.Store(false)
+	w.start()
+}
+
+func (w *writer) end() {
+	w.stopped.Store(true)
+	w.mu.Lock()
+	if w.retry != nil {
+		w.retry.Stop()
+	}
+	idle, packed := w.idle, w.packed
+	w.mu.Unlock()
+	if idle != nil {
+		<-idle
+	}
+	if packed != nil {
+		<-packed
+	}
+}
+
+// run writes until nothing is left, then closes the file.
+func (w *writer) run() {
+	done := make(chan struct{})
+	defer close(done)
+	w.mu.Lock()
+	w.idle = done
+	w.mu.Unlock()
+	for {
+		more := true
+		for more && !w.stopped.Load() {
+			more = w.round()
+		}
+		w.closeFile()
+		w.working.Store(false)
+		if w.stopped.Load() || !w.lagging() || !w.working.CompareAndSwap(false, true) {
+			return
+		}
+	}
+}
+
+// lagging reports whether a line came in after the last look.
+func (w *writer) lagging() bool {
+	if w.waiting.Load() {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.sources {
+		if s.queued() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// round writes one batch of each source, and reports whether there may be more.
+func (w *writer) round() bool {
+	w.mu.Lock()
+	sources := append([]*source(nil), w.sources...)
+	config := w.config
+	w.mu.Unlock()
+	if w.reopen.Swap(false) {
+		w.closeFile()
+	}
+	more := false
+	for _, s := range sources {
+		if s.queued() == 0 {
+			continue
+		}
+		more = true
+		if err := w.batch(s, config); err != nil {
+			w.failed(s, err)
+			return false
+		}
+		w.worked(s)
+	}
+	return more
+}
+
+// batch writes lines of one source, as many as fit into a batch and into the file, which is rotated first when not
+// even one fits.
+func (w *writer) batch(s *source, c Config) error {
+	if err := w.openFile(); err != nil {
+		return err
+	}
+	size, err := w.size()
+	if err != nil {
+		return err
+	}
+	if done, err := s.finishPending(w, size); done || err != nil {
+		return err
+	}
+	room := int64(batchBytes)
+	if w.regular && c.Rotate > 0 && !w.stuck {
+		room = min(room, c.Rotate-size)
+	}
+	if w.buf = s.collect(w.buf[:0], int(room), size > 0); len(w.buf) == 0 {
+		if s.nothingFits() {
+			w.turnOver(s, c)
+		}
+		return nil
+	}
+	return s.write(w, w.buf, size)
+}
+
+func (w *writer) openFile() error {
+	if w.file != nil {
+		return nil
+	}
+	fd, err := unix.Open(w.path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0o640)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", w.path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("cannot look at %s: %w", w.path, err)
+	}
+	w.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
+	w.ino = st.Ino
+	w.file = os.NewFile(uintptr(fd), w.path)
+	return nil
+}
+
+func (w *writer) size() (int64, error) {
+	if !w.regular {
+		return 0, nil
+	}
+	st, err := w.file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("cannot look at %s: %w", w.path, err)
+	}
+	return st.Size(), nil
+}
+
+func (w *writer) closeFile() {
+	if w.file != nil {
+		_ = w.file.Close()
+		w.file, w.stuck = nil, false
+	}
+}
+
+// append writes b; the hold of s ends while it takes longer than Stall.
+func (w *writer) append(s *source, b []byte) error {
+	timer := time.AfterFunc(w.opt.Stall, func() { s.ring.SetHold(0, false) })
+	defer timer.Stop()
+	if _, err := w.file.Write(b); err != nil {
+		return fmt.Errorf("cannot write %s: %w", w.path, errors.Unwrap(err))
+	}
+	return nil
+}
+
+// failed ends the holds and arranges the next attempt.
+func (w *writer) failed(s *source, err error) {
+	s.fail(err)
+	if !w.failing {
+		w.failing = true
+		w.opt.Report(s.service, w.path, err, 0)
+	}
+	w.closeFile()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, other := range w.sources {
+		other.ring.SetHold(0, false)
+	}
+	w.delay = min(max(2*w.delay, w.opt.RetryMin), w.opt.RetryMax)
+	w.waiting.Store(true)
+	if !w.stopped.Load() {
+		w.retry = time.AfterFunc(w.delay, w.retryNow)
+	}
+}
+
+func (w *writer) worked(s *source) {
+	if !w.failing {
+		return
+	}
+	w.failing = false
+	w.opt.Report(s.service, w.path, nil, s.lostSinceFailure())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.delay = 0
+}
+
+// flush waits until the writer has nothing left, has failed, or ctx ends.
+func (w *writer) flush(ctx context.Context) {
+	for ctx.Err() == nil && w.lagging() && !w.stopped.Load() {
+		w.start()
+		w.mu.Lock()
+		idle := w.idle
+		w.mu.Unlock()
+		if idle == nil { // just being started
+			idle = closedChan
+		}
+		select {
+		case <-idle:
+		case <-ctx.Done():
+		}
+	}
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
