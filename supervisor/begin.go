@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -32,7 +33,9 @@ func newDriver(o *Options) (*driver, error) {
 	}
 	d.out = out
 	d.devNull, _ = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	d.cgroups, d.noCgroups = proc.DetectCgroups()
+	if d.noCgroups = "switched off by ZINIT_CGROUP=0"; os.Getenv("ZINIT_CGROUP") != "0" {
+		d.cgroups, d.noCgroups = proc.DetectCgroups()
+	}
 	d.notices = d.newNotices()
 	d.scanner = &proc.Scanner{Instance: o.instance()}
 	if o.Handover != nil && o.Keeper != nil {
@@ -79,6 +82,7 @@ func (d *driver) begin() {
 	for _, c := range d.lost {
 		d.settleLost(c)
 	}
+	fault.Here("resumed")
 	d.ackInherited()
 	d.awaitExits()
 	d.resume, d.lost, d.awaited = nil, nil, nil

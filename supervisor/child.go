@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/notify"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -116,11 +117,11 @@ func (d *driver) spawned(c *child, f forked) {
 	}
 	c.pid, c.start, c.spawnAt, c.inodes = f.pid, f.start, f.at, f.inodes
 	d.byPID[f.pid] = c
-	d.out.SetPID(uint64(c.gen), f.pid)
 	if d.keeper != nil {
 		_ = d.keeper.Track(f.pid, uint64(c.gen))
 	}
 	d.noteRun(c)
+	fault.Here("spawned")
 	d.step(machine.Spawned{Gen: c.gen, PID: f.pid})
 	d.changed(c)
 	if c.notify != nil {
@@ -149,6 +150,7 @@ func (d *driver) abort(gen machine.Gen) {
 
 // release lets go of everything an incarnation holds. Its log pipes are read on until EOF or the grace is over.
 func (d *driver) release(c *child) {
+	fault.Here("release")
 	delete(d.children, c.gen)
 	if c.pid != 0 && d.byPID[c.pid] == c {
 		delete(d.byPID, c.pid)
@@ -172,7 +174,8 @@ func (d *driver) release(c *child) {
 	d.forgetRun(c)
 }
 
-// stop begins the graceful end: stop_command, then or else stop_signal.
+// stop begins the graceful end: stop_signal, or stop_command. A command that succeeded may only have asked (nginx -s
+// quit): the signal follows when half of the stop timeout is over. After one that failed it follows at once.
 func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 	c := d.children[gen]
 	if c == nil {
@@ -184,12 +187,17 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 		return
 	}
 	d.runHook(c, hookStop, cfg.StopCommand, func(ok bool, detail string) {
-		if !ok {
-			d.log.Warn("stop_command failed, the stop signal is sent", "service", cfg.Name, "detail", detail)
+		send := func() {
+			if d.children[gen] == c {
+				d.signalTree(c, sig)
+			}
 		}
-		if d.children[gen] == c {
-			d.signalTree(c, sig)
+		if ok {
+			time.AfterFunc(cfg.Lifecycle.StopTimeout/2, func() { d.post(send) })
+			return
 		}
+		d.log.Warn("stop_command failed, the stop signal is sent", "service", cfg.Name, "detail", detail)
+		send()
 	})
 }
 

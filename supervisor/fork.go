@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/output"
@@ -22,42 +23,69 @@ const (
 // that they never mix with the main process's.
 const hookGens = uint64(1) << 63
 
-// pipes are the ends of an incarnation's output that the child gets.
+// pipes are the log pipes of one process on its way.
 type pipes struct {
-	out, err int
-	inodes   []uint64
+	gen    uint64
+	name   string
+	read   [2]int // by stream: logring.Stdout, logring.Stderr
+	write  [2]int // the child's ends
+	inodes []uint64
 }
 
-func (p pipes) close() {
-	unix.Close(p.out)
-	unix.Close(p.err)
-}
-
-// openPipes makes the log pipes of one process. The read ends go to the keeper first, then to the reader: from the fork
-// on no line may be in a pipe that only this process holds.
-func (d *driver) openPipes(name string, gen uint64, streams [2]uint8) (pipes, *proc.Error) {
-	var w [2]int
-	var inodes []uint64
-	for i := range w {
+// openPipes makes the log pipes of one process. The keeper gets the read ends before the fork: from then on no line may be
+// in a pipe that only this process holds.
+func (d *driver) openPipes(name string, gen uint64) (*pipes, *proc.Error) {
+	p := &pipes{gen: gen, name: name, read: [2]int{-1, -1}, write: [2]int{-1, -1}}
+	for i := range p.read {
 		var fds [2]int
 		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-			if i > 0 {
-				unix.Close(w[0])
-			}
-			return pipes{}, &proc.Error{Step: "fork", Detail: "cannot make a log pipe: " + err.Error()}
+			p.abandon(d)
+			return nil, &proc.Error{Step: "fork", Detail: "cannot make a log pipe: " + err.Error()}
 		}
 		_ = unix.SetNonblock(fds[0], true)
-		w[i] = fds[1]
+		p.read[i], p.write[i] = fds[0], fds[1]
 		var st unix.Stat_t
 		if unix.Fstat(fds[0], &st) == nil {
-			inodes = append(inodes, st.Ino)
+			p.inodes = append(p.inodes, st.Ino)
 		}
-		if d.keeper != nil {
-			_ = d.keeper.StorePipes([]keeper.Pipe{{Service: name, Gen: gen, Stream: streams[i], FD: fds[0]}})
-		}
-		d.out.Add(fds[0], output.Source{Service: name, Gen: gen, Stream: streams[i]})
 	}
-	return pipes{w[0], w[1], inodes}, nil
+	if d.keeper != nil {
+		_ = d.keeper.StorePipes([]keeper.Pipe{{Service: name, Gen: gen, Stream: logring.Stdout, FD: p.read[0]},
+			{Service: name, Gen: gen, Stream: logring.Stderr, FD: p.read[1]}})
+	}
+	return p, nil
+}
+
+// attach hands the read ends to the reader, once the pid that the lines carry is known.
+func (p *pipes) attach(d *driver, pid int) {
+	p.closeWrite()
+	for i, fd := range p.read {
+		if err := d.out.Add(fd, output.Source{Service: p.name, Gen: p.gen, Stream: uint8(i), PID: int32(pid)}); err != nil {
+			d.log.Error("cannot read the output of a service", "service", p.name, "error", err)
+		}
+	}
+}
+
+// abandon closes everything: there is no process.
+func (p *pipes) abandon(d *driver) {
+	p.closeWrite()
+	for i, fd := range p.read {
+		if fd >= 0 {
+			unix.Close(fd)
+			if d.keeper != nil {
+				_ = d.keeper.DropPipe(p.gen, uint8(i))
+			}
+		}
+	}
+}
+
+func (p *pipes) closeWrite() {
+	for i, fd := range p.write {
+		if fd >= 0 {
+			unix.Close(fd)
+			p.write[i] = -1
+		}
+	}
 }
 
 // forkMain runs on a worker: it prepares everything about the main process and starts it.
@@ -82,23 +110,26 @@ func (d *driver) forkMain(c *child, base []string) (f forked) {
 		f.err = err
 		return f
 	}
-	w, err := d.openPipes(cfg.Name, gen, [2]uint8{logring.Stdout, logring.Stderr})
+	w, err := d.openPipes(cfg.Name, gen)
 	if err != nil {
 		f.err = err
 		return f
 	}
-	defer w.close()
-	spec.Files = []int{d.devNull, w.out, w.err}
+	spec.Files = []int{d.devNull, w.write[0], w.write[1]}
 	if fd := f.notify.ChildFD(); fd >= 0 {
 		spec.Files = placeAt(spec.Files, cfg.Ready.FD, fd)
 		defer f.notify.CloseChildFD()
 	}
 	spec.Cgroup, spec.Tty, spec.Identity = f.group, cfg.Tty, cfg.Identity
+	fault.Here("fork")
 	f.pid, f.err = proc.Start(spec)
-	f.at, f.inodes = time.Now(), w.inodes
-	if f.err == nil {
-		f.start = startTime(f.pid)
+	fault.Here("forked")
+	if f.err != nil {
+		w.abandon(d)
+		return f
 	}
+	w.attach(d, f.pid)
+	f.at, f.inodes, f.start = time.Now(), w.inodes, startTime(f.pid)
 	return f
 }
 

@@ -1,13 +1,14 @@
 package supervisor
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
-	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
 )
@@ -63,19 +64,28 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 			finish(true, "")
 		}
 	}
+	extra := []string{"ZINIT_HOOK=" + name}
+	if c.pid > 0 && !c.gone {
+		extra = append(extra, "MAINPID="+strconv.Itoa(c.pid))
+	}
 	d.startAux(a, h.Timeout, func() (int, *proc.Error) {
-		spec, err := d.specFor(c.config, h.Command, uint64(c.gen), d.opt.Environ, []string{"ZINIT_HOOK=" + name})
+		spec, err := d.specFor(c.config, h.Command, uint64(c.gen), d.opt.Environ, extra)
 		if err != nil {
 			return 0, err
 		}
-		w, err := d.openPipes(c.config.Name, gen, [2]uint8{logring.Stdout, logring.Stderr})
+		w, err := d.openPipes(c.config.Name, gen)
 		if err != nil {
 			return 0, err
 		}
-		defer w.close()
-		spec.Files = []int{d.devNull, w.out, w.err}
+		spec.Files = []int{d.devNull, w.write[0], w.write[1]}
 		spec.Identity = c.config.Identity
-		return proc.Start(spec)
+		pid, err := proc.Start(spec)
+		if err != nil {
+			w.abandon(d)
+			return 0, err
+		}
+		w.attach(d, pid)
+		return pid, nil
 	}, func(err *proc.Error) { finish(false, "cannot run: "+err.Detail) })
 }
 
@@ -107,6 +117,7 @@ func (d *driver) startAux(a *auxiliary, timeout time.Duration, start func() (int
 func (d *driver) auxExited(a *auxiliary, st machine.Status) {
 	_ = unix.Kill(-a.pid, unix.SIGKILL)
 	a.dead = true
+	fault.Here("hook")
 	delete(d.aux, a.pid)
 	d.reaper.Reap(a.pid)
 	if a.timer != nil {
