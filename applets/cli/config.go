@@ -252,8 +252,12 @@ func addServiceCommand(v *invocation) *cli.Command {
 		Description: "FILE is a service file as in the configuration directory, - is stdin. The service is neither saved nor started\n" +
 			"unless --persist and --start say so.",
 		Flags: addFlags(),
-		Action: v.withClient(0, 1, func(c *cli.Context, client *rpc.Client, args []string) error {
+		Action: v.named(0, 1, func(c *cli.Context, args []string) error {
 			config, err := v.newService(c, args)
+			if err != nil {
+				return err
+			}
+			client, err := v.client()
 			if err != nil {
 				return err
 			}

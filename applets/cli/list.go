@@ -5,7 +5,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -23,7 +22,14 @@ func listCommand(v *invocation) *cli.Command {
 		Description: "Shows every service and target: state, process, uptime, restarts, and what it waits for or why it failed.\n" +
 			"-o wide adds memory, cpu, class and what is wanted. Patterns such as 'web*' choose by name, --state by state.",
 		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "state", Usage: "only services in `STATE`; may be given several times"}},
-		Action: v.withClient(0, -1, func(c *cli.Context, client *rpc.Client, patterns []string) error {
+		Action: v.named(0, -1, func(c *cli.Context, patterns []string) error {
+			if _, err := choose(nil, nil, c.StringSlice("state")); err != nil {
+				return err
+			}
+			client, err := v.client()
+			if err != nil {
+				return err
+			}
 			rows, err := client.ListFull(v.ctx, v.format == formatWide || v.format.machine())
 			if err != nil {
 				return err

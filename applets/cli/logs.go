@@ -44,12 +44,16 @@ func logsCommand(v *invocation) *cli.Command {
 			&cli.StringFlag{Name: "grep", Aliases: []string{"g"}, Usage: "only lines that match the regular expression `REGEX`"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "print as `FORMAT`: short, cat (the line alone) or json (one object a line)"},
 		},
-		Action: v.withClient(0, -1, func(c *cli.Context, client *rpc.Client, given []string) error {
+		Action: v.named(0, -1, func(c *cli.Context, given []string) error {
 			q, err := v.logQuery(c)
 			if err != nil {
 				return err
 			}
 			p, err := v.logPrinter(c)
+			if err != nil {
+				return err
+			}
+			client, err := v.client()
 			if err != nil {
 				return err
 			}

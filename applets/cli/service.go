@@ -70,13 +70,17 @@ func restartCommand(v *invocation) *cli.Command {
 }
 
 func (v *invocation) changeAction(what verb) cli.ActionFunc {
-	return v.withClient(1, -1, func(c *cli.Context, client *rpc.Client, given []string) error {
+	return v.named(1, -1, func(c *cli.Context, given []string) error {
 		how := rpc.Change{Wait: !c.Bool("no-wait"), NoDeps: c.Bool("no-deps")}
 		timeout, err := durationFlag(c, "timeout", 0)
 		if err != nil {
 			return err
 		}
 		how.TimeoutMS = timeout.Milliseconds()
+		client, err := v.client()
+		if err != nil {
+			return err
+		}
 		chosen, err := v.expand(client, given)
 		if err != nil {
 			return err
@@ -275,7 +279,7 @@ func killCommand(v *invocation) *cli.Command {
 		Description: "SIGNAL is a name of signal(7) with or without SIG, or a number; SIGTERM without one. kill(1)'s -9 and -HUP work too.\n" +
 			"The restart policy of the service applies to what follows; to end a service use: zinit stop.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "the `SIGNAL` to send"}},
-		Action: v.withClient(1, 2, func(c *cli.Context, client *rpc.Client, args []string) error {
+		Action: v.named(1, 2, func(c *cli.Context, args []string) error {
 			text := c.String("signal")
 			if len(args) == 2 {
 				if text != "" {
@@ -289,6 +293,10 @@ func killCommand(v *invocation) *cli.Command {
 			sig, err := graph.ParseSignal(text)
 			if err != nil {
 				return usagef("%v", err)
+			}
+			client, err := v.client()
+			if err != nil {
+				return err
 			}
 			if _, err := client.Kill(v.ctx, args[0], sig.Name()); err != nil {
 				return v.explain(client, "signal", args[0], err)

@@ -27,12 +27,16 @@ func waitCommand(v *invocation) *cli.Command {
 			&cli.StringFlag{Name: "for", Usage: "wait for `STATE`: running, ready, exited, failed, inactive or gone", Value: "running"},
 			&cli.StringFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after `TIME`", Value: "30s"},
 		},
-		Action: v.withClient(1, -1, func(c *cli.Context, client *rpc.Client, given []string) error {
+		Action: v.named(1, -1, func(c *cli.Context, given []string) error {
 			goal := c.String("for")
 			if !slices.Contains(goals, goal) {
 				return usagef("unknown state %q for --for: want one of %s", goal, strings.Join(goals, ", "))
 			}
 			timeout, err := durationFlag(c, "timeout", waitDefault)
+			if err != nil {
+				return err
+			}
+			client, err := v.client()
 			if err != nil {
 				return err
 			}
@@ -69,7 +73,13 @@ func (v *invocation) wait(client *rpc.Client, chosen *selection, goal string, ti
 	case err != nil:
 		return err
 	}
-	return firstError(v.print(waited.States, listedNames(waited.States), func() string { return v.waitedText(waited.States, goal) }),
+	states := waited.States
+	for _, name := range chosen.names { // what is gone has no row
+		if !contains(listedNames(states), name) {
+			states = append(states, wire.Listed{Name: name})
+		}
+	}
+	return firstError(v.print(states, listedNames(states), func() string { return v.waitedText(states, goal) }),
 		silent(exitCode(chosen.problem)))
 }
 

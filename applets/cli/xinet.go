@@ -31,7 +31,7 @@ func xinetSet(v *invocation) *cli.Command {
 			&cli.Uint64Flag{Name: "idle-timeout", Usage: "stop the service after `SECONDS` without a connection, 0 = never"},
 			&cli.BoolFlag{Name: "single-connection", Usage: "one connection at a time"},
 		},
-		Action: v.withClient(0, 1, func(c *cli.Context, client *rpc.Client, args []string) error {
+		Action: v.named(0, 1, func(c *cli.Context, args []string) error {
 			config := wire.XinetConfig{
 				Name: c.String("name"), Listen: c.StringSlice("listen"), Backend: c.String("backend"), Service: c.String("service"),
 				ConnectTimeout: c.Uint64("connect-timeout"), IdleTimeout: c.Uint64("idle-timeout"), SingleConnection: c.Bool("single-connection"),
@@ -41,6 +41,10 @@ func xinetSet(v *invocation) *cli.Command {
 			}
 			if missing := missingOf(config); missing != "" {
 				return usagef("xinet set needs %s (see: zinit xinet set --help)", missing)
+			}
+			client, err := v.client()
+			if err != nil {
+				return err
 			}
 			if err := client.XinetSet(v.ctx, config); err != nil {
 				return v.explain(client, "set proxy", config.Name, err)
