@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -85,6 +86,7 @@ func (d *driver) reply(a machine.Reply) {
 // sendAnswers hands out what reply kept.
 func (d *driver) sendAnswers() {
 	for _, a := range d.answers {
+		fault.Here("reply")
 		a.to <- a.outcome
 	}
 	d.answers = d.answers[:0]

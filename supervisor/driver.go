@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/journal"
@@ -147,6 +148,7 @@ func (d *driver) record() {
 		if err := d.journal.Services(recs, d.m.Globals()); err != nil {
 			d.log.Error("cannot write the journal: a crash of the server now would lose state", "error", err)
 		}
+		fault.Here("journal")
 	}
 	d.m.ClearDirty()
 }
@@ -157,6 +159,7 @@ func (d *driver) commit() {
 		orders := d.queue
 		d.queue = nil
 		for _, o := range orders {
+			fault.Here("action")
 			d.carryOut(o)
 		}
 	}

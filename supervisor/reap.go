@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -95,6 +96,7 @@ func (d *driver) mainsExited(exits []proc.Exit) {
 		gens = append(gens, uint64(c.gen))
 		children = append(children, c)
 	}
+	fault.Here("exit")
 	d.out.Drain(gens)
 	survivors := d.trees.survivors(children)
 	for i, e := range exits {
@@ -166,6 +168,7 @@ func (d *driver) foreignExit(e keeper.Exit) {
 		c.reaped = true
 		d.mainsExited([]proc.Exit{{PID: e.PID, Status: st}})
 	}
+	fault.Here("ack")
 	if d.keeper != nil {
 		_ = d.keeper.AckExit(e.PID, e.Start)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -69,6 +70,7 @@ func (s *Supervisor) execute(u *upgrade) {
 			return
 		}
 		d.pool.onFirst(func() {
+			fault.Here("exec")
 			err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
 			d.log.Error("cannot upgrade; the running version goes on", "error", err)
 			d.post(func() { s.undoExec(u) })

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -135,6 +136,7 @@ func (r *Reader) read(p *pipe, n int) bool {
 	}
 	buf := r.arena.Begin(p.feed, n, peeked, nowMS())
 	got, errno := rawRead(p.fd, buf)
+	fault.Here("read")
 	r.arena.Finish(got)
 	return errno == 0 || errno == unix.EAGAIN || errno == unix.EINTR
 }

@@ -1,0 +1,6 @@
+//go:build !zinit_fault
+
+package fault
+
+// Here marks a point.
+func Here(string) {}
