@@ -127,7 +127,9 @@ func run(o *options, argv []string) (int, error) {
 	served := make(chan error, 1)
 	go func() { served <- s.rpc.Serve(s.socket.Listener) }()
 	s.announce()
+	copied := s.copyToStdout()
 	code := s.sup.Run()
+	copied()
 	closing, stop := context.WithTimeout(context.Background(), closePatience)
 	_ = s.rpc.Close(closing)
 	stop()
@@ -342,6 +344,25 @@ func (s *server) takeJournal(opt *supervisor.Options) {
 	if s.keeper != nil {
 		if err := s.keeper.StoreJournal(j.FD()); err != nil {
 			s.log.Error("the keeper does not take the journal: a crash of this server would lose its state", "error", err)
+		}
+	}
+}
+
+// copyToStdout starts copying the services' output if that was asked for; what it returns waits until all is written.
+func (s *server) copyToStdout() (finish func()) {
+	if s.o.logStdout == "" {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		copyLogs(s.arena, os.Stdout, s.o.logStdout, done)
+	}()
+	return func() {
+		close(done)
+		select {
+		case <-ended:
+		case <-time.After(closePatience):
 		}
 	}
 }
