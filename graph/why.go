@@ -287,7 +287,10 @@ func (g *Graph) whyFailed(id ID, v *NodeView) (string, ID, string) {
 	case limit > 0 && v.Restarts >= limit:
 		text += ", gave up after " + strconv.Itoa(v.Restarts) + " restarts"
 	}
-	return text + g.sinceText(v), None, ""
+	if ago := g.sinceText(v); ago != "" {
+		text += "," + ago
+	}
+	return text, None, ""
 }
 
 func (g *Graph) whyInactive(id ID, v *NodeView, of func(ID) Standing) (string, ID, string) {
