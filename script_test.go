@@ -215,6 +215,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b(pid|PID)([ =:]+)\d+`), "${1}${2}N"},
 	{regexp.MustCompile(`("(?:pid|ppid|incarnation)": ?)[1-9]\d*`), "${1}N"},
 	{regexp.MustCompile(`("[a-z_]+_ms": ?)\d+`), "${1}T"},
+	{regexp.MustCompile(`("(?:memory_bytes|cpu_percent)": ?)[\d.e+-]+`), "${1}N"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|s|m\d\ds|h\d\dm|d\d\dh)\b`), "T"},
 	{regexp.MustCompile(`\b\d+ (ms|s|min|h|d)\b( \d+ (s|min|h))?`), "T"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?[KMGT]\b|\b\d+B\b`), "SIZE"},
