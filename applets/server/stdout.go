@@ -20,31 +20,25 @@ func copyLogs(arena *logring.Arena, w io.Writer, format string, done <-chan stru
 	f := arena.Follow(nil, nil)
 	defer f.Close()
 	out := bufio.NewWriterSize(w, 64<<10)
-	for {
-		for {
-			b, ok := f.Next(512)
-			if !ok {
-				break
-			}
+	for last := false; ; {
+		for b, ok := f.Next(followBatch); ok; b, ok = f.Next(followBatch) {
 			if b.Service != ownLogName {
 				writeBatch(out, &b, format)
 			}
 		}
-		if out.Flush() != nil {
+		if out.Flush() != nil || last {
 			return
-		}
-		select {
-		case <-f.C:
-			continue
-		default:
 		}
 		select {
 		case <-f.C:
 		case <-done:
-			return
+			last = true // what came until now is still written
 		}
 	}
 }
+
+// followBatch is how many lines are taken from a ring at a time.
+const followBatch = 512
 
 // stdoutLine is one line in JSON, with the field names of the shipped logs.
 type stdoutLine struct {
