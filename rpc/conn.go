@@ -180,9 +180,11 @@ func (c *serverConn) makeRoom() error {
 	case len(unread) == size:
 		size = max(bufferFirst, 2*size)
 	}
-	if size == len(c.buf) {
+	switch {
+	case size == len(c.buf) && c.start == 0: // where it is, or a long line would be copied at every read
+	case size == len(c.buf):
 		copy(c.buf, unread)
-	} else {
+	default:
 		if err := c.count(size); err != nil {
 			return err
 		}

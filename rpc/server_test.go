@@ -170,10 +170,8 @@ func TestBufferedBound(t *testing.T) {
 	piece := strings.Repeat("x", 10<<20)
 	for range 8 {
 		conn := dialRaw(t, server.path)
+		go func() { _, _ = conn.Write([]byte(piece)) }()
 		go func() {
-			if _, err := conn.Write([]byte(piece)); err != nil {
-				return
-			}
 			text, err := conn.in.ReadString('\n')
 			if err != nil {
 				return
