@@ -261,6 +261,8 @@ func (c *checker) act(a machine.Action) {
 		c.target(w.service(a.ID, a.Gen), a.Gen, "signal")
 	case machine.Probe:
 		c.probe(w.service(a.ID, a.Gen), a.Gen)
+	case machine.CancelProbe:
+		w.proc(a.Gen).probeOut = false
 	case machine.Hook:
 		c.hook(w.service(a.ID, a.Gen), a.Gen)
 	case machine.Reply:

@@ -105,9 +105,10 @@ func (c *checker) probe(s *service, gen Gen) {
 		c.failf("I11", s, "health check without a definition of one")
 	case p.svc != s || p.heard&heardSpawn == 0 || p.heard&heardExit != 0:
 		c.failf("I8", s, "health check of a process that is gone or not told of")
-	case p.probing:
+	case p.probeOut:
 		c.failf("I11", s, "two health checks at a time")
 	}
+	p.probeOut = true
 }
 
 // hook judges post_stop: after the tree is gone.
@@ -144,7 +145,7 @@ func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
 		if up {
 			return s.satisfied() || b.state == machine.Exited && s.cur.implied // it ran for an instant
 		}
-		return !s.active() && !(s.cur.alive() && s.cur.main && s.cur.heard&heardExit == 0)
+		return !s.active() && !(s.cur.alive() && s.cur.main && s.cur.heard&heardExit == 0 && !s.cur.abandoned)
 	case machine.OutcomeTimedOut:
 		return r.ev.Deadline > 0 && c.w.now >= r.ev.Deadline
 	case machine.OutcomeSuperseded:

@@ -111,6 +111,9 @@ func (c *checker) goals() {
 			return
 		}
 	}
+	for _, s := range w.byID {
+		c.checkState(s) // a large world looks at touched ones only
+	}
 	ref := newReference(w.g)
 	for _, s := range w.byID {
 		ref.enter(s.id, c.situation(s))

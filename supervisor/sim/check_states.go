@@ -56,8 +56,9 @@ func gen(g Gen) string { return strconv.FormatUint(uint64(g), 10) }
 // checkWish compares what is wanted, and what follows from it at once.
 func (c *checker) checkWish(s *service, info *machine.Info) {
 	b := &s.book
-	if c.w.broken(s) {
-		return // nothing can be wanted of it
+	if c.w.broken(s) { // nothing can be wanted of it
+		b.held = info.HeldDown
+		return
 	}
 	if b.wish == wishEither {
 		b.held = info.HeldDown
@@ -227,6 +228,9 @@ func (c *checker) checkProcess(s *service, info *machine.Info) {
 	p := c.w.proc(b.gen)
 	switch b.state {
 	case machine.Running, machine.Starting:
+		if !c.shutting && c.w.bindLost(s) {
+			c.failf("I2", s, "is "+b.state.String()+" although something that it binds is not satisfied")
+		}
 		if p.heard&(heardEmpty|heardFail|heardExit) != 0 && !c.daemonTook(s, p) {
 			c.failf("I7", s, "is "+b.state.String()+" although its process was told to be gone")
 		}

@@ -21,7 +21,7 @@ func (w *World) crash() {
 		if p == nil {
 			continue
 		}
-		p.checking, p.probing, p.hooking, p.lastWord = false, false, false, 0
+		p.checking, p.probing, p.probeOut, p.hooking, p.lastWord = false, false, false, false, 0
 		switch p.stage {
 		case stageRequested:
 			w.crashFork(p)

@@ -40,7 +40,8 @@ type process struct {
 	aborted   bool
 	ready     bool // it has said so
 
-	probing   bool
+	probing   bool // the driver has a check under way
+	probeOut  bool // … as the checker counts, from emission to answer
 	probes    int
 	hooking   bool
 	checking  bool

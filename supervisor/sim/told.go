@@ -103,6 +103,7 @@ func success(config *graph.Config, st machine.Status) bool {
 // toldProbed counts failures in a row that count: after ready and after the start period.
 func (c *checker) toldProbed(p *process, ok bool) {
 	b := &p.svc.book
+	p.probeOut = false
 	switch {
 	case ok:
 		p.heard |= heardPass
@@ -132,7 +133,7 @@ func (c *checker) toldAsked(ev machine.Asked) {
 		case machine.VerbStop:
 			c.wantDown(s)
 		case machine.VerbRestart:
-			if s.book.wish == wishUp && (s.active() || s.book.done && s.book.state == machine.Exited) {
+			if s.book.wish == wishUp && !c.w.missing(s) && !c.w.broken(s) && (s.active() || s.book.done && s.book.state == machine.Exited) {
 				s.book.unsureRuns = s.book.unsureRuns || s.active()
 				s.book.asked = true
 				s.book.warrant |= byWish
