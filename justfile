@@ -21,7 +21,7 @@ fuzz PKG NAME TIME="10s":
 
 # CLI scripts, all or one: `just script list -update`
 script NAME="" *ARGS:
-    go test ./test/script -run 'TestScript/{{NAME}}' {{ARGS}}
+    go test . -run 'TestScript/{{NAME}}' {{ARGS}}
 
 # real daemons, namespaces, survival
 e2e *ARGS:
@@ -37,7 +37,7 @@ bench PKG="./..." *ARGS:
 
 # the recorded exchanges of zinit 0.3.9
 conform *ARGS:
-    go test ./test/conform -v {{ARGS}}
+    go test ./rpc/conform -v {{ARGS}}
 
 ci:
     bash .ci/run

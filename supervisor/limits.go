@@ -20,8 +20,6 @@ const (
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
 	treePollFirst = 5 * time.Millisecond
 	treePollMax   = 250 * time.Millisecond
-	// changeAnswer is when a change without wait is answered as pending: 0.3.9's clients give up after 5 s.
-	changeAnswer = 4 * time.Second
 	// logLinesStatus is how many lines status shows.
 	logLinesStatus = 10
 	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.

@@ -3,9 +3,13 @@ package survival
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
+	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,6 +23,8 @@ func TestMain(m *testing.M) {
 		lines()
 	case "crash":
 		crash()
+	case "run":
+		runOnce()
 	}
 }
 
@@ -62,3 +68,39 @@ func crash() {
 
 // exitCodeOf is the generator's list: the code of the n-th run, from 0.
 func exitCodeOf(n int) int { return 1 + (n*37)%100 }
+
+// runOnce notes in ZT_FILE when it begins and ends, and whether another copy was alive at the same time. It ends with 42
+// on SIGUSR1 and 7 on SIGTERM; ZT_ONCE makes it end with 0 at once.
+func runOnce() {
+	asked := make(chan os.Signal, 4)
+	signal.Notify(asked, syscall.SIGUSR1, syscall.SIGTERM)
+	id := fmt.Sprintf("%s %d", os.Getenv("ZINIT_ID"), os.Getpid())
+	lock, err := os.OpenFile(os.Getenv("ZT_FILE")+".lock", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		panic(err)
+	}
+	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		note("double " + id)
+	}
+	fmt.Println("begin " + id)
+	note("begin " + id)
+	code := 0
+	if os.Getenv("ZT_ONCE") == "" {
+		code = map[os.Signal]int{syscall.SIGUSR1: 42, syscall.SIGTERM: 7}[<-asked]
+	}
+	fmt.Println("end " + id)
+	note("end " + id)
+	runtime.KeepAlive(lock)
+	os.Exit(code)
+}
+
+func note(line string) {
+	f, err := os.OpenFile(os.Getenv("ZT_FILE"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	fmt.Fprintln(f, line)
+}
+
+func raw(text string) json.RawMessage { return json.RawMessage(text) }

@@ -39,15 +39,8 @@ type storm struct {
 	stop    chan struct{}
 	wg      sync.WaitGroup
 
-	mu   sync.Mutex
-	seen map[string]*stream // lines by service and stream
-	bad  []string
-}
-
-// stream is what a follower got of one stream.
-type stream struct {
-	next   int
-	missed uint64
+	mu  sync.Mutex
+	bad []string
 }
 
 func (st *storm) complain(format string, args ...any) {
@@ -89,7 +82,7 @@ func TestStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := &storm{t: t, work: t.TempDir(), stop: make(chan struct{}), seen: map[string]*stream{}}
+	st := &storm{t: t, work: t.TempDir(), stop: make(chan struct{})}
 	st.s = testkit.Start(t, st.config(self), testkit.Options{Applet: "pid1"})
 	c := st.s.Client()
 	before := st.prepare(c)
