@@ -263,8 +263,8 @@ func healthText(h *wire.HealthStatus, now time.Time) string {
 		text += " " + durationText(d) + " ago"
 	}
 	text += ", " + plural(h.Checks, "check")
-	if h.LastDetail != "" {
-		text += ", last: " + oneLine(h.LastDetail)
+	if detail := strings.TrimPrefix(oneLine(h.LastDetail), "GET "+oneLine(h.Target)+" "); detail != "" {
+		text += ", last: " + detail
 	}
 	return text
 }
