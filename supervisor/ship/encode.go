@@ -1,0 +1,151 @@
+package ship
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/zinit/zinit/logring"
+)
+
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+var streamNames = [...]string{logring.Stdout: "stdout", logring.Stderr: "stderr", logring.Syslog: "syslog"}
+
+func streamName(s uint8) string {
+	if int(s) < len(streamNames) {
+		return streamNames[s]
+	}
+	return "unknown"
+}
+
+// appendJSON appends one line as a JSON object and a newline. The members follow the habits of Vector and ECS.
+func appendJSON(b []byte, host, service string, rec *logring.Record) []byte {
+	b = append(b, `{"timestamp":"`...)
+	b = time.UnixMilli(rec.TimeMS).UTC().AppendFormat(b, timeFormat)
+	b = append(b, `","message":`...)
+	b = appendString(b, rec.Text)
+	b = append(b, `,"host":`...)
+	b = appendString(b, host)
+	b = append(b, `,"service":`...)
+	b = appendString(b, service)
+	b = append(b, `,"stream":"`...)
+	b = append(b, streamName(rec.Stream)...)
+	b = append(b, `","seq":`...)
+	b = strconv.AppendUint(b, rec.Seq, 10)
+	b = append(b, `,"pid":`...)
+	b = strconv.AppendInt(b, int64(rec.PID), 10)
+	if rec.Continued {
+		b = append(b, `,"continued":true`...)
+	}
+	return append(b, "}\n"...)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
+func appendString[T string | []byte](b []byte, s T) []byte {
+	b = append(b, '"')
+	plain := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' && c != 0x7f {
+			i++
+			continue
+		}
+		size := 1
+		if c >= utf8.RuneSelf {
+			var r rune
+			if r, size = utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)])); r != utf8.RuneError || size > 1 {
+				i += size
+				continue
+			}
+		}
+		b = append(b, s[plain:i]...)
+		b = appendEscape(b, c)
+		i += size
+		plain = i
+	}
+	b = append(b, s[plain:]...)
+	return append(b, '"')
+}
+
+func appendEscape(b []byte, c byte) []byte {
+	switch {
+	case c == '"' || c == '\\':
+		return append(b, '\\', c)
+	case c == '\n':
+		return append(b, `\n`...)
+	case c == '\r':
+		return append(b, `\r`...)
+	case c == '\t':
+		return append(b, `\t`...)
+	case c >= utf8.RuneSelf:
+		return append(b, `\ufffd`...)
+	}
+	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+}
+
+// Facility daemon; severity by stream: programs write errors to stderr, as Docker's driver reads it too.
+const (
+	priorityInfo  = 3<<3 | 6
+	priorityError = 3<<3 | 3
+)
+
+// appendSyslog appends one line as an RFC 5424 message: the service is APP-NAME, the stream MSGID, the sequence
+// number the registered element meta sequenceId (which ends at 2147483647 and begins again at 1).
+func appendSyslog(b []byte, host, service string, rec *logring.Record) []byte {
+	priority := priorityInfo
+	if rec.Stream == logring.Stderr {
+		priority = priorityError
+	}
+	b = append(b, '<')
+	b = strconv.AppendInt(b, int64(priority), 10)
+	b = append(b, ">1 "...)
+	b = time.UnixMilli(rec.TimeMS).UTC().AppendFormat(b, timeFormat)
+	b = append(b, ' ')
+	b = appendName(b, host, 255)
+	b = append(b, ' ')
+	b = appendName(b, service, 48)
+	b = append(b, ' ')
+	if rec.PID > 0 {
+		b = strconv.AppendInt(b, int64(rec.PID), 10)
+	} else {
+		b = append(b, '-')
+	}
+	b = append(b, ' ')
+	b = append(b, streamName(rec.Stream)...)
+	b = append(b, ` [meta sequenceId="`...)
+	b = strconv.AppendUint(b, (rec.Seq-1)%2147483647+1, 10)
+	b = append(b, `"] `...)
+	return append(b, rec.Text...)
+}
+
+// appendName appends a header field: printable ASCII without spaces, "-" for none.
+func appendName(b []byte, s string, most int) []byte {
+	if s == "" {
+		return append(b, '-')
+	}
+	for i := 0; i < min(len(s), most); i++ {
+		if c := s[i]; c > ' ' && c < 0x7f {
+			b = append(b, c)
+		} else {
+			b = append(b, '_')
+		}
+	}
+	return b
+}
+
+// appendOctetCounted appends one message framed as RFC 6587 and RFC 5425 do for streams: its length, a space, itself.
+func appendOctetCounted(b []byte, host, service string, rec *logring.Record) []byte {
+	const room = 8 // for the length of a message of up to 9,999,999 bytes and the space
+	at := len(b)
+	b = append(b, make([]byte, room)...)
+	b = appendSyslog(b, host, service, rec)
+	message := b[at+room:]
+	length := strconv.AppendInt(make([]byte, 0, room), int64(len(message)), 10)
+	length = append(length, ' ')
+	copy(b[at:], length)
+	copy(b[at+len(length):], message)
+	return b[:at+len(length)+len(message)]
+}
