@@ -89,16 +89,6 @@ func (s *space) give(unit, n int) {
 	s.low = min(s.low, unit)
 }
 
-// busy reports whether any of n units from unit on is in use.
-func (s *space) busy(unit, n int) bool {
-	for i := unit; i < unit+n; i++ {
-		if s.words[i/64]>>(i%64)&1 == 1 {
-			return true
-		}
-	}
-	return false
-}
-
 // alloc reserves n units in a row, giving up old pages when there is no room. The extent does not exist before publish. ok is
 // false when even that is not enough: everything is held by unfinished lines.
 func (a *Arena) alloc(n int) (unit int, ok bool) {

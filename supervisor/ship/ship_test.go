@@ -280,8 +280,7 @@ func TestHTTPDownThenUp(t *testing.T) {
 
 func TestHTTPRefusesALine(t *testing.T) {
 	f := newFixture(t)
-	var r *receiver
-	r = newReceiver(t, func(_ int, _ http.ResponseWriter, lines int) int {
+	r := newReceiver(t, func(_ int, _ http.ResponseWriter, lines int) int {
 		switch {
 		case lines > 64:
 			return 413
@@ -358,6 +357,7 @@ func TestStreamReconnects(t *testing.T) {
 				f.log("s", i*50, i*50+50)
 				if network == "tcp" { // what the other side's kernel has is confirmed: it closes only between batches
 					f.flush(t)
+					await(t, "the receiver", func() bool { return len(lines) >= i*50+50 })
 				}
 			}
 			f.flush(t)
