@@ -377,7 +377,16 @@ func (w *smallWorld) copyOf(n *node, place int) *node {
 func (m *Machine) copyTo(c *Machine) {
 	old := *c
 	*c = *m
-	c.services = append(old.services[:0], m.services...)
+	c.services = old.services
+	for len(c.services) < len(m.services) {
+		c.services = append(c.services, service{seldom: &seldom{}})
+	}
+	for i := range m.services {
+		own := c.services[i].seldom
+		c.services[i] = m.services[i]
+		*own = *m.services[i].seldom
+		c.services[i].seldom = own
+	}
 	c.byRank = append(old.byRank[:0], m.byRank...)
 	c.gens = old.gens
 	if c.gens == nil {

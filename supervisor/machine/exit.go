@@ -239,7 +239,7 @@ func (m *Machine) decide(i int32, carried, ok bool) {
 func (m *Machine) mayRestart(s *service, ok bool) bool {
 	rules := &s.config.Lifecycle
 	switch {
-	case s.config.Status == graph.StatusIgnore,
+	case s.has(traitIgnored),
 		rules.Restart == graph.RestartNever,
 		s.oneshot() && (ok || !rules.RestartSet),
 		rules.Restart == graph.RestartOnFailure && ok:

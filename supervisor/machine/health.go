@@ -29,7 +29,7 @@ func quickDelay(s *service) int64 {
 // probeNext schedules the next check of a Running service: one interval after the last began.
 func (m *Machine) probeNext(i int32) {
 	s := &m.services[i]
-	if s.config.Health == nil || s.config.Target || s.oneshot() {
+	if !s.has(traitHealth) || s.oneshot() {
 		return
 	}
 	interval := Time(s.config.Health.Interval)
@@ -42,7 +42,7 @@ func (m *Machine) probeNext(i int32) {
 
 func (m *Machine) onProbeTimer(i int32, _ any) {
 	s := &m.services[i]
-	if s.config.Health == nil || s.is(flagProbing) {
+	if !s.has(traitHealth) || s.is(flagProbing) {
 		return
 	}
 	s.set(flagProbing)
@@ -54,7 +54,7 @@ func (m *Machine) onProbeTimer(i int32, _ any) {
 // noteProbe takes an answer; false when nobody waits for one.
 func (m *Machine) noteProbe(i int32, word Probed) bool {
 	s := &m.services[i]
-	if !s.is(flagProbing) || s.config.Health == nil {
+	if !s.is(flagProbing) || !s.has(traitHealth) {
 		return false
 	}
 	s.clear(flagProbing)
@@ -101,14 +101,17 @@ func (m *Machine) onProbedRunning(i int32, ev any) {
 
 // pings is the time between two watchdog pings, 0 = none are expected.
 func (s *service) pings() int64 {
-	if s.watchdog != 0 {
+	switch {
+	case s.is(flagPings):
 		return s.watchdog
+	case s.has(traitPings):
+		return int64(s.config.Watchdog)
 	}
-	return int64(s.config.Watchdog)
+	return 0
 }
 
 func (m *Machine) armWatchdog(i int32) {
-	if every := m.services[i].pings(); every > 0 && !m.services[i].config.Target {
+	if every := m.services[i].pings(); every > 0 {
 		m.arm(i, timerWatchdog, m.now+Time(every))
 	}
 }
@@ -127,6 +130,7 @@ func (m *Machine) onExtendedUp(i int32, ev any) {
 	}
 	if word.SetWatchdog > 0 {
 		s.watchdog = word.SetWatchdog
+		s.set(flagPings)
 		m.touch(i)
 	}
 	if s.state == Running && (word.Watchdog || word.SetWatchdog > 0) {

@@ -62,12 +62,14 @@ type Machine struct {
 func New(g *graph.Graph, options Options) *Machine {
 	m := &Machine{graph: g, options: options, nextGen: options.Seq}
 	m.services = make([]service, g.Len())
+	rest := make([]seldom, g.Len())
 	for i := range m.services {
 		s := &m.services[i]
-		s.config, s.name = g.Config(graph.ID(i)), g.Name(graph.ID(i))
+		s.seldom = &rest[i]
+		s.define(g.Config(graph.ID(i)))
 	}
 	m.timers = newTimers(len(m.services))
-	m.gens = make(map[Gen]int32, min(len(m.services), 1024))
+	m.gens = make(map[Gen]int32, len(m.services))
 	m.rebuild()
 	return m
 }

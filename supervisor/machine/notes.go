@@ -73,7 +73,7 @@ func (m *Machine) judgeRun(s *service) {
 	if s.oneshot() {
 		from = s.spawnedAt
 	}
-	if from == 0 || s.config.Target {
+	if from == 0 || s.target() {
 		return
 	}
 	if int64(m.now-from) >= int64(s.config.Lifecycle.StabilityPeriod) || m.bug(BugStabilityIgnored) {

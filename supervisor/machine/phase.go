@@ -50,6 +50,7 @@ const (
 	flagProbeOK                       // the last probe passed
 	flagHadProcess                    // the incarnation had a process: post_stop is owed at its end
 	flagBackRunning                   // Stopping, PhaseDependents: it was Running (else Starting, or with flagDone Exited)
+	flagPings                         // the service has set its watchdog itself
 
 	flagWanted // own fields in Record from here on
 	flagHeld

@@ -50,7 +50,7 @@ func (m *Machine) collect(from int32, strong bool) {
 func (m *Machine) collectKind(ids []graph.ID, strong bool) {
 	for _, id := range ids {
 		s := &m.services[id]
-		if s.mark == m.stamp || s.config.Status == graph.StatusIgnore {
+		if s.mark == m.stamp || s.has(traitIgnored) {
 			continue
 		}
 		if !strong && (s.config.Status == graph.StatusStop || s.is(flagHeld)) {

@@ -108,27 +108,27 @@ func (m *Machine) install(w *swap) {
 	m.services = make([]service, w.new.Len(), w.new.Len()+8)
 	for id := range graph.ID(w.new.Len()) {
 		s := &m.services[id]
-		config := w.new.Config(id)
-		s.config, s.name = config, w.new.Name(id)
-		b := w.before[id]
+		config, b := w.new.Config(id), w.before[id]
 		if b < 0 {
+			s.seldom = &seldom{}
+			s.define(config)
 			continue
 		}
 		*s = old[b]
 		kind, _ := w.new.Broken(id)
-		switch flips := s.config.Target != config.Target; {
+		switch flips := s.target() != config.Target; {
 		case (flips || kind != "") && !s.idle():
 			continue // its processes end by the old definition
 		case flips:
 			w.flipped = append(w.flipped, int32(id))
 		}
-		s.config, s.name = config, w.new.Name(id)
+		s.define(config)
 	}
 	for i := range old {
 		if w.indexOfOld[i] >= 0 || old[i].is(flagForgotten) {
 			continue
 		}
-		if i < w.old.Len() && (old[i].idle() && !(old[i].finished() && old[i].remains()) || old[i].config.Target) {
+		if i < w.old.Len() && (old[i].idle() && !(old[i].finished() && old[i].remains()) || old[i].target()) {
 			m.say(Forget{Name: old[i].name})
 			continue
 		}
@@ -354,12 +354,13 @@ func (m *Machine) dropGen(i int32) {
 	s := &m.services[i]
 	delete(m.gens, s.gen)
 	s.gen = 0
+	s.probe, s.watchdog, s.stopAt, s.result, s.conflict, s.portDelay = probeState{}, 0, 0, Reason{}, nil, 0
 }
 
 // adoptConfig lets a definition count that had to wait for the processes of the old one.
 func (m *Machine) adoptConfig(i int32) {
 	if s := &m.services[i]; int(i) < m.graph.Len() && s.config != m.graph.Config(graph.ID(i)) {
-		s.config = m.graph.Config(graph.ID(i))
+		s.define(m.graph.Config(graph.ID(i)))
 		m.dropGen(i)
 	}
 }
@@ -406,14 +407,14 @@ type changedKeys []string
 // onChangedEnded: failed or exited for good, or waiting for a restart: a changed definition is tried at once.
 func (m *Machine) onChangedEnded(i int32, _ any) {
 	s := &m.services[i]
-	if s.is(flagWanted) && !s.is(flagDue|flagBroken) && !s.finished() && s.config.Status != graph.StatusIgnore {
+	if s.is(flagWanted) && !s.is(flagDue|flagBroken) && !s.finished() && !s.has(traitIgnored) {
 		m.owed(i, CauseReload, "")
 	}
 }
 
 func (m *Machine) onChangedRunning(i int32, ev any) {
 	s := &m.services[i]
-	if s.config.Target || !slices.Contains(ev.(changedKeys), "health") {
+	if s.target() || !slices.Contains(ev.(changedKeys), "health") {
 		return
 	}
 	m.dropProbe(i)
@@ -426,9 +427,9 @@ func (m *Machine) onChangedStarting(i int32, ev any) {
 		return
 	}
 	m.dropProbe(i)
-	if m.readyAtOnce(s) {
+	if s.readyAtOnce() {
 		m.ready(i, CauseReload)
-	} else if s.config.Health != nil && s.config.Ready.Kind == graph.ReadyNone {
+	} else if s.probedReady() {
 		m.probeSoon(i)
 	}
 }

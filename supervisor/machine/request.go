@@ -88,7 +88,7 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 // signal sends an operator's signal; one that comes between Spawn and Spawned waits for the process.
 func (m *Machine) signal(i int32, ev Asked) Outcome {
 	s := &m.services[i]
-	if c := &table[s.state][inKill]; c.do == nil || s.config.Target {
+	if c := &table[s.state][inKill]; c.do == nil || s.target() {
 		return OutcomeNotRunning
 	}
 	switch {

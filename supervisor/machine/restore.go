@@ -90,7 +90,8 @@ func (m *Machine) take(r *Record) {
 	id, ok := m.graph.Lookup(r.Name)
 	if !ok || r.Gone {
 		id = graph.ID(len(m.services))
-		m.services = append(m.services, service{name: r.Name, config: &graph.Config{Name: r.Name, Lifecycle: goneDefaults}})
+		m.services = append(m.services, service{seldom: &seldom{}})
+		m.services[id].define(&graph.Config{Name: r.Name, Lifecycle: goneDefaults})
 		m.timers.grow(len(m.services))
 	}
 	i, s := int32(id), &m.services[id]
@@ -104,8 +105,8 @@ func (m *Machine) take(r *Record) {
 	s.restarts, s.backoff, s.nextRestart, s.lastExit = int32(r.Restarts), r.Backoff, r.NextRestart, r.LastExit
 	s.conflict, s.probe.detail, s.wokenBy, s.wokenFor = r.Conflict, r.LastProbe, i, CauseRestore
 	m.takeExtra(i, r.Extra)
-	if s.config.Target && (s.state == Starting || s.state == Stopping || s.is(flagLeft)) {
-		s.config = &graph.Config{Name: r.Name, Lifecycle: goneDefaults} // it became a target meanwhile (adoptConfig)
+	if s.target() && (s.state == Starting || s.state == Stopping || s.is(flagLeft)) {
+		s.define(&graph.Config{Name: r.Name, Lifecycle: goneDefaults}) // it became a target meanwhile (adoptConfig)
 	}
 	if s.gen != 0 {
 		m.gens[s.gen] = i
@@ -170,7 +171,7 @@ func (m *Machine) onResumedBlocked(i int32, _ any) {
 func (m *Machine) onResumedUp(i int32, _ any) {
 	s := &m.services[i]
 	switch {
-	case s.config.Target:
+	case s.target():
 	case s.unanswered():
 		m.neverForked(i)
 	default:

@@ -3,17 +3,21 @@ package machine
 import "github.com/zinit/zinit/graph"
 
 // service is everything the machine knows of one service. Its index is its graph.ID; services removed by a reload that
-// still have processes stand behind those of the graph until they are forgotten.
+// still have processes stand behind those of the graph until they are forgotten. What a start and its neighbours touch stands
+// here, in a few cache lines; the rest in seldom.
 type service struct {
 	config *graph.Config
+	traits trait
 	name   string
 
 	// What it is and what is wanted. flags holds wanted and due among others.
+	flags flag
 	state State
 	phase Phase
-	flags flag
-	gen   Gen
-	pid   int
+
+	standing graph.Standing // as last told to the neighbours
+	wokenFor Cause          // how wokenBy matters: dependency or conflict
+	wokenBy  int32          // who changed last among those it waits for
 
 	// Counters over its edges, kept by standing.go. The first five are zero when graph.CanStart says nothing.
 	unsat    int32 // requirements (requires, binds) that are not satisfied
@@ -23,36 +27,39 @@ type service struct {
 	rivals   int32 // conflicts that others hold
 	occupied int32 // direct dependents that are still there
 	rank     int32
-	standing graph.Standing // as last told to the neighbours
-	mark     uint32         // stamp of the last walk that saw it
-	wokenBy  int32          // who changed last among those it waits for
-	wokenFor Cause          // how it matters: dependency or conflict
-	waiters  int32          // pending requests
+	mark     uint32 // stamp of the last walk that saw it
+	waiters  int32  // pending requests
+	restarts int32
 
-	restarts    int32
-	backoff     int64 // ns, the delay of the next restart; counts only when restarts > 0
+	gen         Gen
+	pid         int
+	startLimit  int64 // ns, how long a start may take by config, 0 = for ever
 	nextRestart Time
 	since       Time
 	spawnedAt   Time
 	readyAt     Time
-	stopAt      Time
-	startBy     Time // start deadline, 0 = none; kept while a stop may still be cancelled
-	lastExit    LastExit
-	reason      Reason
-	result      Reason // carried while Stopping
+	startBy     Time   // start deadline, 0 = none; kept while a stop may still be cancelled
+	signals     uint64 // operators' signals that wait for Spawned, bit n-1 for signal n
 
 	dueCause Cause // why a start is owed
+	reload   bool  // a reload signal waits for Spawned
 	dueBy    string
 
+	*seldom
+}
+
+// seldom is what only failures, stops, checks and reloads touch.
+type seldom struct {
+	backoff   int64 // ns, the delay of the next restart; counts only when restarts > 0
+	stopAt    Time
+	lastExit  LastExit
+	reason    Reason
+	result    Reason // carried while Stopping
 	conflict  *Conflict
 	portDelay int64 // ns, the delay before the next Precheck
-
-	probe    probeState
-	watchdog int64  // ns between pings, 0 = as configured
-	signals  uint64 // operators' signals that wait for Spawned, bit n-1 for signal n; bit 63 of real-time signal 64
-	reload   bool   // a reload signal that waits for Spawned
-
-	extra []int32 // dependencies by edges that the present graph no longer has (reload.go)
+	probe     probeState
+	watchdog  int64   // ns between pings, 0 = as configured
+	extra     []int32 // dependencies by edges that the present graph no longer has (reload.go)
 }
 
 type probeState struct {
@@ -63,6 +70,58 @@ type probeState struct {
 	row    int32 // failures in a row
 	detail string
 }
+
+// trait is what a definition says about how a service is treated, as bits beside the service.
+type trait uint8
+
+const (
+	traitTarget  trait = 1 << iota
+	traitOneshot       // readiness is its exit
+	traitIgnored       // status = ignore
+	traitPorts         // ports or process filters are looked at before a start
+	traitNotify        // says itself that it is ready
+	traitHealth        // has a health check
+	traitPings         // has a watchdog
+)
+
+// define gives a service its definition.
+func (s *service) define(c *graph.Config) {
+	s.config, s.name = c, c.Name
+	s.traits = 0
+	for t, on := range [...]bool{c.Target, c.Oneshot && !c.Target, c.Status == graph.StatusIgnore,
+		len(c.Ports)+len(c.ProcessFilters) > 0, c.Ready.Kind != graph.ReadyNone, c.Health != nil && !c.Target, c.Watchdog > 0 && !c.Target} {
+		if on {
+			s.traits |= 1 << t
+		}
+	}
+	s.startLimit = startLimit(c)
+}
+
+// startLimit is max(start_timeout, start_period + timeout + 5 s), and what pre_start may take on top.
+func startLimit(c *graph.Config) int64 {
+	limit := int64(c.Lifecycle.StartTimeout)
+	if limit == 0 {
+		return 0
+	}
+	if h := c.Health; h != nil {
+		limit = max(limit, int64(h.StartPeriod+h.Timeout)+5*second)
+	}
+	return limit + int64(c.PreStart.Timeout)
+}
+
+func (s *service) has(t trait) bool { return s.traits&t != 0 }
+
+// target reports whether it has no process.
+func (s *service) target() bool { return s.has(traitTarget) }
+
+// oneshot reports whether readiness is its exit.
+func (s *service) oneshot() bool { return s.has(traitOneshot) }
+
+// readyAtOnce reports whether the exec is readiness.
+func (s *service) readyAtOnce() bool { return !s.has(traitOneshot | traitNotify | traitHealth) }
+
+// probedReady reports whether the first check that passes is readiness.
+func (s *service) probedReady() bool { return s.traits&(traitHealth|traitNotify) == traitHealth }
 
 func (s *service) is(f flag) bool { return s.flags&f != 0 }
 func (s *service) set(f flag)     { s.flags |= f }
@@ -84,7 +143,7 @@ func (s *service) idle() bool {
 	case Exited:
 		return !s.is(flagLeft)
 	case Running:
-		return s.config.Target
+		return s.target()
 	}
 	return false
 }
@@ -104,15 +163,12 @@ func (s *service) active() bool {
 }
 
 // finished reports whether it is a oneshot that is done and satisfies.
-func (s *service) finished() bool { return s.state == Exited && s.is(flagDone) && s.config.Oneshot }
+func (s *service) finished() bool { return s.state == Exited && s.is(flagDone) && s.has(traitOneshot) }
 
 // remains reports whether a finished oneshot needs a stop sequence: processes are left or post_stop is owed.
 func (s *service) remains() bool {
 	return s.is(flagLeft) || s.is(flagHadProcess) && !s.config.PostStop.Command.IsZero()
 }
-
-// oneshot reports whether readiness is its exit.
-func (s *service) oneshot() bool { return s.config.Oneshot && !s.config.Target }
 
 // unanswered reports whether a Spawn is out (Starting, Stopping).
 func (s *service) unanswered() bool { return !s.is(flagHadProcess) }

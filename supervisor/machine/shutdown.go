@@ -100,7 +100,7 @@ func (m *Machine) giveUp() {
 }
 
 func (m *Machine) onForceRunning(i int32, _ any) {
-	if m.services[i].config.Target {
+	if m.services[i].target() {
 		m.setState(i, Inactive, CauseShutdown, "")
 	}
 }

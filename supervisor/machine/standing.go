@@ -31,7 +31,7 @@ func (m *Machine) standingOf(s *service) graph.Standing {
 	if ahead || s.state == Starting {
 		standing |= onItsWay
 	}
-	if s.config.Status != graph.StatusIgnore && (ahead || s.oneshot() && s.stillRuns()) {
+	if !s.has(traitIgnored) && (ahead || s.oneshot() && s.stillRuns()) {
 		standing |= graph.Pending
 	}
 	if (s.state == Failed || s.state == Exited && !s.is(flagDone)) && !s.is(flagDue) && s.nextRestart == 0 {
@@ -184,10 +184,10 @@ func (m *Machine) standDown(d int32) {
 // dropExtra forgets edges of an earlier graph: the process that they were for is gone.
 func (m *Machine) dropExtra(i int32) {
 	s := &m.services[i]
-	extra := s.extra
-	if len(extra) == 0 {
+	if m.extras == 0 || len(s.extra) == 0 {
 		return
 	}
+	extra := s.extra
 	s.extra = nil
 	m.extras--
 	if s.is(flagOccupied) {
@@ -218,8 +218,10 @@ func (m *Machine) eachNeed(i int32, visit func(int32)) {
 			}
 		}
 	}
-	for _, d := range m.services[i].extra {
-		visit(d)
+	if m.extras > 0 {
+		for _, d := range m.services[i].extra {
+			visit(d)
+		}
 	}
 }
 

@@ -250,11 +250,11 @@ func (m *Machine) start(i int32) {
 		m.failDependency(i)
 	case s.unsat > 0 || s.waits > 0 || rivals > 0:
 		m.block(i)
-	case s.config.Target:
+	case s.target():
 		m.reach(i)
 	case s.is(flagPortHeld) || s.phase == PhaseChecking:
 		return // a timer or the answer goes on
-	case !s.is(flagChecked) && len(s.config.Ports)+len(s.config.ProcessFilters) > 0:
+	case !s.is(flagChecked) && s.has(traitPorts):
 		m.check(i)
 	default:
 		m.spawn(i)
@@ -423,6 +423,7 @@ func (m *Machine) spawn(i int32) {
 		panic("machine: " + s.name + " would be spawned twice")
 	}
 	m.dropExtra(i)
+	first := s.gen == 0 && s.state != Failed // then there is nothing to forget, and most starts are the first
 	checked := s.is(flagChecked)
 	cause, by := s.dueCause, s.dueBy
 	if s.state == Blocked && !checked {
@@ -432,31 +433,26 @@ func (m *Machine) spawn(i int32) {
 		m.takeGen(i)
 	}
 	s.clear(flagDue | flagClaim | flagChecked | flagDone | flagLeft | flagReadyEarly | flagEmptied | flagMainGone | flagForDep |
-		flagResult | flagResultOK | flagSelfStopping | flagProbeOK | flagHadProcess | flagBackRunning | flagStuck)
-	s.reason, s.result, s.conflict = Reason{}, Reason{}, nil
-	s.pid, s.spawnedAt, s.readyAt, s.stopAt, s.portDelay = 0, 0, 0, 0, 0
-	s.probe, s.watchdog, s.signals, s.reload = probeState{}, 0, 0, false
+		flagResult | flagResultOK | flagSelfStopping | flagProbeOK | flagHadProcess | flagBackRunning | flagStuck | flagPings)
+	s.pid, s.spawnedAt, s.readyAt, s.signals, s.reload = 0, 0, 0, 0, false
+	if !first {
+		s.reason, s.result, s.conflict, s.probe = Reason{}, Reason{}, nil, probeState{}
+		s.stopAt, s.portDelay, s.watchdog = 0, 0, 0
+	}
 	m.setState(i, Starting, cause, by)
 	s.phase = PhaseSpawning
 	m.armStart(i)
 	m.do(Spawn{ID: m.id(i), Gen: s.gen})
 }
 
-// armStart begins the start deadline: max(start_timeout, start_period + timeout + 5 s) from the request, and what
-// pre_start may take.
+// armStart begins the start deadline, which counts from the request.
 func (m *Machine) armStart(i int32) {
 	s := &m.services[i]
-	limit := int64(s.config.Lifecycle.StartTimeout)
 	s.startBy = 0
-	if limit == 0 {
-		return
+	if s.startLimit > 0 {
+		s.startBy = m.now + Time(s.startLimit)
+		m.arm(i, timerLife, s.startBy)
 	}
-	if h := s.config.Health; h != nil {
-		limit = max(limit, int64(h.StartPeriod+h.Timeout)+5*second)
-	}
-	limit += int64(s.config.PreStart.Timeout)
-	s.startBy = m.now + Time(limit)
-	m.arm(i, timerLife, s.startBy)
 }
 
 func (m *Machine) onSpawned(i int32, ev any) {
@@ -470,17 +466,13 @@ func (m *Machine) spawned(i int32, pid int) {
 	s := &m.services[i]
 	m.known(i, pid)
 	s.phase = PhaseUp
-	if m.readyAtOnce(s) || s.is(flagReadyEarly) {
+	if s.readyAtOnce() || s.is(flagReadyEarly) {
 		m.ready(i, CauseSpawned)
 		return
 	}
-	if s.config.Health != nil && s.config.Ready.Kind == graph.ReadyNone {
+	if s.probedReady() {
 		m.probeSoon(i)
 	}
-}
-
-func (m *Machine) readyAtOnce(s *service) bool {
-	return !s.oneshot() && s.config.Ready.Kind == graph.ReadyNone && s.config.Health == nil
 }
 
 // known notes the process and delivers the signals that waited for it.
@@ -525,7 +517,7 @@ func (m *Machine) onSpawnFailed(i int32, ev any) {
 
 func (m *Machine) onReadied(i int32, _ any) {
 	s := &m.services[i]
-	if s.config.Ready.Kind == graph.ReadyNone {
+	if !s.has(traitNotify) {
 		return
 	}
 	if s.unanswered() {

@@ -126,7 +126,7 @@ func (m *Machine) again(i int32, c command) {
 func (m *Machine) onCycle(i int32, ev any) { m.onRestartFinished(i, ev) }
 
 func (m *Machine) onCycleRunning(i int32, ev any) {
-	if !m.services[i].config.Target {
+	if !m.services[i].target() {
 		m.onRestartFinished(i, ev)
 	}
 }
@@ -216,7 +216,7 @@ func (m *Machine) onDownExited(i int32, ev any) {
 
 // onDownRunning: a target needs no stop; the loss of its requirement takes it to Blocked.
 func (m *Machine) onDownRunning(i int32, ev any) {
-	if !m.services[i].config.Target {
+	if !m.services[i].target() {
 		m.onDown(i, ev)
 	}
 }
@@ -225,7 +225,7 @@ func (m *Machine) onDownRunning(i int32, ev any) {
 // onDrain sends the signal.
 func (m *Machine) beginStop(i int32, cause Cause, by string) {
 	s := &m.services[i]
-	if s.config.Target && s.state == Running || s.finished() && !s.remains() {
+	if s.target() && s.state == Running || s.finished() && !s.remains() {
 		s.phase = PhaseDependents
 		m.touch(i)
 		m.drain(i)
@@ -286,9 +286,9 @@ func (m *Machine) resumeStart(i int32) {
 	}
 	s.phase = PhaseUp
 	switch {
-	case m.readyAtOnce(s) || s.is(flagReadyEarly):
+	case s.readyAtOnce() || s.is(flagReadyEarly):
 		m.ready(i, CauseReady)
-	case s.config.Health != nil && s.config.Ready.Kind == graph.ReadyNone:
+	case s.probedReady():
 		m.probeSoon(i)
 	}
 }
@@ -333,7 +333,7 @@ func (m *Machine) waitForDependents(i int32) {
 // to go down goes when its dependents are gone.
 func (m *Machine) onDrainRunning(i int32, ev any) {
 	s := &m.services[i]
-	if !s.config.Target {
+	if !s.target() {
 		m.onDrainStarting(i, ev)
 		return
 	}
@@ -515,7 +515,7 @@ func (m *Machine) onSpawnFailedStopping(i int32, _ any) {
 
 // onReadiedStopping: remembered while the stop can still be cancelled.
 func (m *Machine) onReadiedStopping(i int32, _ any) {
-	if s := &m.services[i]; s.phase == PhaseDependents && !s.is(flagBackRunning) && s.config.Ready.Kind != graph.ReadyNone {
+	if s := &m.services[i]; s.phase == PhaseDependents && !s.is(flagBackRunning) && s.has(traitNotify) {
 		s.set(flagReadyEarly)
 		m.touch(i)
 	}
