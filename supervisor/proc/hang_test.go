@@ -1,8 +1,10 @@
 package proc
 
 import (
+	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -11,21 +13,21 @@ import (
 )
 
 // holdOpens makes every open of a file wait until release, as a file system on a dead network would.
-func holdOpens(t *testing.T, path string) (release func()) {
-	t.Helper()
+func holdOpens(path string) (release func(), err error) {
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY|unix.O_CLOEXEC)
-	need(t, err == nil, "fanotify with permission events")
-	err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path)
-	need(t, err == nil, "fanotify with permission events")
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path); err != nil {
+		return nil, err
+	}
 	return func() {
 		// First no further open is held: that of an exec would stop the thread that has to answer it.
-		if err := unix.FanotifyMark(fd, unix.FAN_MARK_REMOVE, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path); err != nil {
-			t.Error(err)
-		}
+		_ = unix.FanotifyMark(fd, unix.FAN_MARK_REMOVE, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path)
 		for answerOpen(fd) {
 		}
 		unix.Close(fd)
-	}
+	}, nil
 }
 
 func answerOpen(fd int) bool {
@@ -50,40 +52,59 @@ func TestAProgramThatCannotBeReadHoldsUpNobody(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	release := holdOpens(t, path)
-	pids := make(chan int)
-	// More than there are processors: if each of them held one, nothing would run any more.
-	stuck := runtime.GOMAXPROCS(0) + 1
-	for range stuck {
-		go func() {
-			pid, err := Start(&Spec{Plan: Plan{Path: path, Argv: []string{"prog"}}})
-			if err != nil {
-				t.Error(err)
-			}
-			pids <- pid
-		}()
-	}
-	await(t, "all are stuck", func() bool { return forking.Load() == 0 && stuckOpens() >= stuck })
-	finished := make(chan bool)
-	go func() {
-		runtime.GC() // stops the world
-		wait(mustStart(t, &Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}))
-		runtime.GC()
-		close(finished)
-	}()
+	// In a process of its own: one that is held up cannot even end a test.
+	o := newOutput(t)
+	pid := mustStart(t, &Spec{Plan: Plan{Path: "/proc/self/exe", Argv: []string{"helper", path}}, Files: o.files(t),
+		Env: []string{helperVariable + "=hang"}})
+	ended := make(chan string)
+	go func() { ended <- o.all(t) }()
 	select {
-	case <-finished:
-	case <-time.After(10 * time.Second):
-		t.Error("the process is held up")
-	}
-	release()
-	for range stuck {
-		select {
-		case pid := <-pids:
-			wait(pid)
-		case <-time.After(10 * time.Second):
-			t.Fatal("a start did not go on")
+	case got := <-ended:
+		need(t, !strings.Contains(got, "no fanotify"), "fanotify with permission events")
+		if got != "all went on\n" {
+			t.Errorf("got %q", got)
 		}
+	case <-time.After(30 * time.Second):
+		t.Error("the process is held up")
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	wait(pid)
+}
+
+func init() {
+	helpers["hang"] = func(args []string) {
+		release, err := holdOpens(args[0])
+		if err != nil {
+			fmt.Println("no fanotify:", err)
+			return
+		}
+		// More than there are processors: if each of them held one, nothing would run any more.
+		stuck := runtime.GOMAXPROCS(0) + 1
+		pids := make(chan int)
+		for range stuck {
+			go func() {
+				runtime.LockOSThread()
+				pid, err := Start(&Spec{Plan: Plan{Path: args[0], Argv: []string{"prog"}}, Pdeathsig: true})
+				if err != nil {
+					fmt.Println(err)
+				}
+				pids <- pid
+			}()
+		}
+		for stuckOpens() < stuck {
+			time.Sleep(time.Millisecond)
+		}
+		runtime.GC() // stops the world
+		pid, serr := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}})
+		if serr != nil {
+			fmt.Println(serr)
+		}
+		wait(pid)
+		release()
+		for range stuck {
+			wait(<-pids)
+		}
+		fmt.Println("all went on")
 	}
 }
 

@@ -1,7 +1,7 @@
 package proc
 
 import (
-	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,30 +12,21 @@ const killPasses = 64
 // Signal sends a signal to each process, exactly to the one that was seen (pid and start time), and returns how many
 // were still there. Protected processes are left out.
 func (s *Scanner) Signal(processes []Process, sig unix.Signal) int {
-	sent := 0
+	guard, sent := s.guard(), 0
 	for _, p := range processes {
-		if s.protected(p.PID) {
-			continue
-		}
-		if SignalProcess(p.PID, p.Start, sig) == nil {
+		if !guard.protects(p.PID) && SignalProcess(p.PID, p.Start, sig) == nil {
 			sent++
 		}
 	}
 	return sent
 }
 
-// protected reports whether a process is never signalled: process 1, the supervisor, its keeper, their ancestors.
-func (s *Scanner) protected(pid int) bool {
-	if pid <= 1 || pid == s.Keeper {
-		return true
-	}
-	for _, a := range ancestors(s.self(), parentOf) {
-		if a == pid {
-			return true
-		}
-	}
-	return false
-}
+// guard holds the processes that are never signalled beside process 1: the supervisor, its keeper, their ancestors.
+type guard []int
+
+func (s *Scanner) guard() guard { return append(ancestors(s.self(), parentOf), s.Keeper) }
+
+func (g guard) protects(pid int) bool { return pid <= 1 || slices.Contains(g, pid) }
 
 func parentOf(pid int) int {
 	p, err := ReadProcess(pid)
@@ -56,7 +47,8 @@ func (s *Scanner) SignalTree(o *Owner, sig unix.Signal) int { return s.Signal(s.
 // The main process must not have been reaped by the supervisor yet, if it is its child: its zombie keeps the group's
 // number.
 func (s *Scanner) KillTree(o *Owner) (left int) {
-	k := killer{scanner: s, owner: o, killed: make(map[int]uint64)}
+	own, _ := ReadProcess(s.self())
+	k := killer{scanner: s, owner: o, guard: s.guard(), session: own.Session, killed: make(map[int]uint64)}
 	k.mainGroup()
 	for range killPasses {
 		members, _, settled := s.scan([]Owner{*o})
@@ -73,13 +65,15 @@ func (s *Scanner) KillTree(o *Owner) (left int) {
 type killer struct {
 	scanner *Scanner
 	owner   *Owner
+	guard   guard
+	session int            // the supervisor's own
 	killed  map[int]uint64 // pid to start time
 }
 
 // mainGroup kills the group of the main process in one go, which no fork escapes.
 func (k *killer) mainGroup() {
 	p, err := ReadProcess(k.owner.Main)
-	if err == nil && (k.owner.Start == 0 || p.Start == k.owner.Start) && p.PGRP == p.PID && !k.scanner.protected(p.PID) {
+	if err == nil && (k.owner.Start == 0 || p.Start == k.owner.Start) && p.PGRP == p.PID && !k.guard.protects(p.PID) {
 		_ = SignalGroup(p.PID, unix.SIGKILL)
 	}
 }
@@ -89,7 +83,7 @@ func (k *killer) each(members []Process) (fresh int) {
 	groups := map[int]bool{}
 	for i := range members {
 		p := &members[i]
-		if k.killed[p.PID] == p.Start || k.scanner.protected(p.PID) {
+		if k.killed[p.PID] == p.Start || k.guard.protects(p.PID) {
 			continue
 		}
 		fresh++
@@ -113,8 +107,7 @@ func (k *killer) kill(p *Process, groupDone bool) {
 // service are made by its processes, so nobody else is in it. As long as anybody is in it, its number is given to no new
 // process; if a process has that number which is no leader of it, it is somebody else's by now.
 func (k *killer) group(p *Process) {
-	own, err := ReadProcess(os.Getpid())
-	if err != nil || p.PGRP <= 1 || p.Session == own.Session || k.scanner.protected(p.PGRP) {
+	if p.Session == k.session || k.guard.protects(p.PGRP) {
 		return
 	}
 	if leader, err := ReadProcess(p.PGRP); err == nil && (leader.Session != p.Session || leader.Start > p.Start) {

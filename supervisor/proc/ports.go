@@ -33,9 +33,8 @@ type socket struct {
 // tcpListen is TCP_LISTEN in the st column.
 const tcpListen = "0A"
 
-// Listening finds the sockets that listen on one of the ports, by /proc/net/tcp and tcp6, and returns the ports that are
-// taken, sorted. It is cheap as long as it finds none: the kernel lists listening sockets before all others, so that
-// reading ends after them.
+// Listening finds the sockets that listen on one of the ports and returns the ports that are taken, sorted. It is cheap:
+// it looks at no process.
 func Listening(ports []uint16) []int {
 	var out []int
 	for _, s := range listening(ports) {
@@ -45,7 +44,17 @@ func Listening(ports []uint16) []int {
 	return slices.Compact(out)
 }
 
-func listening(ports []uint16) (out []socket) {
+// listening asks by netlink, or reads /proc/net/tcp and tcp6 where that is not possible.
+func listening(ports []uint16) []socket {
+	v4, ok4 := listeningByDiag(unix.AF_INET, ports)
+	v6, ok6 := listeningByDiag(unix.AF_INET6, ports)
+	if ok4 && ok6 {
+		return append(v4, v6...)
+	}
+	return listeningByProc(ports)
+}
+
+func listeningByProc(ports []uint16) (out []socket) {
 	for _, path := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		f, err := os.Open(path)
 		if err != nil {
@@ -205,11 +214,11 @@ func holdersFor(c *graph.Config) (out []Holder) {
 
 // sortHolders drops matches of a filter that may never count, and separates what may be killed from what blocks for good.
 func (s *Scanner) sortHolders(holders []Holder, ours []Owner) (foreign []Holder, conflict *machine.Conflict) {
-	services := s.servicesOf(ours)
+	services, guard := s.servicesOf(ours), s.guard()
 	for i := range holders {
 		h := &holders[i]
 		pid := h.Process.PID
-		protected := pid == 0 || s.protected(pid)
+		protected := guard.protects(pid)
 		switch {
 		case h.Filter != "" && protected: // a filter that matches the supervisor's own name is a mistake, not a conflict
 		case services[pid] != "":

@@ -147,6 +147,10 @@ func TestPortHoldersAreFoundAndToldApart(t *testing.T) {
 	if got := Listening([]uint16{uint16(port4), uint16(port6), uint16(portBoth), uint16(local), uint16(waiting)}); len(got) != 3 {
 		t.Errorf("listening: %v", got)
 	}
+	all := []uint16{uint16(port4), uint16(port6), uint16(portBoth), uint16(local), uint16(waiting)}
+	if byProc, all := listeningByProc(all), listening(all); len(byProc) != 3 || !slices.Equal(byProc, all) {
+		t.Errorf("by /proc %v, by netlink %v", byProc, all)
+	}
 	for port, want := range map[int]int{port4: pid4, port6: pid6, portBoth: both, local: 0, waiting: 0, 1: 0} {
 		holders := PortHolders([]uint16{uint16(port)})
 		switch {
@@ -283,8 +287,23 @@ func TestFilterConflicts(t *testing.T) {
 	}
 }
 
+// FuzzDiagAnswers feeds the netlink reader with anything.
+func FuzzDiagAnswers(f *testing.F) {
+	f.Add(diagRequest(unix.AF_INET))
+	f.Add(append(diagRequest(unix.AF_INET6), 16, 0, 0, 0, unix.NLMSG_DONE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+	f.Add(append([]byte{88, 0, 0, 0, sockDiagByFamily, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 72)...))
+	f.Fuzz(func(t *testing.T, data []byte) { diagAnswers(data, []uint16{0, 80}, nil) })
+}
+
 func BenchmarkListening(b *testing.B) {
-	for b.Loop() {
-		Listening([]uint16{1})
-	}
+	b.Run("netlink", func(b *testing.B) {
+		for b.Loop() {
+			listening([]uint16{1})
+		}
+	})
+	b.Run("proc", func(b *testing.B) {
+		for b.Loop() {
+			listeningByProc([]uint16{1})
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +30,11 @@ type Process struct {
 
 // Dead reports whether the process has ended and only its entry is left.
 func (p *Process) Dead() bool { return p.State == 'Z' || p.State == 'X' || p.State == 'x' }
+
+// CPU is the processor time that the process has used, without its children.
+func (p *Process) CPU() time.Duration {
+	return time.Duration(p.UTime+p.STime) * (time.Second / ticksPerSecond)
+}
 
 // ErrGone says that there is no such process.
 var ErrGone = errors.New("no such process")

@@ -385,7 +385,7 @@ func TestProtectedProcessesAreNeverSignalled(t *testing.T) {
 	parent := os.Getppid()
 	scanner := &Scanner{Keeper: parent}
 	for _, pid := range []int{0, 1, -1, os.Getpid(), parent, parentOf(parent)} {
-		if !scanner.protected(pid) {
+		if !scanner.guard().protects(pid) {
 			t.Errorf("%d is not protected", pid)
 		}
 	}
@@ -503,11 +503,6 @@ func BenchmarkScan(b *testing.B) {
 			if _, err := ReadProcess(owners[0].Main); err != nil {
 				b.Fatal(err)
 			}
-		}
-	})
-	b.Run("protected", func(b *testing.B) {
-		for b.Loop() {
-			scanner.protected(owners[0].Main)
 		}
 	})
 }
