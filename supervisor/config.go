@@ -506,10 +506,12 @@ func planAction(ch graph.Change, v *View) wire.PlanAction {
 // allProblems lists what is wrong with a configuration, of the files and of the graph.
 func allProblems(ds *definitions, g *graph.Graph) []wire.Problem {
 	out := []wire.Problem{}
+	told := map[[2]string]bool{} // what was read from files comes first: it knows the place
 	for _, p := range slices.Concat(ds.problems, g.Problems()) {
-		w := wireProblem(p)
-		if !slices.Contains(out, w) && p.Severity != graph.SeverityNote {
-			out = append(out, w)
+		key := [2]string{p.Service, p.Message}
+		if !told[key] && p.Severity != graph.SeverityNote {
+			told[key] = true
+			out = append(out, wireProblem(p))
 		}
 	}
 	return out

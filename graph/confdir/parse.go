@@ -423,5 +423,6 @@ func (r *reader) reshape(document map[string]any) {
 	}
 	replace("service", "exec_argv", "exec")
 	replace("health", "target_argv", "target")
+	replace("health", "expect_status_list", "expect_status")
 	replace("logging", "forward_on", "forward")
 }

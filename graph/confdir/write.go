@@ -240,10 +240,29 @@ func legacyForm(key string, value any) []pair {
 		if on, isBool := value.(bool); isBool {
 			return []pair{{"forward", nil}, {"forward_on", on}}
 		}
+	case key == "expect_status":
+		return expectStatusPairs(value)
 	case isArgv && argv == nil:
 		return []pair{{key, []string{}}}
 	}
 	return []pair{{key, value}}
+}
+
+// expectStatusPairs: 0.3.9's clients read one number.
+func expectStatusPairs(value any) []pair {
+	switch value.(type) {
+	case nil, int, int64:
+		return []pair{{"expect_status", value}}
+	}
+	list, isList := value.([]any)
+	if !isList {
+		list = []any{value}
+	}
+	first, err := parseStatus(list[0])
+	if err != nil {
+		return []pair{{"expect_status", nil}}
+	}
+	return []pair{{"expect_status", first.Low}, {"expect_status_list", list}}
 }
 
 func commandText(c graph.Command) string {
