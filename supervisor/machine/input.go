@@ -49,28 +49,3 @@ func (in input) String() string {
 	}
 	return "?"
 }
-
-// inputsOf says for every event kind which inputs it becomes; TestTable checks that none is forgotten. EvCancelled
-// concerns a request only.
-var inputsOf = [nEvents][]input{
-	EvLoaded:        {inLoad},
-	EvAsked:         {inStart, inPull, inStop, inRestart, inKill, inDown},
-	EvCancelled:     {},
-	EvPrechecked:    {inPrechecked},
-	EvSpawned:       {inSpawned},
-	EvSpawnFailed:   {inSpawnFailed},
-	EvReadied:       {inReadied},
-	EvProbed:        {inProbed},
-	EvExtended:      {inExtended},
-	EvStoppingSelf:  {inStoppingSelf},
-	EvMainChanged:   {inMainChanged},
-	EvProcessExited: {inProcessExited},
-	EvTreeEmpty:     {inTreeEmpty},
-	EvHookDone:      {inHookDone},
-	EvVanished:      {inVanished},
-	EvAdopted:       {inAdopted},
-	EvResumed:       {inResumed},
-	EvTicked:        {inLifeTimer, inProbeTimer, inWatchdogTimer, inForce},
-	EvReloaded:      {inCycle, inChanged, inRemoved, inLoad, inDown},
-	EvShutdownAsked: {inShutdown, inForce},
-}

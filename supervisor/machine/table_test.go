@@ -11,6 +11,31 @@ import (
 	"github.com/zinit/zinit/graph"
 )
 
+// inputsOf says for every event kind which inputs it becomes. EvCancelled
+// concerns a request only.
+var inputsOf = [nEvents][]input{
+	EvLoaded:        {inLoad},
+	EvAsked:         {inStart, inPull, inStop, inRestart, inKill, inDown},
+	EvCancelled:     {},
+	EvPrechecked:    {inPrechecked},
+	EvSpawned:       {inSpawned},
+	EvSpawnFailed:   {inSpawnFailed},
+	EvReadied:       {inReadied},
+	EvProbed:        {inProbed},
+	EvExtended:      {inExtended},
+	EvStoppingSelf:  {inStoppingSelf},
+	EvMainChanged:   {inMainChanged},
+	EvProcessExited: {inProcessExited},
+	EvTreeEmpty:     {inTreeEmpty},
+	EvHookDone:      {inHookDone},
+	EvVanished:      {inVanished},
+	EvAdopted:       {inAdopted},
+	EvResumed:       {inResumed},
+	EvTicked:        {inLifeTimer, inProbeTimer, inWatchdogTimer, inForce},
+	EvReloaded:      {inCycle, inChanged, inRemoved, inLoad, inDown},
+	EvShutdownAsked: {inShutdown, inForce},
+}
+
 // TestTable lists every cell of state x input: each must have a handler or a reason, and every event must reach one.
 func TestTable(t *testing.T) {
 	reached := map[input]bool{inDrain: true, inWake: true} // the work sets
