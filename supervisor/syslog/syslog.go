@@ -1,0 +1,206 @@
+// Package syslog serves a syslog socket: datagrams of RFC 3164 and RFC 5424, as /dev/log takes them. A message is filed under the
+// service that owns the sending process, which the kernel tells; what the message claims to be from decides nothing.
+//
+// One goroutine takes datagrams as they come and waits for nobody, so that a sender is only ever held up by the
+// socket's own full buffer.
+package syslog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/logring"
+)
+
+// Service is the name under which messages are filed that belong to no service.
+const Service = "syslog"
+
+const (
+	maxDatagram = 256 << 10
+	recvBuffer  = 1 << 20
+	cacheFor    = 500 * time.Millisecond
+	cacheSize   = 1024
+)
+
+// Listen makes the socket, writable by everybody. A stale socket or dangling link in its place is removed; a
+// daemon that listens there is left alone and is an error.
+func Listen(path string) (fd int, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot serve syslog at %s: %w", path, err)
+		}
+	}()
+	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, err
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+			fd = -1
+		}
+	}()
+	if err = clearPath(fd, path); err != nil {
+		return fd, err
+	}
+	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return fd, err
+	}
+	return fd, unix.Chmod(path, 0o666)
+}
+
+// clearPath removes what a dead daemon left.
+func clearPath(fd int, path string) error {
+	st, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return errors.Unwrap(err)
+	case st.Mode()&(os.ModeSocket|os.ModeSymlink) == 0:
+		return errors.New("something that is no socket is there")
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err == nil {
+		return errors.New("another daemon serves it")
+	}
+	return os.Remove(path)
+}
+
+// Options of a server.
+type Options struct {
+	Host string // this machine's name, default the host name
+	// Owner names the service that a process belongs to, "" when none. It is asked on the server's goroutine, so it
+	// must be quick; answers are remembered for half a second.
+	Owner func(pid int32, uid uint32) string
+}
+
+// Server takes messages from a socket.
+type Server struct {
+	arena    *logring.Arena
+	opt      Options
+	file     *os.File
+	raw      syscall.RawConn
+	done     chan struct{}
+	received atomic.Uint64
+
+	// of the goroutine
+	cache map[int32]answer
+	buf   []byte
+	oob   []byte
+}
+
+type answer struct {
+	service string
+	at      time.Time
+}
+
+// Serve takes over fd, a socket that Listen made (perhaps in an earlier life of the server), and starts its goroutine.
+func Serve(fd int, a *logring.Arena, o Options) (*Server, error) {
+	if o.Host == "" {
+		o.Host, _ = os.Hostname()
+	}
+	if o.Owner == nil {
+		o.Owner = func(int32, uint32) string { return "" }
+	}
+	err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
+	}
+	s := &Server{
+		arena: a, opt: o, file: os.NewFile(uintptr(fd), "syslog"), done: make(chan struct{}), cache: map[int32]answer{},
+		buf: make([]byte, maxDatagram), oob: make([]byte, unix.CmsgSpace(unix.SizeofUcred)+256),
+	}
+	if err == nil {
+		s.raw, err = s.file.SyscallConn()
+	}
+	if err != nil {
+		_ = s.file.Close()
+		return nil, fmt.Errorf("cannot serve syslog: %w", err)
+	}
+	go s.run()
+	return s, nil
+}
+
+// Received counts the messages taken.
+func (s *Server) Received() uint64 { return s.received.Load() }
+
+// Close ends the server and closes its descriptor; the path stays.
+func (s *Server) Close() {
+	_ = s.file.Close()
+	<-s.done
+}
+
+func (s *Server) run() {
+	defer close(s.done)
+	for {
+		var n, oobn int
+		var err error
+		if waitErr := s.raw.Read(func(fd uintptr) bool {
+			n, oobn, _, _, err = unix.Recvmsg(int(fd), s.buf, s.oob, unix.MSG_CMSG_CLOEXEC)
+			return err != unix.EAGAIN
+		}); waitErr != nil {
+			return // closed
+		}
+		if err != nil {
+			continue // EINTR, or a passing want of memory
+		}
+		s.received.Add(1)
+		s.take(s.buf[:n], s.oob[:oobn])
+	}
+}
+
+// take files one datagram. Every line of it is a record.
+func (s *Server) take(datagram, oob []byte) {
+	pid, uid := credentials(oob)
+	text := parse(datagram, s.opt.Host)
+	ring := s.arena.Ring(s.owner(pid, uid), logring.Limits{})
+	now := time.Now().UnixMilli()
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		ring.Append(logring.Record{TimeMS: now, Stream: logring.Syslog, PID: pid, Text: bytes.TrimSuffix(line, []byte("\r"))})
+	}
+}
+
+// credentials reads who sent the datagram; 0 when the kernel does not say. Descriptors that somebody sends along are
+// closed.
+func credentials(oob []byte) (pid int32, uid uint32) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0, 0
+	}
+	for i := range messages {
+		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			for _, fd := range fds {
+				_ = unix.Close(fd)
+			}
+		}
+		if c, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+			pid, uid = c.Pid, c.Uid
+		}
+	}
+	return pid, uid
+}
+
+func (s *Server) owner(pid int32, uid uint32) string {
+	if pid <= 0 {
+		return Service
+	}
+	now := time.Now()
+	if a, ok := s.cache[pid]; ok && now.Sub(a.at) < cacheFor {
+		return a.service
+	}
+	if len(s.cache) >= cacheSize {
+		clear(s.cache)
+	}
+	name := s.opt.Owner(pid, uid)
+	if name == "" {
+		name = Service
+	}
+	s.cache[pid] = answer{name, now}
+	return name
+}
