@@ -167,13 +167,17 @@ func (v *invocation) explainConfig(verb string, err error) error {
 	if !ok {
 		return err
 	}
-	switch answer.Code {
-	case wire.CodeUnsafeRemoval:
-		return failf(exitFailed, "cannot %s: %s (to do it anyway: zinit reload --allow-removal)", verb, answer.Message)
-	case wire.CodeCycle:
-		return failf(exitBadConfig, "cannot %s: %s; nothing was changed", verb, answer.Message)
+	text := answer.Message
+	if !strings.HasPrefix(text, "cannot "+verb) {
+		text = "cannot " + verb + ": " + text
 	}
-	return failf(exitCode(err), "cannot %s: %s", verb, answer.Message)
+	switch {
+	case answer.Code == wire.CodeUnsafeRemoval && !strings.Contains(text, "--allow-removal"):
+		text += " (to do it anyway: zinit reload --allow-removal)"
+	case answer.Code == wire.CodeCycle && !strings.Contains(text, "nothing was changed"):
+		text += "; nothing was changed"
+	}
+	return failf(exitCode(err), "%s", text)
 }
 
 // showPlan prints what a reload does or did; configuration errors go to stderr and make the exit code 6.
