@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -285,5 +286,61 @@ func TestControllersAreEnabledWhereTheyExist(t *testing.T) {
 		if enabled := slices.Contains(root.Controllers(), c); enabled && !available {
 			t.Errorf("%s is enabled but not there", c)
 		}
+	}
+}
+
+func TestGroupWatchTellsWhenGroupsAreEmpty(t *testing.T) {
+	root := testRoot(t)
+	told := make(chan string, 100)
+	watch, err := WatchGroups(func(path string) { told <- path })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(watch.Close)
+	next := func() string {
+		select {
+		case path := <-told:
+			return path
+		case <-time.After(20 * time.Second):
+			t.Fatal("no word within 20 s")
+			return ""
+		}
+	}
+	var groups []*Group
+	var pids []int
+	for gen := uint64(1); gen <= 20; gen++ {
+		group, err := root.New("svc", gen, graphCgroupNone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups = append(groups, group)
+		pids = append(pids, mustStart(t, &Spec{Plan: Plan{Path: "/bin/sleep", Argv: []string{"sleep", "600"}}, Cgroup: group}))
+		if err := watch.Add(group); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := len(groups) - 1; i >= 0; i-- {
+		_ = unix.Kill(pids[i], unix.SIGKILL)
+		if got := next(); got != groups[i].Path() {
+			t.Errorf("told %s, want %s", got, groups[i].Path())
+		}
+	}
+	if err := watch.Add(groups[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(); got != groups[0].Path() {
+		t.Errorf("an empty one: %s", got)
+	}
+	for i := range groups {
+		wait(pids[i])
+		if err := groups[i].Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	if watch.Add(groups[0]) == nil {
+		t.Error("a group that is gone was taken")
+	}
+	if len(told) > 0 {
+		t.Errorf("told too much: %s", <-told)
 	}
 }
