@@ -17,28 +17,30 @@
 // forget during a failure that the operator wants the service. So: due and able to start -> starts; due and not able
 // -> Blocked, and Unmet says why; wanted down -> stops. No state is a dead end.
 //
-//	                      start owed, something unmet
-//	      +-----------+ ------------------------------> +---------+  a requirement failed for good
-//	+---> | Inactive  | <------------------------------ | Blocked | ---------------------------------+
-//	|     +-----------+            wanted down          +---------+ <--------------------+           |
-//	|           | start owed,                                |  can start                |           |
-//	|           | nothing unmet     +------------------------+                           |           |
-//	|           v                   v                                                    |           |
-//	|     +-----------+  ready  +---------+  (targets go from Inactive or Blocked        |           |
-//	|     | Starting  | ------> | Running |   straight to Running and back to Blocked)   |           |
-//	|     +-----------+         +---------+                                              |           |
-//	|        |  |  |                |  |  |  stopped for a dependency                    |           |
-//	|        |  |  +------------+   |  |  +-----------+                                  |           |
-//	|        |  |  stop, health,|   |  |              v                                  |           |
-//	|        |  |  deadline,    +---+--|-------> +----------+   gone: its dependency     |           |
-//	|        |  |  tree left           |         | Stopping | ---------------------------+           |
-//	|        |  | oneshot exits 0      | exit    +----------+                                        |
-//	|        |  v                      v              |  | gone: a failure is carried               |
-//	|     +--------+ <-----------------+--------------+  |                                          v
-//	+-----| Exited |   gone: asked to stop               +------------------------------------> +--------+
-//	|     +--------+                                                                            | Failed |
-//	|        |  restart deadline, start asked: due again, as from Inactive                      +--------+
-//	+--------+----------------------------------- wanted down ---------------------------------------+
+//	              due, something unmet
+//	+----------+ ----------------------> +---------+
+//	| Inactive |                         | Blocked | ---- a requirement failed for good ----+
+//	+----------+ <----- wanted down ---- +---------+                                        |
+//	     |                                 |     ^                                          |
+//	     | due, nothing unmet              |     | gone, was stopped for a dependency       |
+//	     v                                 |     |                                          |
+//	+----------+ <------ can start --------+   +----------+                                 |
+//	| Starting | -- stop, deadline, rest ----> | Stopping | ---- gone, failure carried ---->+
+//	+----------+     of the tree               +----------+                                 |
+//	   |     |                                   ^      |                                   |
+//	   |     | ready                             |      | gone, was asked to stop           |
+//	   |     v                                   |      |                                   v
+//	   |   +---------+ - stop, health, rest -----+      |                              +--------+
+//	   |   | Running |   of the tree                    v                              | Failed |
+//	   |   +---------+                               +--------+                        +--------+
+//	   |     | exit 0                                | Exited |                             ^
+//	   +-----+-- (Starting: a oneshot) ------------> +--------+                             |
+//	   |     |                                                                              |
+//	   +-----+---- exit n, signal, spawn failed, an exit before ready ----------------------+
+//
+//	Exited, Failed:  start asked, restart deadline, return of a dependency -> due, on as from Inactive; wanted down -> Inactive.
+//	Targets:         Inactive, Blocked -> Running; Running -> Blocked (a requirement is lost) or Inactive (stopped).
+//	Stopping:        back to Starting, Running, or Exited (a finished oneshot) when the stop is taken back in time.
 //
 // Every Note(from, to) is checked against an explicit table of allowed pairs (notes.go, invariant I6).
 //
@@ -85,11 +87,13 @@
 //
 //   - Stop cascade. `stop A`, `restart A`, a reload that restarts or removes A, and the loss of something A binds stop
 //     first every service with processes that requires or binds A, directly or through others, whatever state those are in;
-//     only a finished oneshot without processes is not touched and passes nothing on (it ran, it stays satisfied). A's own
+//     only a finished oneshot without processes is not touched and passes nothing on (it ran, it stays satisfied); one that
+//     left processes is stopped like a running service and runs again when what it depends on is back. A's own
 //     failure (health, start deadline, watchdog) cascades to nobody but binders, and its stop signal waits for nobody.
 //     Everything in a cascade is Stopping at once; a signal is sent when the last dependent is gone or unkillable.
 //   - A stop is cancelled ("back to what it was") by start only when the service itself was asked to stop, nothing was
-//     sent yet, and none of its requirements is itself going down. Otherwise it is due once gone.
+//     sent yet, its main process is still there, nothing that it needs waits for it to be gone, and what it binds is
+//     satisfied. Otherwise it is due once gone.
 //   - start pulls in, and so does an explicit restart; the whole closure over requires, binds and wants, also through
 //     services that run. One with status stop or held down by an operator is pulled in only over a path of requires
 //     and binds alone. A finished oneshot is not run again by pull-in; a direct start runs it again.
@@ -102,12 +106,19 @@
 //     service that holds it ends, and at a start. Precheck.Kill is set once for each load, start or restart.
 //   - The start deadline counts from the Spawn action and gets the pre_start timeout on top. The stop timeout counts
 //     from the Stop action. An Abort that is not answered within stop timeout + 5 s makes the service unkillable.
-//   - restarts is counted when the restart is scheduled. The stability of a run is judged at its end.
+//   - restarts is counted when the restart is scheduled. The stability of a run is judged at its end, and a run counts from
+//     ready on (a oneshot's from its spawn), so that a service that never gets ready uses up its attempts.
 //   - post_stop runs (PhaseHook) after every end of an incarnation that had a process, for a finished oneshot when it is
 //     stopped. It is given its timeout and 5 s more.
 //   - on_exit = "shutdown" acts when the service has ended for good by itself or by an operator's stop, not when it waits or failed
 //     for a dependency. A death by signal n passes on 128+n, a failure without a process 1.
-//   - During a shutdown `after` orders stops too. A second ShutdownAsked with Now kills what is left at once.
+//   - During a shutdown `after` orders stops too. ShutdownAsked with Now, or the end of Options.ShutdownTimeout, kills what is
+//     left at once and in no order, without post_stop; two seconds later Halt comes whatever is left.
+//   - Reload. A definition that changes between service and target, or becomes broken, counts when the processes of the old
+//     one are gone. A removed service waits for those of its dependents that the new graph stops because they still name it.
+//     A name that comes back while the removed service still stops goes on as that service, due by its status. A changed
+//     definition is tried at once by a service that failed, exited, or waits for a restart. RefuseReload says what must
+//     not be reloaded; the machine does not check it again. During a shutdown Reloaded is ignored: ask Graph which counts.
 //
 // # What each event promises
 //
@@ -134,10 +145,10 @@
 // # After a crash
 //
 // Restore takes the records of the journal and waits: the driver says Adopted, ProcessExited, Vanished and TreeEmpty
-// for what it finds, and Resumed at the end. Until then nothing but Notes, Replies and Forgets is emitted. A recorded pid without
-// a word counts as alive, a Spawn without pid and without a word as never forked. With Resumed the machine emits again what it
+// for what it finds, and Resumed at the end, and asks for nothing before that. Until then nothing but Notes, Replies and Forgets
+// is emitted. A recorded pid without a word counts as alive, a Spawn without pid and without a word as never forked. With Resumed the machine emits again what it
 // cannot know to have been done: Stop, Kill, Hook and Precheck (the same Gen for the first three, a new one for the
-// Precheck), a new Spawn with a new Gen where none was forked (if it may still start, else Starting -> Blocked), a new
+// Precheck), a new Spawn with a new Gen where none was forked (Starting -> Blocked, and on from there as ever), a new
 // Probe. So stop signals and kills are sent at least once, everything else as if nothing had happened; the deadlines
 // of what is sent again begin anew, a watchdog too, and a start deadline leaves a second for a READY=1 that waited in its
 // socket. Pending requests are not recorded.
@@ -154,5 +165,8 @@
 //     Vanished with Alive > 0 as soon as nothing is left.
 //  6. After each Step arm one timer to Deadline, and say Ticked when it is reached.
 //  7. Never drop an event. Drain all ready inputs, then publish one View.
-//  8. Use an ID only until the next Step; names and Gens are for keeping. After Reloaded all IDs are new.
+//  8. Use an ID only until the next Step; names and Gens are for keeping. After Reloaded all IDs are new. IDs from Graph().Len()
+//     on are removed services; Forgotten tells which of them are only holes until the next reload.
+//  9. Say Loaded once, as the first event of a machine made by New, and never to one made by Restore. Loaded.Only must
+//     exist: nothing at all starts otherwise.
 package machine
