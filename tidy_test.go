@@ -25,7 +25,7 @@ var impure = []string{"os", "net", "sync", "fmt", "math/rand", "math/rand/v2", "
 // downwards only; packages of floor 2 may use each other.
 var floors = map[string]int{
 	"": 6, "applets": 5, "applets/pid1": 4, "applets/server": 4, "applets/cli": 4, "supervisor": 3, "rpc": 3,
-	"supervisor/proc": 2, "supervisor/probe": 2, "supervisor/notify": 2, "supervisor/output": 2, "supervisor/ship": 2,
+	"supervisor/proc": 2, "supervisor/probe": 2, "supervisor/notify": 2, "supervisor/output": 2, "supervisor/ship": 2, "supervisor/logfile": 2,
 	"supervisor/ownlog": 2, "supervisor/xinet": 2, "supervisor/keeper": 2, "supervisor/journal": 2,
 	"supervisor/machine": 1, "supervisor/sim": 1, "graph": 0, "graph/confdir": 0, "logring": 0, "rpc/wire": 0,
 }
