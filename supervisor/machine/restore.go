@@ -59,6 +59,12 @@ func (m *Machine) Record(id graph.ID) Record {
 	}
 }
 
+// HadProcess reports whether the incarnation's Spawn was answered by a process.
+func (r *Record) HadProcess() bool { return flag(r.Flags)&flagHadProcess != 0 }
+
+// MainGone reports whether the main process has ended and others of the incarnation were alive.
+func (r *Record) MainGone() bool { return flag(r.Flags)&flagMainGone != 0 }
+
 func stuckBit(s *service) uint32 {
 	if s.is(flagStuck) {
 		return uint32(flagStuck)

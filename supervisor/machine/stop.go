@@ -18,9 +18,10 @@ func (m *Machine) unwant(i int32) {
 // onStopInactive: wanted down, nothing more to do.
 func (m *Machine) onStopInactive(i int32, _ any) { m.unwant(i) }
 
-// onStopBlocked: blocked, wanted down -> inactive.
+// onStopBlocked: blocked, wanted down -> inactive, after what goes on without it.
 func (m *Machine) onStopBlocked(i int32, ev any) {
 	m.unwant(i)
+	m.cascade(i)
 	m.rest(i, ev.(command).cause)
 }
 
