@@ -17,20 +17,20 @@ func (s *shim) reap() {
 		if pid <= 0 {
 			return
 		}
-		start := startTime(pid)
+		start, tag := startTime(pid), tagOf(pid)
 		var ws unix.WaitStatus
 		got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil)
 		if err != nil || got != pid {
 			return
 		}
-		s.reaped(pid, start, ws)
+		s.reaped(keeper.Exit{PID: pid, Start: start, Tag: tag}, ws)
 	}
 	s.arm(timerSweep, 0) // more than that at once: let the rest have its turn
 }
 
 // reaped finds out whose end it was.
-func (s *shim) reaped(pid int, start uint64, ws unix.WaitStatus) {
-	switch pid {
+func (s *shim) reaped(e keeper.Exit, ws unix.WaitStatus) {
+	switch e.PID {
 	case s.server.pid:
 		s.serverDied(ws)
 	case s.main.pid:
@@ -40,7 +40,6 @@ func (s *shim) reaped(pid int, start uint64, ws unix.WaitStatus) {
 	case s.reexec.pid:
 		s.checkedNewSelf(ws)
 	default:
-		e := keeper.Exit{PID: pid, Start: start}
 		if ws.Signaled() {
 			e.Signal, e.Core = int32(ws.Signal()), ws.CoreDump()
 		} else {
@@ -69,6 +68,15 @@ func nextZombie() int {
 		}
 		return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info[0]), pidAt)))
 	}
+}
+
+// tagOf reads the mark that the server puts on what it starts (supervisor/proc, tag.go), 0 = none.
+func tagOf(pid int) uint64 {
+	var limit unix.Rlimit
+	if unix.Prlimit(pid, unix.RLIMIT_RTTIME, nil, &limit) != nil || limit.Max == unix.RLIM_INFINITY {
+		return 0
+	}
+	return limit.Max
 }
 
 // startTime is field 22 of /proc/PID/stat, in clock ticks since boot; 0 = unknown.

@@ -110,23 +110,21 @@ func (c console) writeAll(text string) { c.write([]byte(text)) }
 
 // execute replaces this image by another, which takes over everything. It returns when that could not be done.
 func (s *shim) execute(path string) {
-	state, err := s.saveState()
-	if err != nil {
-		s.con.warn("cannot save the state: ", err.Error())
-		return
-	}
-	kept := append(s.descriptors(), state)
+	kept := s.descriptors()
 	for _, fd := range kept {
 		setCloexec(fd, false)
 	}
-	env := append(environ(stateEnv), stateEnv+"="+itoa(state))
 	early.Block()
-	err = syscall.Exec(path, os.Args, env)
+	state, err := s.saveState() // as late as possible: a signal that is counted after this is lost
+	if err == nil {
+		setCloexec(state, false)
+		err = syscall.Exec(path, os.Args, append(environ(stateEnv), stateEnv+"="+itoa(state)))
+		closeFD(state)
+	}
 	early.Hush()
 	for _, fd := range kept {
 		setCloexec(fd, true)
 	}
-	closeFD(state)
 	s.con.warn("cannot execute ", path, ": ", err.Error())
 }
 
@@ -164,6 +162,9 @@ func (s *shim) resume() bool {
 		return false
 	}
 	*s = *loaded
+	for n, times := range s.signalled {
+		early.Put(n, times)
+	}
 	for _, fd := range s.descriptors() {
 		setCloexec(fd, true)
 	}

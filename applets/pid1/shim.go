@@ -61,6 +61,8 @@ type shim struct {
 	stop    stopping
 	panics  int
 	trimmed int // pipes that were held at the last trim
+
+	signalled [early.NSignals]int // what the image before had received and not carried out
 }
 
 // Main is the PID 1 applet. argv[0] is its name. It returns the exit status, on a machine never.

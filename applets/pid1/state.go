@@ -3,6 +3,7 @@ package pid1
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -76,6 +77,9 @@ func (s *shim) encode(e *keeper.Encoder) {
 	s.server.encode(e)
 	s.upgrade.encode(e)
 	s.stop.encode(e)
+	for n := range early.NSignals {
+		e.Int(int64(early.Count(n)))
+	}
 }
 
 func (s *shim) decode(d *keeper.Decoder) {
@@ -96,6 +100,9 @@ func (s *shim) decode(d *keeper.Decoder) {
 	s.server.decode(d)
 	s.upgrade.decode(d)
 	s.stop.decode(d)
+	for n := range s.signalled {
+		s.signalled[n] = int(d.Int())
+	}
 }
 
 func (v *server) encode(e *keeper.Encoder) {

@@ -553,6 +553,32 @@ func TestGone(t *testing.T) {
 	s.Detach()
 }
 
+// TestEmptyMessage: an empty message is nonsense, not the end of the connection.
+func TestEmptyMessage(t *testing.T) {
+	ours, theirs, err := Pair()
+	must(t, err)
+	s := NewStore()
+	s.Attach(ours)
+	c := &Client{fd: theirs}
+	for range 2 {
+		must(t, unix.Sendmsg(theirs, nil, nil, nil, 0))
+	}
+	must(t, c.Settled())
+	if n, ok, err := s.Read(); n.Kind != NoticeBad || !ok || err != nil {
+		t.Errorf("%+v %v %v", n, ok, err)
+	}
+	closeAll([]int{theirs})
+	for _, want := range []NoticeKind{NoticeBad, NoticeSettled} {
+		if n, ok, err := s.Read(); n.Kind != want || !ok || err != nil {
+			t.Errorf("%+v %v %v, want %v", n, ok, err, want)
+		}
+	}
+	if _, _, err := s.Read(); err != ErrGone {
+		t.Errorf("at the end: %v", err)
+	}
+	s.Detach()
+}
+
 // TestEncode: a store that pid1 carried over its own re-execution is the same, in the middle of a handover too.
 func TestEncode(t *testing.T) {
 	s := NewStore()

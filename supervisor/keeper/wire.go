@@ -39,7 +39,7 @@ const (
 	headerSize = 8
 	magic      = 0x4b5a // "ZK"
 	pipeSize   = 16 + MaxName
-	exitSize   = 48
+	exitSize   = 56
 	pairSize   = 16
 )
 
@@ -163,6 +163,7 @@ func (f *frame) putExit(e *Exit) {
 	}
 	f.put64(core)
 	f.put64(e.seq)
+	f.put64(e.Tag)
 }
 
 func (f *frame) getExit() Exit {
@@ -174,6 +175,7 @@ func (f *frame) getExit() Exit {
 		PID: int(int64(order.Uint64(b))), Start: order.Uint64(b[8:]), Gen: order.Uint64(b[16:]),
 		Code: int32(order.Uint32(b[24:])), Signal: int32(order.Uint32(b[28:])),
 		Core: order.Uint64(b[32:])&1 != 0, seq: order.Uint64(b[40:]),
+		Tag: order.Uint64(b[48:]),
 	}
 }
 
@@ -216,7 +218,7 @@ func (m *mailbox) receive(fd int, flags int) (*frame, []int, error) {
 			return nil, nil, err
 		}
 		fds := rightsOf(m.rights[:oobn])
-		if n == 0 && rflags&unix.MSG_TRUNC == 0 {
+		if n == 0 && closed(fd) {
 			return nil, fds, ErrGone
 		}
 		if rflags&unix.MSG_TRUNC != 0 {
@@ -225,6 +227,16 @@ func (m *mailbox) receive(fd int, flags int) (*frame, []int, error) {
 		f, err := parseFrame(m.data[:n])
 		return f, fds, err
 	}
+}
+
+// closed tells the end of the connection from an empty message: both read as nothing.
+func closed(fd int) bool {
+	set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	if n, err := unix.Poll(set, 0); err == nil && n == 0 {
+		return false
+	}
+	n, _, err := unix.Recvfrom(fd, nil, unix.MSG_PEEK|unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+	return err != nil || n == 0
 }
 
 // rightsOf collects the descriptors of all control messages.
