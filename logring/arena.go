@@ -57,7 +57,8 @@ func New(totalBytes int) (*Arena, error) {
 		}
 	}
 	a := newArena(mem, fd, units)
-	*a.super() = superblock{magic: superMagic, version: version, unit: unitSize, units: uint32(units), secret: a.canaries.Uint64()}
+	*a.super() = superblock{magic: superMagic, version: version, unit: unitSize, units: uint32(units)}
+	a.super().secret = a.canaries.Uint64()
 	a.secret = a.super().secret
 	return a, nil
 }

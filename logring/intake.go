@@ -12,8 +12,9 @@ import (
 //	read -> lines     all lines that it completed are committed in the ring; tail = where the unfinished rest begins
 //	lines -> idle     the rest is the feed's unfinished line
 //
-// A crash at reading with the canary in place: the bytes are still in the pipe. At read: ring.next - first lines are there already,
-// the framing is deterministic, so the same lines are made again and that many skipped. At lines: the rest is stored again.
+// A crash at reading with the canary in place: the bytes are still in the pipe. At read: ring.next - first lines are
+// there already, the framing is deterministic, so the same lines are made again and that many skipped. At lines: the
+// rest is stored again.
 // The arena's mutex is held from reading to idle, so that no other line gets a number in between.
 const (
 	stageIdle uint32 = iota

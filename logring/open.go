@@ -44,6 +44,7 @@ func Open(fd int) (*Arena, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot map log arena: %w", err)
 	}
+	unix.CloseOnExec(fd)
 	a, err := rebuild(mem, fd)
 	if err != nil {
 		_ = unix.Munmap(mem)

@@ -31,7 +31,8 @@ type Record struct {
 // goroutine, lines of one pipe come through a Feed.
 //
 // Two exceptions to Limits.Bytes: the newest line is always kept, also where it is alone larger (after a bound was
-// lowered: its page, until the next line); and while a sink holds lines (SetHold) up to 1 MiB more, for lines that it has not taken yet.
+// lowered: its page, until the next line); and while a sink holds lines (SetHold) up to 1 MiB more, for lines that it
+// has not taken yet.
 type Ring struct {
 	a    *Arena
 	name string

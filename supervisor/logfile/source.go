@@ -7,8 +7,8 @@ import (
 	"github.com/zinit/zinit/rpc/wire"
 )
 
-// Members of Position.Values. With to > Position.Seq a batch may be under way: the lines from Seq to before to, length bytes, at
-// offset of the file ino.
+// Members of Position.Values. With to > Position.Seq a batch may be under way: the lines from Seq to before to,
+// length bytes, at offset of the file ino.
 const (
 	valIno = iota
 	valOffset

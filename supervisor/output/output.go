@@ -35,8 +35,8 @@ type Pipe struct {
 
 // Options are hooks; nil ones are not called.
 type Options struct {
-	// Closed is told that a pipe was closed: at its end, on an error, or when the grace of Release was over. It is called without
-	// locks, from the reader's goroutine or from inside Release, and may call the Reader.
+	// Closed is told that a pipe was closed: at its end, on an error, or when the grace of Release was over. It is
+	// called without locks, from the reader's goroutine or from inside Release, and may call the Reader.
 	Closed func(Source)
 }
 
@@ -134,6 +134,7 @@ func (r *Reader) wake() {
 func (r *Reader) Add(fd int, s Source) error {
 	r.mu.Lock()
 	defer r.unlock()
+	unix.CloseOnExec(fd)
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
 		return fmt.Errorf("cannot read log pipe of %s: %w", s.Service, err)

@@ -187,7 +187,9 @@ func (c *core) file(at time.Time, line []byte) {
 	}
 }
 
-var levelWords = map[slog.Level]string{slog.LevelDebug: "debug", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}
+var levelWords = map[slog.Level]string{
+	slog.LevelDebug: "debug", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error",
+}
 
 // appendLine is the text form: level, message, then key=value.
 func appendLine(b []byte, h *Handler, r slog.Record) []byte {

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// parse takes the priority, time and host off a message of RFC 3164 or RFC 5424, and leaves what a reader wants: "tag[pid]: text" as the
-// sender wrote it, for RFC 5424 put together from its fields. What is no syslog message stays as it is.
+// parse takes the priority, time and host off a message of RFC 3164 or RFC 5424, and leaves what a reader wants:
+// "tag[pid]: text" as the sender wrote it, for RFC 5424 put together from its fields. What is no syslog message stays as
+// it is.
 func parse(b []byte, host string) []byte {
 	b = bytes.TrimRight(b, "\x00\n\r ")
 	rest, ok := skipPriority(b)

@@ -1,5 +1,6 @@
-// Package syslog serves a syslog socket: datagrams of RFC 3164 and RFC 5424, as /dev/log takes them. A message is filed under the
-// service that owns the sending process, which the kernel tells; what the message claims to be from decides nothing.
+// Package syslog serves a syslog socket: datagrams of RFC 3164 and RFC 5424, as /dev/log takes them. A message is
+// filed under the service that owns the sending process, which the kernel tells; what the message claims to be from
+// decides nothing.
 //
 // One goroutine takes datagrams as they come and waits for nobody, so that a sender is only ever held up by the
 // socket's own full buffer.
@@ -108,6 +109,7 @@ func Serve(fd int, a *logring.Arena, o Options) (*Server, error) {
 	if o.Owner == nil {
 		o.Owner = func(int32, uint32) string { return "" }
 	}
+	unix.CloseOnExec(fd)
 	err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)

@@ -1,0 +1,83 @@
+package syslog
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const nginxConfig = `
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log syslog:server=unix:%[2]s,tag=frontend info;
+events {}
+http {
+  access_log syslog:server=unix:%[2]s,tag=frontend;
+  client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
+  server { listen unix:%[1]s/http; return 204; }
+}
+`
+
+// A real daemon that logs to syslog: its messages stand under the service that it is.
+func TestRealDaemon(t *testing.T) {
+	nginx, err := exec.LookPath("/usr/sbin/nginx")
+	if err != nil {
+		if os.Getenv("ZINIT_TEST_STRICT") == "1" {
+			t.Fatal("needs nginx")
+		}
+		t.Skip("needs nginx")
+	}
+	f := newFixture(t, func(pid int32, _ uint32) string {
+		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.TrimSpace(string(comm)) == "nginx" {
+			return "web"
+		}
+		return ""
+	})
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConfig, dir, f.path), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd := exec.Command(nginx, "-c", conf, "-e", dir+"/early")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		_ = cmd.Wait()
+	}()
+	var conn net.Conn
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if conn, err = net.Dial("unix", dir+"/http"); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nginx does not start: %v: %s", err, out.String())
+		}
+	}
+	defer conn.Close()
+	_, _ = fmt.Fprint(conn, "GET /hello HTTP/1.0\r\n\r\n")
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		for _, rec := range f.await(t, "web", 1) {
+			if strings.Contains(string(rec.Text), "GET /hello") {
+				if !strings.Contains(string(rec.Text), "frontend: ") || rec.PID != int32(cmd.Process.Pid) {
+					t.Errorf("got %q of %d", rec.Text, rec.PID)
+				}
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the request is not logged")
+		}
+	}
+}
