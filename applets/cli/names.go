@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/zinit/zinit/rpc"
@@ -18,7 +17,8 @@ func isGlob(name string) bool { return strings.ContainsAny(name, "*?[") }
 type selection struct {
 	names   []string // in the order given, each once
 	single  bool     // exactly one literal name was given: JSON is then one object, not a list
-	problem error    // a pattern that matches nothing; the others are still done
+	seen    map[string]bool
+	problem error // a pattern that matches nothing; the others are still done
 }
 
 // expand replaces patterns by the names they match, by name. It asks the server only when there is a pattern.
@@ -51,8 +51,12 @@ func (v *invocation) expand(client *rpc.Client, given []string) (*selection, err
 }
 
 func (s *selection) add(names ...string) {
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
 	for _, name := range names {
-		if !slices.Contains(s.names, name) {
+		if !s.seen[name] {
+			s.seen[name] = true
 			s.names = append(s.names, name)
 		}
 	}
