@@ -10,23 +10,25 @@ import (
 // checker judges every Step by its own book. It reads the world's truth (which processes exist), what the machine was
 // told and what it answered; what the machine says of itself (Info, Unmet, Record) is compared, not believed.
 type checker struct {
-	w        *World
-	deep     bool // this world is also checked in the slow ways
-	shutting bool
-	forced   bool // … and nothing is waited for
-	halts    int
-	asking   bool // the event is a request or a reload
-	resuming bool // between Restore and Resumed
-	stale    bool // the event under way must change nothing
-	hash     uint64
-	lastGen  Gen
-	requests map[machine.ReqID]*request
-	pulled   []uint8
-	spawned  []*service // in the Step under way
-	stopped  []stopping // in this Step
-	exiting  bool       // a shutdown began in this Step without being asked for
-	reloads  int
-	kept     []survivor
+	w         *World
+	deep      bool // this world is also checked in the slow ways
+	shutting  bool
+	shutAt    Time // when it was asked for
+	forced    bool // … and nothing is waited for
+	halts     int
+	asking    bool // the event is a request or a reload
+	resuming  bool // between Restore and Resumed
+	stale     bool // the event under way must change nothing
+	hash      uint64
+	lastGen   Gen
+	requests  map[machine.ReqID]*request
+	pulled    []uint8
+	spawned   []*service // in the Step under way
+	criticals []*service // said to have failed for good in this Step
+	stopped   []stopping // in this Step
+	exiting   bool       // a shutdown began in this Step without being asked for
+	reloads   int
+	kept      []survivor
 }
 
 // request is one that an operator waits for.
@@ -93,9 +95,17 @@ func (c *checker) failf(check string, s *service, detail string) {
 	c.w.fail(check, s.name+": "+detail)
 }
 
-// loaded writes the boot into the book: states.md 4 and 6.
+// loaded writes the boot into the book: states.md 4 and 6; one name alone is started with what it pulls in.
 func (c *checker) loaded() {
 	c.beginPull()
+	if only := c.w.onlyName(); only != "" {
+		if s := c.w.byName[only]; c.w.broken(s) {
+			c.pull(s, true, true)
+		} else {
+			c.wantUp(s, true, true)
+		}
+		return
+	}
 	for _, s := range c.w.byID {
 		if s.config.Status == graph.StatusStart && !c.w.broken(s) {
 			c.wantUp(s, false, true)
@@ -154,6 +164,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		return
 	}
 	c.spawned, c.stopped = c.spawned[:0], c.stopped[:0]
+	c.criticals = c.criticals[:0]
 	switch ev.(type) {
 	case machine.Asked, machine.Reloaded:
 		c.asking = true
@@ -161,6 +172,9 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		c.asking = false
 	}
 	c.told(ev)
+	if limit := w.b.swarm.shutdownTimeout; c.shutting && limit > 0 && w.now >= c.shutAt+limit {
+		c.forced = true
+	}
 	if c.exiting = !c.shutting && w.m.ShuttingDown(); c.exiting {
 		c.toldShutdown()
 	}
@@ -187,6 +201,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		plan = ev.Plan
 	}
 	c.explainStops(plan)
+	c.checkCritical()
 	c.checkReplies(ev)
 	if c.exiting && !c.onExit() {
 		w.fail("I10", "a shutdown begins for no reason")
@@ -205,6 +220,16 @@ func (c *checker) afterHalt(actions []machine.Action) {
 	for _, a := range actions {
 		if r, ok := a.(machine.Reply); !ok || r.Outcome != machine.OutcomeShutdown {
 			c.w.fail("L3", "an action after Halt")
+		}
+	}
+}
+
+// checkCritical: only a critical service that has failed for good is told on the console (states.md 6).
+func (c *checker) checkCritical() {
+	for _, s := range c.criticals {
+		info := c.w.m.Info(s.id)
+		if !s.config.Critical || !info.ForGood && info.State == machine.Failed || info.NextRestart != 0 {
+			c.failf("I10", s, "is called critically failed while "+info.State.String())
 		}
 	}
 }
@@ -267,6 +292,8 @@ func (c *checker) act(a machine.Action) {
 		c.hook(w.service(a.ID, a.Gen), a.Gen)
 	case machine.Reply:
 		c.reply(a)
+	case machine.Critical:
+		c.criticals = append(c.criticals, w.byID[a.ID])
 	case machine.Forget:
 		c.forget(w.byName[a.Name])
 	case machine.Halt:

@@ -116,6 +116,7 @@ func (c *checker) leavesProcess(s *service, a machine.Note) {
 func (c *checker) becomesStopping(s *service, a machine.Note) {
 	b := &s.book
 	b.begun = false
+	c.w.proc(b.gen).extendedTo = 0
 	p := c.w.proc(b.gen)
 	// by itself: others of its tree are left, it was not ready in time, its checks failed
 	b.alone = p.heard&heardExit != 0 && a.From != machine.Exited || a.From == machine.Starting && c.startDeadline(s, p) || c.unhealthy(s)
@@ -123,15 +124,29 @@ func (c *checker) becomesStopping(s *service, a machine.Note) {
 	c.stopped = append(c.stopped, stopping{s, explained})
 }
 
-// startDeadline reports whether the start deadline has passed: process.md, Health.
+// startDeadline reports whether the start deadline has passed: process.md, Health. A reload may have changed it meanwhile.
 func (c *checker) startDeadline(s *service, p *process) bool {
-	for _, config := range [...]*graph.Config{s.config, p.config} { // a reload may have changed it meanwhile
-		limit := config.Lifecycle.StartTimeout
-		if limit > 0 && c.w.now >= p.asked+Time(limit) && p.heard&heardExit == 0 {
+	if p.heard&heardExit != 0 || c.w.now < p.extendedTo {
+		return false
+	}
+	for _, config := range [...]*graph.Config{s.config, p.config} {
+		if limit := startLimit(config); limit > 0 && c.w.now >= p.asked+limit {
 			return true
 		}
 	}
 	return false
+}
+
+// startLimit is how long a start may take, 0 = for ever.
+func startLimit(config *graph.Config) Time {
+	limit := Time(config.Lifecycle.StartTimeout)
+	if limit == 0 {
+		return 0
+	}
+	if h := config.Health; h != nil {
+		limit = max(limit, Time(h.StartPeriod+h.Timeout)+5*second)
+	}
+	return limit + Time(config.PreStart.Timeout)
 }
 
 // unhealthy reports whether enough checks in a row failed, or the watchdog was not fed.
@@ -139,8 +154,9 @@ func (c *checker) unhealthy(s *service) bool {
 	if h := s.config.Health; h != nil && s.book.sick >= h.Retries {
 		return true
 	}
-	dog := Time(s.config.Watchdog)
-	return dog > 0 && c.w.now >= s.book.pinged+dog
+	p := c.w.proc(s.book.gen)
+	dog := p.pingEvery()
+	return p.triggered || dog > 0 && c.w.now >= s.book.pinged+dog
 }
 
 // bindsBroken reports whether s, or something that it requires or binds directly or through others, lost what it binds.
@@ -265,7 +281,7 @@ func (c *checker) onItsWay(d *service, depth int) bool {
 	default:
 		return false
 	}
-	if b.warrant&byWish == 0 || len(d.config.Ports) > 0 || len(c.w.g.Conflicts(d.id)) > 0 {
+	if b.warrant&byWish == 0 || len(d.config.Ports)+len(d.config.ProcessFilters) > 0 || len(c.w.g.Conflicts(d.id)) > 0 {
 		return false
 	}
 	certain := true

@@ -74,7 +74,7 @@ func (c *checker) kill(s *service, gen Gen) {
 		c.failf("I11", s, "kill without a stop signal before")
 	case b.killGen == gen && b.killLife == c.w.life:
 		c.failf("I11", s, "a second kill")
-	case s.present && c.w.proc(gen).config == s.config && c.w.now < b.stopAt+Time(s.config.Lifecycle.StopTimeout):
+	case s.present && c.w.proc(gen).config == s.config && c.w.now < max(b.stopAt+Time(s.config.Lifecycle.StopTimeout), c.w.proc(gen).extendedTo):
 		c.failf("I11", s, "kill before the stop timeout")
 	}
 	if b.killGen != gen {

@@ -59,14 +59,14 @@ func changes(plan *graph.Plan, name, field string) bool {
 	return false
 }
 
-// gainsBind reports whether a plan gives s, or what it requires or binds directly or through others, something to bind: that
-// is not satisfied when the new definitions come, even if it is at the end of the Step.
+// gainsBind reports whether a plan gives s, or what it requires or binds directly or through others, something to bind, or
+// makes a target of it: that is not satisfied when the new definitions come, even if it is at the end of the Step.
 func (c *checker) gainsBind(s *service, plan *graph.Plan, seen map[*service]bool) bool {
 	if plan == nil || seen[s] {
 		return false
 	}
 	seen[s] = true
-	found := changes(plan, s.name, "binds")
+	found := changes(plan, s.name, "binds") || changes(plan, s.name, "definition")
 	if !found {
 		c.w.hard(s, func(d *service) bool {
 			found = c.gainsBind(d, plan, seen)

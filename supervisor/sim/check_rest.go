@@ -75,7 +75,8 @@ func (c *checker) timers() {
 	for id := range graph.ID(w.m.Len()) {
 		info := w.m.Info(id)
 		config := w.m.Config(id)
-		if c.portBound(id, &info) || info.State == machine.Running && (config.Health != nil || config.Watchdog > 0) {
+		if c.portBound(id, &info) || info.State == machine.Running &&
+			(config.Health != nil || w.proc(info.Gen).pingEvery() > 0) {
 			return
 		}
 	}

@@ -13,6 +13,9 @@ const manyServices = 24
 // states compares what the machine says of each service with the book at the end of a Step.
 func (c *checker) states() {
 	w := c.w
+	for _, s := range w.byID {
+		c.decideWish(s)
+	}
 	if len(w.byID) <= manyServices || w.steps%128 == 0 {
 		for _, s := range w.byID {
 			c.checkState(s)
@@ -26,6 +29,21 @@ func (c *checker) states() {
 	}
 	for _, s := range w.services {
 		s.book.ended, s.book.spawning = false, false
+	}
+}
+
+// decideWish: where the specification leaves open what is wanted, the machine has decided, and is held to it.
+func (c *checker) decideWish(s *service) {
+	b := &s.book
+	if b.wish != wishEither {
+		return
+	}
+	info := c.w.m.Info(s.id)
+	b.held = info.HeldDown
+	if b.wish = wishDown; info.WantedUp {
+		b.wish = wishUp
+	} else {
+		b.warrant = 0
 	}
 }
 
@@ -59,14 +77,6 @@ func (c *checker) checkWish(s *service, info *machine.Info) {
 	if c.w.broken(s) { // nothing can be wanted of it
 		b.held = info.HeldDown
 		return
-	}
-	if b.wish == wishEither {
-		b.held = info.HeldDown
-		if b.wish = wishDown; info.WantedUp {
-			b.wish = wishUp
-		} else {
-			b.warrant = 0
-		}
 	}
 	switch {
 	case info.WantedUp != (b.wish == wishUp):

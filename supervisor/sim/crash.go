@@ -22,6 +22,7 @@ func (w *World) crash() {
 			continue
 		}
 		p.checking, p.probing, p.probeOut, p.hooking, p.lastWord = false, false, false, false, 0
+		p.extendedTo = 0
 		switch p.stage {
 		case stageRequested:
 			w.crashFork(p)
@@ -80,7 +81,7 @@ func (w *World) bootAgain() {
 	w.down = false
 	w.m = machine.New(w.g, w.machineOptions())
 	w.checker.loaded()
-	w.step(machine.Loaded{})
+	w.step(machine.Loaded{Only: w.onlyName()})
 }
 
 // gapWord says what has become of the incarnation that a record names.

@@ -11,6 +11,7 @@ import (
 type blueprint struct {
 	seed    uint64
 	swarm   swarm
+	drawn   swarm // as drawn, without the mask
 	mask    Mask
 	names   []string // of all services, those that only a reload brings last
 	place   []int    // place of a service in an order that all edges follow, so that there is no cycle
@@ -30,6 +31,7 @@ func draw(seed uint64, mask Mask) *blueprint {
 	}
 	b.close()
 	b.script = drawScript(b)
+	b.drawn = b.swarm
 	b.swarm.apply(&mask) // after the script is drawn, so that its numbering stays
 	return b
 }
@@ -82,10 +84,12 @@ func (b *blueprint) config(i, version int) *graph.Config {
 	if !c.Target {
 		b.lifecycle(&r, c)
 		b.checks(&r, c)
+		b.rare(c, i)
 	}
 	edges := 0
 	if version > 0 {
 		edges = b.vary(c, i, version)
+		b.flip(c, i, version)
 	}
 	b.deps(c, i, edges)
 	b.configs[key] = c
@@ -180,6 +184,39 @@ func (b *blueprint) checks(r *rng, c *graph.Config) {
 	}
 	if dog && kind == graph.ReadyNotify && ready {
 		c.Watchdog = ms(200, 1000)
+	}
+}
+
+// rare draws what few services have.
+func (b *blueprint) rare(c *graph.Config, i int) {
+	r := newRng(b.seed, 21, uint64(i))
+	c.Critical = r.chance(b.swarm.critical)
+	if r.chance(b.swarm.filters) {
+		c.ProcessFilters = []string{"stranger"}
+	}
+	if r.chance(b.swarm.preStarts) {
+		c.PreStart = graph.Hook{Command: graph.Command{Line: "before " + c.Name}, Timeout: 2 * time.Second}
+	}
+	if c.Health != nil && r.chance(300) {
+		c.Health.Type, c.Health.Exec = graph.HealthExec, graph.Command{Line: "check " + c.Name}
+	}
+}
+
+// flip makes a target of a service, or the other way round, or turns oneshot over.
+func (b *blueprint) flip(c *graph.Config, i, version int) {
+	r := newRng(b.seed, 22, uint64(i), uint64(version))
+	switch {
+	case !r.chance(b.drawn.rate[FaultKind] / 2):
+	case c.Target:
+		c.Target, c.Exec = false, graph.Command{Line: "run " + c.Name}
+		b.lifecycle(&r, c)
+	case r.chance(500):
+		*c = graph.Config{Name: c.Name, Source: c.Source, Target: true}
+	case c.Health == nil && c.Ready.Kind == graph.ReadyNone:
+		c.Oneshot = !c.Oneshot
+		if c.Oneshot && c.Lifecycle.Restart == graph.RestartAlways {
+			c.Lifecycle.Restart = graph.RestartOnFailure
+		}
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 	wordEmpty
 	wordHookDone
 	wordPing
+	wordExtend
+	wordSetDog
+	wordStopping
+	wordTrigger
 )
 
 // act carries out one action as the driver would.
@@ -191,18 +195,36 @@ func (w *World) deliver(it *item) {
 			p.hooking = false
 			w.step(machine.HookDone{Gen: p.gen, OK: p.gen%5 != 0, Detail: "x"})
 		}
-	case wordPing:
-		w.step(machine.Extended{Gen: p.gen, Watchdog: true})
+	default:
+		w.deliverNotify(p, it.word)
 	}
 	if !again {
 		w.repeat(it)
 	}
 }
 
+// deliverNotify tells the machine a notify message other than READY and MAINPID.
+func (w *World) deliverNotify(p *process, word wordKind) {
+	switch word {
+	case wordPing:
+		w.step(machine.Extended{Gen: p.gen, Watchdog: true})
+	case wordExtend:
+		w.step(machine.Extended{Gen: p.gen, By: int64(500*millisecond) * int64(1+p.gen%8)})
+	case wordSetDog:
+		p.dog = 2 * second
+		w.step(machine.Extended{Gen: p.gen, SetWatchdog: int64(p.dog)})
+		w.startPings(p)
+	case wordStopping:
+		w.step(machine.StoppingSelf{Gen: p.gen})
+	case wordTrigger:
+		w.step(machine.Extended{Gen: p.gen, Trigger: true})
+	}
+}
+
 // repeat lets some words come a second time, soon or late.
 func (w *World) repeat(it *item) {
 	rate := w.b.swarm.rate[FaultTwice]
-	if rate == 0 || it.word == wordPrechecked || it.word == wordProbed || it.word == wordPing || it.word == wordMainChanged {
+	if rate == 0 || it.word == wordPrechecked || it.word == wordProbed || it.word >= wordPing || it.word == wordMainChanged {
 		return
 	}
 	r := newRng(w.seed, 12, uint64(it.p.gen), uint64(it.word))
@@ -271,6 +293,9 @@ func (w *World) probed(p *process) {
 
 // portHolder is who holds one of the ports that p wants, if anybody does. A stranger that may be ended is.
 func (w *World) portHolder(p *process) *machine.Conflict {
+	if _, ok := w.foreign[filterPort]; ok && len(p.config.ProcessFilters) > 0 {
+		return &machine.Conflict{Filter: p.config.ProcessFilters[0], PID: 9100, Process: "stranger"}
+	}
 	for _, port := range p.config.Ports {
 		if until, ok := w.foreign[int(port)]; ok {
 			if !p.config.KillOthers {
@@ -286,6 +311,9 @@ func (w *World) portHolder(p *process) *machine.Conflict {
 	}
 	return nil
 }
+
+// filterPort stands for a stranger that process filters match.
+const filterPort = 79
 
 func holdsPort(c *graph.Config, port uint16) bool {
 	for _, p := range c.Ports {

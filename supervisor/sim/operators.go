@@ -23,6 +23,9 @@ func (w *World) do(o *op, number int) {
 	case opOutside:
 		w.outside(w.services[o.service], o)
 		return
+	case opSay:
+		w.say(w.services[o.service], o)
+		return
 	case opCrash:
 		w.doomsday = o
 		if w.down {
@@ -58,6 +61,14 @@ func (w *World) outside(s *service, o *op) {
 	}
 	if p.main {
 		w.endMain(p, 0, machine.Status{Signal: int32(o.sig)})
+	}
+}
+
+// say sends a notify message. Most are harmless; one in eight is the watchdog's trigger.
+func (w *World) say(s *service, o *op) {
+	if p := s.cur; p.alive() && p.main {
+		words := [...]wordKind{wordExtend, wordExtend, wordExtend, wordSetDog, wordSetDog, wordStopping, wordStopping, wordTrigger}
+		w.report(p, words[o.arg])
 	}
 }
 

@@ -40,16 +40,20 @@ type process struct {
 	aborted   bool
 	ready     bool // it has said so
 
-	probing   bool // the driver has a check under way
-	probeOut  bool // … as the checker counts, from emission to answer
-	probes    int
-	hooking   bool
-	checking  bool
-	heard     heard // told to the machine in Steps that were recorded
-	implied   bool  // its exit was told before its spawn
-	aside     bool  // another of its tree has become the main process
-	abandoned bool  // its service was removed, and it could not be killed
-	prev      *process
+	probing    bool // the driver has a check under way
+	probeOut   bool // … as the checker counts, from emission to answer
+	probes     int
+	hooking    bool
+	checking   bool
+	heard      heard // told to the machine in Steps that were recorded
+	implied    bool  // its exit was told before its spawn
+	aside      bool  // another of its tree has become the main process
+	dog        Time  // WATCHDOG_USEC that it has set, 0 = as configured
+	pinging    bool  // its next ping is scheduled
+	triggered  bool  // WATCHDOG=trigger was told
+	extendedTo Time  // EXTEND_TIMEOUT_USEC was told: no deadline before
+	abandoned  bool  // its service was removed, and it could not be killed
+	prev       *process
 
 	toldStatus machine.Status // of the main process, as the machine heard it
 	toldAt     Time
@@ -368,14 +372,24 @@ func (w *World) stepAside(p *process) {
 
 // startPings lets a process with a watchdog ping it.
 func (w *World) startPings(p *process) {
-	if p.config.Watchdog > 0 && p.conduct.pings {
-		w.push(item{at: w.now + Time(p.config.Watchdog)/2, what: hPing, p: p})
+	if every := p.pingEvery(); every > 0 && p.conduct.pings && !p.pinging {
+		p.pinging = true
+		w.push(item{at: w.now + every/2, what: hPing, p: p})
 	}
+}
+
+// pingEvery is the watchdog's period, 0 = it has none.
+func (p *process) pingEvery() Time {
+	if p.dog > 0 {
+		return p.dog
+	}
+	return Time(p.config.Watchdog)
 }
 
 // ping is one watchdog ping; the next is scheduled.
 func (w *World) ping(p *process) {
-	if p.main {
+	p.pinging = false
+	if p.main && p.conduct.pings {
 		w.report(p, wordPing)
 		w.startPings(p)
 	}

@@ -29,6 +29,9 @@ func (w *World) graphOf(versions []int) *graph.Graph {
 
 // adoptGraph makes a graph the present one in the world's books.
 func (w *World) adoptGraph(g *graph.Graph, versions []int) {
+	for _, s := range w.services {
+		s.wasBroken = s.present && w.broken(s)
+	}
 	w.g = g
 	w.byID = make([]*service, g.Len())
 	for i, s := range w.services {

@@ -24,10 +24,11 @@ const (
 	opJump     // the clock jumps
 	opPort     // a foreign process takes a port
 	opOutside  // somebody kills a main process
+	opSay      // a process sends a notify message
 )
 
 var opNames = [...]string{"start", "stop", "restart", "kill", "reload_signal", "start_all", "stop_all", "reload", "crash", "shutdown",
-	"jump", "port", "outside"}
+	"jump", "port", "outside", "say"}
 
 // op is one line of the script.
 type op struct {
@@ -65,6 +66,8 @@ func (o *op) fault() (Fault, bool) {
 		return FaultPort, true
 	case opOutside:
 		return FaultOutside, true
+	case opSay:
+		return FaultTalk, true
 	}
 	return 0, false
 }
@@ -140,9 +143,10 @@ func (b *blueprint) drawTroubles(list []op, horizon Time) []op {
 		o.what, o.arg, o.length = opCrash, choose(r, atOnce, beforeJournal, beforeJournal, 0, 0, 1, 1, 2, 3, 5), r.between(1*millisecond, 3*second)
 	})
 	add(FaultJump, 2, func(r *rng, o *op) { o.what, o.length = opJump, r.between(500*millisecond, 2*minute) })
-	add(FaultPort, 3, func(r *rng, o *op) { o.what, o.arg, o.length = opPort, 80+r.n(3), r.between(10*millisecond, 9*second) })
+	add(FaultPort, 3, func(r *rng, o *op) { o.what, o.arg, o.length = opPort, 79+r.n(4), r.between(10*millisecond, 9*second) })
 	add(FaultOutside, 5, func(r *rng, o *op) { o.what, o.sig = opOutside, choose(r, graph.Signal(9), 15, 11) })
 	add(FaultShutdown, 2, func(r *rng, o *op) { o.what = opShutdown })
+	add(FaultTalk, 8, func(r *rng, o *op) { o.what, o.arg = opSay, r.n(8) })
 	return list
 }
 

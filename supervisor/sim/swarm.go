@@ -48,30 +48,38 @@ const (
 	FaultOutside               // somebody else kills a process
 	FaultBatch                 // the driver takes several words before it acts
 	FaultLaggard               // the timer fires late
+	FaultTalk                  // notify messages: more time, another watchdog, its trigger, stopping
+	FaultKind                  // a reload makes a target of a service, or a oneshot of a daemon, or back
 	nFaults
 )
 
 var faultNames = [nFaults]string{"spawn", "slow_exec", "exit", "stubborn", "linger", "kids", "daemon", "unready", "sick", "undead",
-	"late", "twice", "swapped", "jump", "port", "crash", "torn", "vanish", "reload", "shutdown", "outside", "batch", "laggard"}
+	"late", "twice", "swapped", "jump", "port", "crash", "torn", "vanish", "reload", "shutdown", "outside", "batch", "laggard",
+	"talk", "kind"}
 
 // String names the fault.
 func (f Fault) String() string { return faultNames[f] }
 
 // swarm is what a seed draws for its whole world before anything happens.
 type swarm struct {
-	services int // at load
-	extras   int // that only a reload may bring
-	density  [5]int
+	services int          // at load
+	extras   int          // that only a reload may bring
+	density  [5]int       // permille, by kind of edge
 	rate     [nFaults]int // permille
-	// shares, permille
+
+	// shares of the services, permille
 	oneshots, targets, probes, readyKinds, ports, hooks, statusStop, statusIgnore, system, broken, onExit, watchdogs int
-	ops                                                                                                              int
-	tempo                                                                                                            Time // longest pause between two requests
-	burst                                                                                                            int  // permille of requests that come right after the one before
-	timescale                                                                                                        int  // index into the choices of timeouts
-	doomed                                                                                                           int  // permille of services that fail for good
-	hurry                                                                                                            int  // permille of requests that wait for their outcome
-	simple                                                                                                           bool // no faults at all: only the rules of dependencies
+	critical, filters, preStarts                                                                                     int
+
+	ops             int  // requests of operators
+	tempo           Time // longest pause between two requests
+	burst           int  // permille of requests that come right after the one before
+	timescale       int  // index into the choices of timeouts
+	doomed          int  // permille of services that fail for good
+	hurry           int  // permille of requests that wait for their outcome
+	only            bool // only one name is loaded (kernel word zinit.target)
+	shutdownTimeout Time // 0 = none
+	simple          bool // no faults at all: only the rules of dependencies
 }
 
 // drawSwarm draws the sizes, shares and fault rates of one world.
@@ -100,7 +108,20 @@ func drawSwarm(seed uint64) swarm {
 	s.timescale = r.n(3)
 	s.doomed = choose(&r, 0, 0, 150, 400)
 	s.hurry = choose(&r, 0, 300, 800)
+	s.drawRare(seed)
 	return s
+}
+
+// drawRare draws what few worlds have.
+func (s *swarm) drawRare(seed uint64) {
+	r := newRng(seed, 20)
+	s.critical = choose(&r, 0, 0, 0, 200)
+	s.filters = choose(&r, 0, 0, 0, 0, 0, 200)
+	s.preStarts = choose(&r, 0, 0, 0, 200)
+	s.only = r.chance(60)
+	if r.chance(150) {
+		s.shutdownTimeout = choose(&r, 300*millisecond, 2*second, 8*second)
+	}
 }
 
 // drawDensity is the chance of an edge between two services, permille: on average up to two edges a service.

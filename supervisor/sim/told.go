@@ -35,7 +35,7 @@ func (c *checker) told(ev machine.Event) {
 	case machine.Probed:
 		c.toldProbed(w.proc(ev.Gen), ev.OK)
 	case machine.Extended:
-		w.proc(ev.Gen).svc.book.pinged = w.now
+		c.toldExtended(w.proc(ev.Gen), ev)
 	case machine.ProcessExited:
 		c.toldExit(w.proc(ev.Gen), ev.Status, ev.Alive)
 	case machine.TreeEmpty:
@@ -52,7 +52,24 @@ func (c *checker) told(ev machine.Event) {
 	}
 }
 
+// toldExtended enters a notify message that puts off a deadline, feeds the watchdog, or asks to be failed.
+func (c *checker) toldExtended(p *process, ev machine.Extended) {
+	b := &p.svc.book
+	if ev.Watchdog || ev.SetWatchdog > 0 {
+		b.pinged = c.w.now
+	}
+	if ev.Trigger && b.state == machine.Running {
+		p.triggered = true
+	}
+	if ev.By > 0 && (b.state == machine.Starting || b.state == machine.Stopping) {
+		p.extendedTo = max(p.extendedTo, c.w.now+Time(ev.By))
+	}
+}
+
 func (c *checker) toldShutdown() {
+	if !c.shutting {
+		c.shutAt = c.w.now
+	}
 	c.shutting = true
 	for _, s := range c.w.services {
 		s.book.warrant = 0
@@ -275,7 +292,7 @@ func (c *checker) toldStatus(s *service) {
 // toldDefinition: a definition is usable that was not, or the other way round, or a target is a service now.
 func (c *checker) toldDefinition(s *service) {
 	b := &s.book
-	if b.spawned == 0 && b.state == machine.Failed && !c.w.broken(s) && s.config.Status == graph.StatusStart {
+	if s.wasBroken && !c.w.broken(s) && s.config.Status == graph.StatusStart {
 		c.beginPull()
 		c.wantUp(s, false, true)
 		return

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -11,7 +12,7 @@ import (
 type tracer struct {
 	on     bool
 	text   []byte
-	script []byte
+	script script
 }
 
 func (t *tracer) line(s string) {
@@ -35,52 +36,14 @@ func (t *tracer) config(w *World) {
 	for _, s := range w.byID {
 		t.line("  " + describe(s.config))
 	}
-	t.scriptConfig(w)
-}
-
-// describe writes a definition in one line: only what the rules depend on.
-func describe(c *graph.Config) string {
-	text := c.Name
-	add := func(on bool, word string) {
-		if on {
-			text += " " + word
-		}
-	}
-	l := &c.Lifecycle
-	add(c.Target, "target")
-	add(c.Oneshot, "oneshot")
-	add(c.Status != graph.StatusStart, "status="+c.Status.String())
-	for k := graph.KindRequires; k <= graph.KindConflicts; k++ {
-		for _, name := range c.Deps.Of(k) {
-			text += " " + k.String() + "=" + name
-		}
-	}
-	if c.Target {
-		return text
-	}
-	add(true, "restart="+l.Restart.String())
-	add(l.RestartSet && c.Oneshot, "set")
-	add(true, "delay="+l.RestartDelay.String()+".."+l.RestartDelayMax.String())
-	add(true, "max="+strconv.Itoa(l.MaxRestarts))
-	add(true, "stable="+l.StabilityPeriod.String())
-	add(true, "start="+l.StartTimeout.String())
-	add(true, "stop="+l.StopTimeout.String())
-	add(c.Ready.Kind != graph.ReadyNone, "ready")
-	add(len(c.Ports) > 0, "ports")
-	add(c.Watchdog > 0, "watchdog="+c.Watchdog.String())
-	add(!c.PostStop.Command.IsZero(), "post_stop")
-	add(l.OnExit == graph.OnExitShutdown, "on_exit=shutdown")
-	if h := c.Health; h != nil {
-		text += " health=" + h.Interval.String() + "/" + strconv.Itoa(h.Retries)
-	}
-	return text
+	t.script.config(w)
 }
 
 // event writes what the machine is told.
 func (t *tracer) event(w *World, ev machine.Event) {
 	if t.on {
 		t.line(duration(w.now) + " > " + eventText(w, ev))
-		t.scriptEvent(w, ev)
+		t.script.event(w, ev)
 	}
 }
 
@@ -97,6 +60,9 @@ func (t *tracer) actions(w *World, actions []machine.Action) {
 // restored writes that a new server has started.
 func (t *tracer) restored(w *World) {
 	t.line("  ~ a new server starts at " + duration(w.now))
+	if t.on {
+		t.script.crash(w)
+	}
 }
 
 func (w *World) names(ids []graph.ID) string {
@@ -161,7 +127,9 @@ func plainEvent(w *World, ev machine.Event) string {
 	case machine.HookDone:
 		return "hook_done" + genText(w, ev.Gen)
 	case machine.Extended:
-		return "ping" + genText(w, ev.Gen)
+		return extendedText(w, ev)
+	case machine.StoppingSelf:
+		return "stopping_self" + genText(w, ev.Gen)
 	case machine.Resumed:
 		return "resumed"
 	case machine.Ticked:
@@ -170,6 +138,23 @@ func plainEvent(w *World, ev machine.Event) string {
 		return "shutdown_asked"
 	}
 	return "?"
+}
+
+func extendedText(w *World, ev machine.Extended) string {
+	text := "extended" + genText(w, ev.Gen)
+	if ev.By > 0 {
+		text += " by=" + time.Duration(ev.By).String()
+	}
+	if ev.Watchdog {
+		text += " watchdog"
+	}
+	if ev.SetWatchdog > 0 {
+		text += " set=" + time.Duration(ev.SetWatchdog).String()
+	}
+	if ev.Trigger {
+		text += " trigger"
+	}
+	return text
 }
 
 func planText(w *World, ev machine.Reloaded) string {
@@ -241,6 +226,3 @@ func actionText(w *World, a machine.Action) string {
 func (w *World) note(ev machine.Event, actions []machine.Action) {
 	w.hash = mix(w.hash, uint64(w.now)<<4|uint64(len(actions)))
 }
-
-func (t *tracer) scriptConfig(w *World)                  {}
-func (t *tracer) scriptEvent(w *World, ev machine.Event) {}

@@ -51,16 +51,17 @@ type Failure struct {
 
 // service is one name: what the world and the book know of it.
 type service struct {
-	index   int
-	name    string
-	present bool     // in the present graph
-	id      graph.ID // there
-	config  *graph.Config
-	version int
-	spawns  int
-	doom    doom
-	cur     *process // the latest incarnation
-	book    book
+	index     int
+	name      string
+	present   bool     // in the present graph
+	id        graph.ID // there
+	config    *graph.Config
+	version   int
+	wasBroken bool // before the last reload
+	spawns    int
+	doom      doom
+	cur       *process // the latest incarnation
+	book      book
 }
 
 // World is one seeded fake world around one machine.
@@ -145,7 +146,7 @@ func newWorld(o Options) *World {
 }
 
 func (w *World) result() Result {
-	return Result{Failure: w.failure, Steps: w.steps, Hash: w.hash, Trace: w.tracer.text, Script: w.tracer.script,
+	return Result{Failure: w.failure, Steps: w.steps, Hash: w.hash, Trace: w.tracer.text, Script: w.tracer.script.text(w.failure),
 		Ops: len(w.b.script), Total: w.b.total(), EndedAt: w.now}
 }
 
@@ -171,11 +172,21 @@ func (w *World) load() {
 	w.m = machine.New(g, w.machineOptions())
 	w.checker.loaded()
 	w.tracer.config(w)
-	w.step(machine.Loaded{})
+	w.step(machine.Loaded{Only: w.onlyName()})
 	w.commit()
 }
 
-func (w *World) machineOptions() machine.Options { return machine.Options{PID1: true, Bugs: w.Bugs} }
+func (w *World) machineOptions() machine.Options {
+	return machine.Options{PID1: true, Bugs: w.Bugs, ShutdownTimeout: int64(w.b.swarm.shutdownTimeout)}
+}
+
+// onlyName is the one name that is loaded, "" = all.
+func (w *World) onlyName() string {
+	if w.b.swarm.only && len(w.byID) > 0 {
+		return w.byID[len(w.byID)-1].name
+	}
+	return ""
+}
 
 // play goes through the script, heals the world, and ends it.
 func (w *World) play() {
@@ -327,6 +338,7 @@ func (w *World) step(ev machine.Event) {
 		w.adoptGraph(r.Graph, w.applying)
 	}
 	if w.doomsday != nil && w.doomsday.arg == beforeJournal {
+		w.tracer.script.takeBack()
 		w.crash()
 		return
 	}

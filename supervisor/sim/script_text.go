@@ -1,0 +1,222 @@
+package sim
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// script collects what the machine was told in the form that supervisor/machine's script tests play: paste it into a file of
+// testdata/machine, let -rewrite fill in what comes out, and read it.
+type script struct {
+	head, body []byte
+	lines      []string // of the run block that is open
+	last       Time     // of the last event
+}
+
+// text returns the whole script, headed by what was wrong.
+func (s *script) text(f *Failure) []byte {
+	if len(s.head) == 0 {
+		return nil
+	}
+	s.close()
+	comment := "# found by supervisor/sim\n"
+	if f != nil {
+		comment = "# " + f.Check + ": " + f.Detail + "\n"
+	}
+	return append([]byte(comment), append(s.head, s.body...)...)
+}
+
+// config opens the script with the definitions at load.
+func (s *script) config(w *World) {
+	s.head = []byte("\nconfig pid1\n" + definitions(w.g) + "----\n")
+	s.last = w.now
+}
+
+func definitions(g *graph.Graph) string {
+	var b strings.Builder
+	for id := range graph.ID(g.Len()) {
+		b.WriteString(describe(g.Config(id)) + "\n")
+	}
+	return b.String()
+}
+
+// close ends the open run block.
+func (s *script) close() {
+	if len(s.lines) > 0 {
+		s.body = append(s.body, "\nrun\n"+strings.Join(s.lines, "\n")+"\n----\n"...)
+		s.lines = nil
+	}
+}
+
+// crash is the death of the server and the start of the next.
+func (s *script) crash(w *World) {
+	s.close()
+	s.body = append(s.body, "\ncrash\n----\n"...)
+}
+
+// takeBack drops the last event: the server died before it was recorded.
+func (s *script) takeBack() {
+	if n := len(s.lines); n > 0 {
+		s.lines = s.lines[:n-1]
+	}
+}
+
+// event adds one line.
+func (s *script) event(w *World, ev machine.Event) {
+	if r, ok := ev.(machine.Reloaded); ok {
+		s.close()
+		s.body = append(s.body, "\nreload\n"+definitions(r.Graph)+"----\n"...)
+		return
+	}
+	if gen, ok := genOf(ev); ok && !w.proc(gen).svc.present {
+		if _, known := w.m.ByGen(gen); !known {
+			return // about a service that is forgotten: the scripts know its name no more
+		}
+	}
+	line := scriptLine(w, ev)
+	if after := w.now - s.last; after > 0 {
+		line = "+" + time.Duration(after).String() + " " + line
+	}
+	s.last = w.now
+	s.lines = append(s.lines, line)
+}
+
+// genOf returns the incarnation that a word about the end or the help of one names.
+func genOf(ev machine.Event) (Gen, bool) {
+	switch ev := ev.(type) {
+	case machine.Spawned:
+		return ev.Gen, true
+	case machine.SpawnFailed:
+		return ev.Gen, true
+	case machine.Readied:
+		return ev.Gen, true
+	case machine.Extended:
+		return ev.Gen, true
+	case machine.ProcessExited:
+		return ev.Gen, true
+	case machine.TreeEmpty:
+		return ev.Gen, true
+	case machine.HookDone:
+		return ev.Gen, true
+	}
+	return 0, false
+}
+
+// scriptLine writes one event as the scripts do.
+func scriptLine(w *World, ev machine.Event) string {
+	switch ev := ev.(type) {
+	case machine.Asked:
+		return askedLine(w, ev)
+	case machine.Prechecked:
+		line := "prechecked" + genText(w, ev.Gen)
+		if c := ev.Conflict; c != nil {
+			line += " port=" + strconv.Itoa(c.Port) + " pid=" + strconv.Itoa(c.PID) + " held=" + c.Process
+			if c.Service != "" {
+				line += " service=" + c.Service
+			}
+		}
+		return line
+	case machine.SpawnFailed:
+		line := "spawn_failed" + genText(w, ev.Gen) + " kind=" + ev.Kind
+		if ev.Aborted {
+			line += " aborted"
+		}
+		return line
+	case machine.ProcessExited:
+		line := "process_exited" + genText(w, ev.Gen) + " pid=" + strconv.Itoa(ev.PID) + " " + statusText(ev.Status)
+		return line + " alive=" + strconv.Itoa(ev.Alive) + " daemon=" + strconv.Itoa(ev.Daemon) + " pid_file=" + strconv.Itoa(ev.PIDFileMain)
+	case machine.Vanished:
+		line := "vanished" + genText(w, ev.Gen) + " alive=" + strconv.Itoa(ev.Alive)
+		if ev.NeverWas {
+			line += " never_was"
+		}
+		return line
+	case machine.ShutdownAsked:
+		line := "shutdown_asked code=" + strconv.Itoa(ev.Code)
+		if ev.Now {
+			line += " now"
+		}
+		return line
+	}
+	return eventText(w, ev)
+}
+
+func askedLine(w *World, ev machine.Asked) string {
+	line := opNames[opOf(ev.Verb)] + w.names(ev.IDs) + " req=" + strconv.FormatUint(uint64(ev.Req), 10)
+	if ev.Verb == machine.VerbKill {
+		line += " sig=" + strconv.Itoa(int(ev.Sig))
+	}
+	if ev.NoDeps {
+		line += " no_deps"
+	}
+	if ev.Wait {
+		line += " wait"
+	}
+	if ev.Deadline > 0 {
+		line += " deadline=" + time.Duration(ev.Deadline-w.now).String()
+	}
+	return line
+}
+
+// describe writes a definition in one line: only what the rules depend on, in the words of the scripts.
+func describe(c *graph.Config) string {
+	words := []string{c.Name}
+	add := func(on bool, word string) {
+		if on {
+			words = append(words, word)
+		}
+	}
+	add(c.Target, "target")
+	add(c.Oneshot, "oneshot")
+	add(c.Status != graph.StatusStart, "status="+c.Status.String())
+	add(c.Class == graph.ClassSystem, "class=system")
+	for k := graph.KindRequires; k <= graph.KindConflicts; k++ {
+		if names := c.Deps.Of(k); len(names) > 0 {
+			words = append(words, k.String()+"="+strings.Join(names, ","))
+		}
+	}
+	if !c.Target {
+		words = append(words, describeService(c)...)
+	}
+	return strings.Join(words, " ")
+}
+
+func describeService(c *graph.Config) (words []string) {
+	add := func(on bool, word string) {
+		if on {
+			words = append(words, word)
+		}
+	}
+	l := &c.Lifecycle
+	add(true, "restart="+l.Restart.String())
+	add(l.RestartSet && c.Oneshot, "set")
+	add(true, "delay="+l.RestartDelay.String()+".."+l.RestartDelayMax.String())
+	add(true, "max="+strconv.Itoa(l.MaxRestarts))
+	add(true, "stable="+l.StabilityPeriod.String())
+	add(true, "start="+l.StartTimeout.String())
+	add(true, "stop="+l.StopTimeout.String())
+	add(len(l.SuccessCodes) > 0, "success=3")
+	add(l.OnExit == graph.OnExitShutdown, "on_exit=shutdown")
+	add(c.Ready.Kind != graph.ReadyNone, "ready")
+	add(c.Watchdog > 0, "watchdog="+c.Watchdog.String())
+	add(!c.PostStop.Command.IsZero(), "post_stop")
+	add(c.PIDFile != "", "pid_file")
+	add(c.KillOthers, "kill_others")
+	add(c.Critical, "critical")
+	add(len(c.ProcessFilters) > 0, "filter=stranger")
+	add(!c.PreStart.Command.IsZero(), "pre_start="+c.PreStart.Timeout.String())
+	for _, port := range c.Ports {
+		add(true, "ports="+strconv.Itoa(int(port)))
+	}
+	if h := c.Health; h != nil {
+		add(true, "health="+h.Interval.String()+"/"+strconv.Itoa(h.Retries))
+		add(h.Type == graph.HealthExec, "check=exec")
+		add(true, "timeout="+h.Timeout.String())
+		add(true, "period="+h.StartPeriod.String())
+	}
+	return words
+}
