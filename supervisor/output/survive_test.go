@@ -18,7 +18,7 @@ import (
 	"github.com/zinit/zinit/logring"
 )
 
-var kills = flag.Int("kills", 150, "how often the server is killed in TestReaderIsKilled")
+var kills = flag.Int("kills", 60, "how often the server is killed in TestReaderIsKilled")
 
 // The survival test. This process is the keeper: it holds the arena and the read ends of the pipes. A helper process is the
 // server: it opens the arena and reads. It is killed at random instants and started again. Writers write
