@@ -95,6 +95,7 @@ func (d *driver) sendAnswers() {
 // forget drops what is kept under the name of a removed service.
 func (d *driver) forget(name string) {
 	d.allDirty = true
+	d.undirect(name)
 	d.arena.Drop(name)
 	if d.journal != nil {
 		_ = d.journal.Forget(name)

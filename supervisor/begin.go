@@ -37,6 +37,7 @@ func newDriver(o *Options) (*driver, error) {
 		d.cgroups, d.noCgroups = proc.DetectCgroups()
 	}
 	d.notices = d.newNotices()
+	d.sinks = newSinks(d)
 	d.scanner = &proc.Scanner{Instance: o.instance()}
 	if o.Handover != nil && o.Keeper != nil {
 		d.scanner.Keeper = o.Handover.PID
@@ -75,6 +76,9 @@ func (d *driver) begin() {
 	}
 	if d.resume == nil {
 		d.step(d.first)
+		if d.journal != nil {
+			d.flushJournal()
+		}
 	}
 	for _, ev := range d.resume {
 		d.step(ev)

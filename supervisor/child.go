@@ -27,6 +27,8 @@ type child struct {
 	killed     bool     // SIGKILL was sent to the tree
 	daemonized bool     // the main process is a descendant, which we reap as an orphan
 
+	preparing bool // pre_start: the main process has not been forked
+
 	aborted bool         // Abort came before the answer to Spawn
 	hook    *auxiliary   // a command that runs for it now
 	spawnAt time.Time    // when the main process was forked
@@ -75,13 +77,17 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 		d.spawnMain(c)
 		return
 	}
+	c.preparing = true
+	d.noteRun(c)
 	d.runHook(c, hookPreStart, cfg.PreStart, func(ok bool, detail string) {
+		c.preparing = false
 		switch {
 		case c.aborted:
 			d.spawnFailed(c, &proc.Error{Step: hookPreStart, Detail: "the start was called off"})
 		case !ok:
 			d.spawnFailed(c, &proc.Error{Step: hookPreStart, Detail: "pre_start " + detail})
 		default:
+			d.noteRun(c)
 			d.spawnMain(c)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/machine"
 )
@@ -200,15 +201,35 @@ func (d *driver) reload(next *definitions, g *graph.Graph, plan *graph.Plan) []s
 	if refused := d.m.RefuseReload(g); len(refused) > 0 {
 		return refused
 	}
-	d.saveDefinitions(next, plan)
 	d.commit() // what was decided with the old numbers is done before they change
 	d.allDirty = true
-	d.step(machine.Reloaded{Graph: g, Plan: plan})
+	d.together(func() {
+		d.saveDefinitions(next, plan)
+		d.step(machine.Reloaded{Graph: g, Plan: plan})
+	})
 	for _, c := range next.configs {
-		d.arena.Ring(c.Name, ringLimits(d.opt, c))
+		d.direct(c)
 	}
 	d.commit()
 	return nil
+}
+
+// together writes all that f puts into the journal at once: a crash finds all of it or nothing.
+func (d *driver) together(f func()) {
+	if d.journal == nil {
+		f()
+		return
+	}
+	d.journal.Hold()
+	f()
+	d.flushJournal()
+}
+
+func (d *driver) flushJournal() {
+	if err := d.journal.Flush(); err != nil {
+		d.log.Error("cannot write the journal: a crash of the server now would lose state", "error", err)
+	}
+	fault.Here("journal")
 }
 
 // saveDefinitions keeps the loaded definitions in the journal: a crash or an upgrade keeps them, edited files act only

@@ -50,6 +50,7 @@ type driver struct {
 	cgroups   *proc.Root // nil: none
 	noCgroups string     // why not
 	notices   *notify.Poller
+	sinks     *sinks
 	lastHook  uint64
 
 	first     machine.Event   // what begins a fresh life

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/supervisor/journal"
@@ -21,6 +23,7 @@ type runNote struct {
 	Cgroup     string `json:"cgroup,omitempty"`
 	Daemonized bool   `json:"daemonized,omitempty"`
 	Warning    string `json:"warning,omitempty"`
+	Hook       bool   `json:"hook,omitempty"` // pre_start runs or ran; the main process was not forked
 }
 
 func runKey(gen machine.Gen) string { return "run/" + strconv.FormatUint(uint64(gen), 10) }
@@ -30,7 +33,7 @@ func (d *driver) noteRun(c *child) {
 	if d.journal == nil {
 		return
 	}
-	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning}
+	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing}
 	if c.group != nil {
 		n.Cgroup = c.group.Path()
 	}
@@ -53,6 +56,9 @@ func (s *Supervisor) restore(st *journal.State) {
 	g := defs.graph()
 	d.m = machine.Restore(g, s.opt.machine(), st.Records, st.Globals, d.clock.now())
 	d.boot.loaded = d.clock.now()
+	for _, c := range defs.configs {
+		d.direct(c)
+	}
 	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}}
 	r.inherit(s.opt.Handover)
 	for i := range st.Records {
@@ -133,7 +139,16 @@ func (r *restorer) service(rec *machine.Record) {
 	if json.Unmarshal(r.st.Notes[runKey(rec.Gen)], &n) != nil {
 		n = runNote{}
 	}
-	if n.PID == 0 {
+	if rec.State == machine.Stopping || n.Hook {
+		r.endHooks(c)
+	}
+	switch {
+	case n.PID == 0 && rec.HadProcess():
+		return // it has ended: post_stop runs, and begins anew
+	case n.Hook:
+		r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
+		return
+	case n.PID == 0:
 		r.intent(c)
 		return
 	}
@@ -141,7 +156,21 @@ func (r *restorer) service(rec *machine.Record) {
 	if n.Cgroup != "" && r.d.cgroups != nil {
 		c.group = r.d.cgroups.Open(n.Cgroup)
 	}
+	if rec.MainGone() {
+		c.gone, c.reaped, c.adopted = true, true, true
+		r.d.lost = append(r.d.lost, c)
+		return
+	}
 	r.known(c)
+}
+
+// endHooks ends the hook that was running for an incarnation: whoever waited for its end is dead, and it begins anew.
+func (r *restorer) endHooks(c *child) {
+	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
+		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" && hook != hookReload {
+			_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
+		}
+	}
 }
 
 // known settles an incarnation whose pid was recorded.
@@ -200,15 +229,11 @@ func (r *restorer) leftovers(c *child) int {
 }
 
 // intent settles an incarnation that was to be forked: whether it was is told by ZINIT_ID in the environment of what
-// lives, and by the keeper's exits of processes that nobody had named yet. A hook is ended; its start begins anew.
+// lives, and by the keeper's exits of processes that nobody had named yet.
 func (r *restorer) intent(c *child) {
 	d := r.d
 	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
-		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" {
-			d.scanner.KillTree(&proc.Owner{Service: c.config.Name, Gen: uint64(c.gen), Main: p.PID, Start: p.Start})
-			continue
-		}
-		if p.Session == p.PID && c.pid == 0 {
+		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook == "" && p.Session == p.PID && c.pid == 0 {
 			c.pid, c.start = p.PID, p.Start
 		}
 	}
@@ -217,7 +242,7 @@ func (r *restorer) intent(c *child) {
 		r.known(c)
 		return
 	}
-	if e, ok := r.unclaimedExit(); ok {
+	if e, ok := r.unclaimedExit(uint64(c.gen)); ok {
 		d.children[c.gen] = c
 		c.pid, c.start = e.PID, e.Start
 		r.ended(c, e)
@@ -253,21 +278,30 @@ func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
 	return leader, leader.PID > 0
 }
 
-// unclaimedExit takes an exit of a session leader that no incarnation was known to have. It is a guess only where more
-// than one fork was under way at the crash; they are taken in the order they happened.
-func (r *restorer) unclaimedExit() (keeper.Exit, bool) {
+// unclaimedExit takes an exit that no incarnation was known to have: by its tag, else one without, which is that of a
+// process that died before it could be tagged. Only that one is a guess, and only where more than one fork was under
+// way at the crash; they are taken in the order they happened.
+func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 	if r.d.opt.Handover == nil {
 		return keeper.Exit{}, false
 	}
-	for _, e := range r.d.opt.Handover.Exits {
-		if e.Gen == 0 {
-			if _, left := r.exits[e.PID]; left {
-				delete(r.exits, e.PID)
-				return e, true
-			}
+	var guess *keeper.Exit
+	for i := range r.d.opt.Handover.Exits {
+		e := &r.d.opt.Handover.Exits[i]
+		if _, left := r.exits[e.PID]; !left || e.Gen != 0 {
+			continue
+		}
+		if e.Tag != 0 && e.Tag == proc.Tag(r.d.scanner.Instance, gen) {
+			return *e, true
+		}
+		if e.Tag == 0 && guess == nil {
+			guess = e
 		}
 	}
-	return keeper.Exit{}, false
+	if guess == nil {
+		return keeper.Exit{}, false
+	}
+	return *guess, true
 }
 
 // byID lists the living processes by their ZINIT_ID, with one pass over /proc.
@@ -292,7 +326,15 @@ func (d *driver) saveAll(defs *definitions) {
 		d.define(c)
 	}
 	d.noteBroken(defs)
+	_ = d.journal.Note(loadedNote, []byte{1})
 }
+
+// loadedNote says that the journal holds a first load as a whole. Without it the server before died while it came up.
+const loadedNote = "loaded"
+
+// Began reports whether a journal holds services to take over. A server that died before it had loaded its files leaves
+// one that does not.
+func Began(st *journal.State) bool { return st != nil && len(st.Notes[loadedNote]) > 0 }
 
 // define keeps one definition. TOML, because it holds everything and is read by the same code as files.
 func (d *driver) define(c *graph.Config) {

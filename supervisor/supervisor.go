@@ -115,9 +115,12 @@ func (s *Supervisor) load() {
 		d.log.Log(ctxNone, level, problemLine(p))
 	}
 	d.m = machine.New(g, s.opt.machine())
+	if d.journal != nil {
+		d.journal.Hold() // until the first step is in it too, see begin
+	}
 	d.saveAll(defs)
 	for _, c := range defs.configs {
-		d.arena.Ring(c.Name, ringLimits(s.opt, c))
+		d.direct(c)
 	}
 	d.allDirty = true
 	d.publish()
@@ -131,7 +134,10 @@ func (s *Supervisor) Run() int {
 	d := s.driver
 	d.begin()
 	s.restoreProxies()
-	return d.run()
+	s.serveSyslog()
+	code := d.run()
+	s.closeSinks()
+	return code
 }
 
 // Done is closed when Run has returned.

@@ -24,6 +24,7 @@ import (
 	"github.com/zinit/zinit/supervisor"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/ownlog"
 	"github.com/zinit/zinit/supervisor/proc"
 )
 
@@ -84,6 +85,7 @@ func selfTest(args []string) int {
 type server struct {
 	o        *options
 	argv     []string
+	own      *ownlog.Handler
 	log      *slog.Logger
 	settings *confdir.Settings
 	arena    *logring.Arena
@@ -107,12 +109,15 @@ func run(o *options, argv []string) (int, error) {
 	if err := s.inherit(); err != nil {
 		return exitFailed, err
 	}
-	if err := s.openLogs(); err != nil {
+	if err := s.openLog(); err != nil {
 		return exitUsage, err
 	}
 	s.chooseDirs()
 	if code := s.loadSettings(); code != exitOK {
 		return code, nil
+	}
+	if err := s.openArena(); err != nil {
+		return exitFailed, err
 	}
 	if err := s.listen(); err != nil {
 		if s.keeper != nil {
@@ -157,28 +162,50 @@ func (s *server) inherit() error {
 	return err
 }
 
-// openLogs finds or makes the log arena, and the server's own log on top of it.
-func (s *server) openLogs() error {
-	var level slog.Level
-	err := level.UnmarshalText([]byte(s.o.logLevel))
+// openLog makes the server's own log. What it says before the rings exist is filed in them later.
+func (s *server) openLog() error {
+	level, err := logLevel(s.o.logLevel)
 	if err != nil {
 		return err
 	}
+	onMachine := s.handover != nil && s.keeper != nil && s.handover.Mode == keeper.Machine // the console: the kernel has its own stamps
+	s.own = ownlog.New(ownlog.Options{Level: level, JSON: s.o.logFormat == "json", Time: !onMachine})
+	s.log = slog.New(s.own)
+	return nil
+}
+
+// logLevel reads the words of --log-level; trace is 0.3.9's, for us as fine as debug.
+func logLevel(word string) (slog.Level, error) {
+	switch strings.ToLower(word) {
+	case "trace", "debug":
+		return slog.LevelDebug, nil
+	case "", "info":
+		return slog.LevelInfo, nil
+	case "warn", "warning":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("--log-level %s: want debug, info, warn or error", word)
+}
+
+// openArena takes over the log rings of the server before, or makes new ones.
+func (s *server) openArena() error {
+	var err error
 	if h := s.handover; h != nil && h.Arena >= 0 {
-		s.arena, err = logring.Open(h.Arena)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "zinit-server: the log rings of the server before are lost: "+err.Error())
+		if s.arena, err = logring.Open(h.Arena); err != nil {
+			s.log.Error("the log rings of the server before are lost", "error", err)
 		}
 	}
 	if s.arena == nil {
-		if s.arena, err = logring.New(int(confdir.DefaultSettings().TotalBytes)); err != nil {
+		if s.arena, err = logring.New(int(s.settings.TotalBytes)); err != nil {
 			return fmt.Errorf("cannot make the log rings: %w", err)
 		}
 		if s.keeper != nil {
 			_ = s.keeper.StoreArena(s.arena.FD())
 		}
 	}
-	s.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	s.own.SetArena(s.arena)
 	return nil
 }
 
@@ -287,7 +314,7 @@ func (s *server) storeListener() error {
 func (s *server) supervise() error {
 	opt := supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
 		Only: s.o.only, Socket: s.socket.Path, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
-		Keeper: s.keeper, Handover: s.handover, Starts: 1, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.o.syslog}
+		Keeper: s.keeper, Handover: s.handover, Starts: 1, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.syslogPath()}
 	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
 	opt.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(&opt)
@@ -324,13 +351,27 @@ func descriptor(f *os.File) int {
 	return fd
 }
 
+// syslogPath is where syslog is served: where --syslog says, on a machine at /dev/log unless ZINIT_SYSLOG=0 says no.
+func (s *server) syslogPath() string {
+	switch {
+	case os.Getenv("ZINIT_SYSLOG") == "0":
+		return ""
+	case s.o.syslog == "" && s.keeper != nil && s.handover.Mode == keeper.Machine:
+		return "/dev/log"
+	}
+	return s.o.syslog
+}
+
 // takeJournal opens the journal of the server before, or makes a new one. A journal that cannot be used is a loss of
 // state, never a reason not to run.
 func (s *server) takeJournal(opt *supervisor.Options) {
 	if h := s.handover; h != nil && h.Journal >= 0 {
 		j, state, err := journal.Open(h.Journal)
 		if err == nil {
-			opt.Journal, opt.Restored = j, state
+			opt.Journal = j
+			if supervisor.Began(state) {
+				opt.Restored = state
+			}
 			return
 		}
 		s.log.Error("the state of the server before is lost: services start afresh", "error", err)
@@ -437,6 +478,7 @@ func (s *server) upgrade() {
 func (s *server) farewell(code int) {
 	_ = s.socket.Close(true)
 	s.log.Info("zinit server ends", "code", code)
+	s.own.Flush()
 	if s.keeper != nil {
 		_ = s.keeper.Bye(s.sup.Bye(), code)
 	}

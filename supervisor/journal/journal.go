@@ -25,6 +25,7 @@ type Journal struct {
 	bytes int              // of all live entries
 	enc   encoder          // the batch being built
 	marks []mark           // its entries
+	held  bool             // the batch is not written before Flush
 }
 
 type liveKey struct {
@@ -120,8 +121,20 @@ func (j *Journal) Note(key string, value []byte) error {
 	return j.commit()
 }
 
+// Hold makes one batch of all that follows until Flush: after a crash either all of it is there or nothing.
+func (j *Journal) Hold() { j.held = true }
+
+// Flush writes what was held.
+func (j *Journal) Flush() error {
+	j.held = false
+	if len(j.marks) == 0 {
+		return nil
+	}
+	return j.commit()
+}
+
 func (j *Journal) remove(kind byte, key string) error {
-	if _, ok := j.live[liveKey{kind, key}]; !ok {
+	if _, ok := j.live[liveKey{kind, key}]; !ok && !j.held {
 		return nil
 	}
 	j.enter(kind|deleting, key)
@@ -152,6 +165,9 @@ func (j *Journal) endEntry() {
 // commit appends the batch as one frame. When there is no room it first copies what is alive into a new segment.
 func (j *Journal) commit() error {
 	j.endEntry()
+	if j.held {
+		return nil
+	}
 	defer func() { j.enc.b, j.marks = j.enc.b[:0], j.marks[:0] }()
 	at, err := j.seg.append(j.enc.b)
 	if err == errFull {

@@ -65,6 +65,9 @@ func genOf(tag uint64, instance string) (gen uint64, ok bool) {
 	return gen, tag != 0 && Tag(instance, gen) == tag
 }
 
+// GenOf is the incarnation that a living process belongs to, by its tag or its ZINIT_ID; 0 = none of this supervisor's.
+func (s *Scanner) GenOf(pid int) uint64 { return s.genOf(pid) }
+
 // Tagged is the incarnation that a process, which may be a zombie, is tagged with; 0 = none of this supervisor's.
 func (s *Scanner) Tagged(pid int) uint64 {
 	gen, _ := genOf(tagOf(pid), s.Instance)
