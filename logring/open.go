@@ -67,6 +67,8 @@ func rebuild(mem []byte, fd int) (*Arena, error) {
 	}
 	a := newArena(mem, fd, int(s.units))
 	a.secret = s.secret
+	// One call instead of a fault a page; no matter if the kernel does not know it. Up to top everything was in use.
+	_ = unix.Madvise(mem[:min(len(mem), a.dataAt+int(s.top)*unitSize)], unix.MADV_POPULATE_READ)
 	o := opener{a: a, heads: map[uint32]*Ring{}, pages: map[*Ring][]*page{}}
 	o.scanTable()
 	o.readSlots()
