@@ -136,21 +136,25 @@ func (r *Root) enable(folder string) {
 	}
 }
 
-// vacate moves the supervisor, and its keeper, into a leaf of our subtree. It does nothing when other processes are in the
-// folder, which we have no right to move.
+// vacate moves the supervisor, and its keeper, out of the folder into a leaf of our subtree. It does nothing when other
+// processes are in the folder, which we have no right to move, or none at all: then a server before us has moved already.
 func (r *Root) vacate(folder string) error {
 	ours := []int{os.Getpid()}
 	if keeper := os.Getppid(); Executable(keeper) == Executable(os.Getpid()) {
 		ours = append(ours, keeper)
 	}
-	if slices.ContainsFunc(membersOf(folder), func(pid int) bool { return !slices.Contains(ours, pid) }) {
+	members := membersOf(folder)
+	if slices.ContainsFunc(members, func(pid int) bool { return !slices.Contains(ours, pid) }) {
 		return fmt.Errorf("%s has other processes", folder)
+	}
+	if len(members) == 0 {
+		return nil
 	}
 	leaf := filepath.Join(r.base, leafName)
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	for _, pid := range ours {
+	for _, pid := range members {
 		if err := writeFile(leaf+"/cgroup.procs", strconv.Itoa(pid)); err != nil {
 			return err
 		}

@@ -33,6 +33,9 @@ func testRoot(t testing.TB) *Root {
 	err = os.Mkdir(folder, 0o755)
 	need(t, err == nil || os.IsExist(err), fmt.Sprintf("a writable cgroup2 hierarchy (%v)", err))
 	t.Cleanup(func() { _ = removeFolders(folder, 0) })
+	for _, c := range wantedControllers { // where there are any
+		_ = writeFile(filepath.Dir(folder)+"/cgroup.subtree_control", "+"+c)
+	}
 	root, reason := detectIn(folder)
 	need(t, root != nil, "cgroup2: "+reason)
 	t.Cleanup(root.Close)

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == TrampolineName {
 		os.Exit(TrampolineMain(os.Args))
 	}
+	if os.Getpid() == 1 && os.Getenv(vmVariable) == "1" {
+		vmInit()
+	}
 	if name := os.Getenv(helperVariable); name != "" {
 		helper := helpers[name]
 		if helper == nil {
@@ -40,10 +43,14 @@ func TestMain(m *testing.M) {
 // await waits until a condition holds.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	patience := 20 * time.Second
+	if os.Getenv(vmVariable) != "" {
+		patience *= 10 // emulated
+	}
+	deadline := time.Now().Add(patience)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 		time.Sleep(time.Millisecond)
 	}
