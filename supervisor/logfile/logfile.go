@@ -73,7 +73,7 @@ func (fs *Files) Set(service string, c *Config) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	s := fs.sources[service]
-	if s != nil && (c == nil || c.Path != s.w.path) {
+	if s != nil && (c == nil || c.Path != s.w.path || fs.arena.Find(service) != s.ring) {
 		fs.remove(s)
 		s = nil
 	}
