@@ -74,6 +74,7 @@ func (d *driver) begin() {
 		d.exits = exits
 		go d.listenToKeeper(exits)
 	}
+	d.arena.FlushUnclaimed(time.Now().UnixMilli()) // all pipes and sinks that came back are there
 	if d.resume == nil {
 		d.step(d.first)
 		if d.journal != nil {
