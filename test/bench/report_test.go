@@ -1,0 +1,160 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/zinit/zinit/internal/testkit"
+)
+
+// bench is one run of the workloads: its programs and what was measured.
+type bench struct {
+	sizes
+	zinit   string
+	self    string
+	service string // the tiny service
+	floorC  string // "" = no C compiler
+	rows    []*row
+}
+
+// row is one figure: samples of ours and of the floors, and what ours must be.
+type row struct {
+	name, unit string
+	samples    map[string][]float64 // by contender
+	target     float64              // 0 = none
+	atLeast    bool                 // the target is a lower bound
+	ratio      float64              // target as a ratio to the Go floor, 0 = none
+}
+
+// Contenders.
+const (
+	floorC   = "C"
+	floorGo  = "Go"
+	floorGo2 = "Go, 2 spawners"
+	ours     = "ours"
+	oursCg   = "ours, cgroups"
+)
+
+var contenders = []string{floorC, floorGo, floorGo2, ours, oursCg}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{sizes: chosenSizes(), zinit: *zinitPath}
+	if b.zinit == "" {
+		b.zinit = testkit.Binary(t, "")
+	}
+	var err error
+	if b.self, err = os.Executable(); err != nil {
+		t.Fatal(err)
+	}
+	b.compile(t)
+	return b
+}
+
+// row finds or makes a row.
+func (b *bench) row(name, unit string, change ...func(*row)) *row {
+	for _, r := range b.rows {
+		if r.name == name {
+			return r
+		}
+	}
+	r := &row{name: name, unit: unit, samples: map[string][]float64{}}
+	for _, f := range change {
+		f(r)
+	}
+	b.rows = append(b.rows, r)
+	return r
+}
+
+func most(v float64) func(*row)    { return func(r *row) { r.target = v } }
+func least(v float64) func(*row)   { return func(r *row) { r.target, r.atLeast = v, true } }
+func ratioTo(v float64) func(*row) { return func(r *row) { r.ratio = v } }
+
+func (r *row) add(contender string, v float64) {
+	r.samples[contender] = append(r.samples[contender], v)
+}
+
+// median of the samples, false without any.
+func (r *row) median(contender string) (float64, bool) {
+	s := slices.Sorted(slices.Values(r.samples[contender]))
+	if len(s) == 0 {
+		return 0, false
+	}
+	return s[len(s)/2], true
+}
+
+// verdict compares the median with the target; a ratio counts where there is a floor, as it holds on every machine.
+func (r *row) verdict() string {
+	v, ok := r.median(ours)
+	if !ok {
+		return ""
+	}
+	if f, ok := r.median(floorGo); ok && r.ratio > 0 {
+		return fmt.Sprintf("<= %g x Go: %s", r.ratio, yes(v <= r.ratio*f))
+	}
+	switch {
+	case r.target == 0:
+		return ""
+	case r.atLeast:
+		return fmt.Sprintf(">= %g: %s", r.target, yes(v >= r.target))
+	}
+	return fmt.Sprintf("<= %g: %s", r.target, yes(v <= r.target))
+}
+
+func yes(ok bool) string {
+	if ok {
+		return "met"
+	}
+	return "NOT MET"
+}
+
+func (b *bench) print(t *testing.T) {
+	if !*measure || len(b.rows) == 0 {
+		return
+	}
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "workload\tunit\t%s\tours/C\tours/Go\ttarget\n", strings.Join(contenders, "\t"))
+	for _, r := range b.rows {
+		fmt.Fprintf(w, "%s\t%s", r.name, r.unit)
+		for _, c := range contenders {
+			if v, ok := r.median(c); ok {
+				fmt.Fprintf(w, "\t%s", figure(v))
+			} else {
+				fmt.Fprint(w, "\t")
+			}
+		}
+		fmt.Fprintf(w, "\t%s\t%s\t%s\n", r.over(floorC), r.over(floorGo), r.verdict())
+	}
+	w.Flush()
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("medians of %d; load %s\n%s", b.repeat, strings.TrimSpace(string(load)), text.String())
+	if path := os.Getenv("ZINIT_BENCH_REPORT"); path != "" {
+		if err := os.WriteFile(filepath.Clean(path), []byte(text.String()), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (r *row) over(floor string) string {
+	f, ok := r.median(floor)
+	v, mine := r.median(ours)
+	if !ok || !mine || f == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", v/f)
+}
+
+func figure(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}

@@ -1,0 +1,56 @@
+/* The smallest service there is: it says when it began to run, then waits for its end. No libc where that is easy, so that
+ * what is measured is the supervisor. Usage: service MODE SOCKET INDEX
+ *   stay  send {CLOCK_MONOTONIC in ns, index, pid} as a datagram to SOCKET, then wait for a signal
+ *   quick exit with 1 at once
+ *   true  exit with 0 at once
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+
+#if defined(__x86_64__) && defined(NOLIBC)
+static long call(long n, long a, long b, long c, long d, long e, long f) {
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long r;
+	__asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+		: "rcx", "r11", "memory");
+	return r;
+}
+#else
+#include <unistd.h>
+#define call syscall
+#endif
+
+static int run(int argc, char **argv) {
+	if (argc < 2 || argv[1][0] == 't') return 0;
+	if (argv[1][0] == 'q') return 1;
+	if (argc < 4) return 2;
+	struct { uint64_t ns; uint32_t index, pid; } word;
+	struct timespec now;
+	call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0, 0);
+	word.ns = (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec;
+	word.index = 0;
+	for (const char *p = argv[3]; *p; p++) word.index = word.index * 10 + (*p - '0');
+	word.pid = call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	struct sockaddr_un to;
+	size_t i;
+	to.sun_family = AF_UNIX;
+	for (i = 0; argv[2][i] && i < sizeof to.sun_path - 1; i++) to.sun_path[i] = argv[2][i];
+	to.sun_path[i] = 0;
+	int fd = call(SYS_socket, AF_UNIX, SOCK_DGRAM, 0, 0, 0, 0);
+	call(SYS_sendto, fd, (long)&word, sizeof word, 0, (long)&to, sizeof(sa_family_t) + i + 1);
+	call(SYS_close, fd, 0, 0, 0, 0, 0);
+	for (;;) call(SYS_ppoll, 0, 0, 0, 0, 0, 0);
+}
+
+#if defined(__x86_64__) && defined(NOLIBC)
+__attribute__((used)) void begin(long *stack) {
+	call(SYS_exit_group, run((int)stack[0], (char **)(stack + 1)), 0, 0, 0, 0, 0);
+}
+__asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call begin\n");
+#else
+int main(int argc, char **argv) { return run(argc, argv); }
+#endif
