@@ -395,9 +395,10 @@ func (s *server) copyToStdout() (finish func()) {
 		return func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
+	follower := s.arena.Follow(nil, nil)
 	go func() {
 		defer close(ended)
-		copyLogs(s.arena, os.Stdout, s.o.logStdout, done)
+		copyLogs(follower, os.Stdout, s.o.logStdout, done)
 	}()
 	return func() {
 		close(done)

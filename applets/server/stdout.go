@@ -16,8 +16,8 @@ const ownLogName = "zinit"
 // copyLogs writes the output of all services to w as it comes, for a container whose engine collects it: plain, with the
 // service's name before each line, or as one JSON object a line. It ends when done is closed and everything is written.
 // A reader of w that is slow holds up nobody: the rings are the queue, and what they lose is told.
-func copyLogs(arena *logring.Arena, w io.Writer, format string, done <-chan struct{}) {
-	f := arena.Follow(nil, nil)
+// f was begun before the first service started.
+func copyLogs(f *logring.Follower, w io.Writer, format string, done <-chan struct{}) {
 	defer f.Close()
 	out := bufio.NewWriterSize(w, 64<<10)
 	for last := false; ; {
