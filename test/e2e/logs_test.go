@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/rpc"
+)
+
+// TestFloodLeavesTheServerAnswering: a flood, a line of 10 MB and many chatty services beside each other; control calls
+// go on answering, and memory stays within the caps.
+func TestFloodLeavesTheServerAnswering(t *testing.T) {
+	megabytes, chatty := 200, 50
+	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
+		megabytes, chatty = 2000, 200
+	}
+	done := filepath.Join(t.TempDir(), "done")
+	files := map[string]string{
+		"flood.toml": service("flood", fmt.Sprintf("exec = 'yes abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz | head -c %dM; echo >%s; exec sleep 100000'\n", megabytes, done)),
+		"long.toml":  service("long", "exec = 'head -c 10000000 /dev/zero | tr \"\\\\0\" x; echo; echo end; exec sleep 100000'\n"),
+	}
+	for i := range chatty {
+		name := fmt.Sprintf("chat%d", i)
+		files[name+".toml"] = service(name, "exec = 'while sleep 0.1; do echo a line of a chatty service; done'\n")
+	}
+	s := testkit.Start(t, files, testkit.Options{})
+	c := s.Client()
+	var took []time.Duration
+	begun := time.Now()
+	s.Await("the flood to be through", func() bool {
+		for range 20 {
+			t0 := time.Now()
+			if _, err := c.Status(ctx, "flood"); err != nil {
+				t.Fatal(err)
+			}
+			took = append(took, time.Since(t0))
+		}
+		_, err := os.Stat(done)
+		return err == nil
+	})
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	t.Logf("%d MB in %s, %d calls meanwhile, p50 %s, p99 %s", megabytes, time.Since(begun).Round(time.Millisecond), len(took), took[len(took)/2], p99)
+	if p99 > 100*time.Millisecond { // the target of 10 ms is for a machine of our own; this one is shared
+		t.Errorf("p99 of status is %s during the flood", p99)
+	}
+	lines, err := c.Logs(ctx, rpc.LogQuery{Names: []string{"long"}, Lines: 10})
+	if err != nil || len(lines) == 0 || lines[len(lines)-1].Content != "end" || len(lines[0].Content) != 64<<10 || !lines[0].Continued {
+		t.Errorf("the line of 10 MB: %d lines, %v", len(lines), err)
+	}
+	st, err := c.SystemStatus(ctx)
+	if err != nil || st.LogArenaBytes > 64<<20 {
+		t.Errorf("log memory: %d bytes, %v", st.LogArenaBytes, err)
+	}
+	if rss := residentKB(s.Command.Process.Pid); rss > 120<<10 {
+		t.Errorf("resident memory is %d kB after the flood", rss)
+	}
+}
+
+func residentKB(pid int) int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for _, line := range strings.Split(string(b), "\n") {
+		var kb int
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kb); err == nil {
+			return kb
+		}
+	}
+	return 0
+}
+
+// TestLogFile: every line goes to the file too; it is rotated, and opened anew on SIGHUP.
+func TestLogFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out.log")
+	s := testkit.Start(t, map[string]string{
+		"w.toml": service("w", "exec = 'n=0; while [ $n -lt 300 ]; do echo line $n; n=$((n+1)); done; exec sleep 100000'\n"+
+			fmt.Sprintf("[logging]\nfile = %q\nrotate_bytes = 1024\nrotate_keep = 2\n", path)),
+		"hup.toml": service("hup", "exec = 'echo first; while [ ! -e "+filepath.Join(dir, "go")+" ]; do sleep 0.02; done; echo second; exec sleep 100000'\n"+
+			fmt.Sprintf("[logging]\nfile = %q\n", filepath.Join(dir, "hup.log"))),
+	}, testkit.Options{})
+	read := func(name string) string { b, _ := os.ReadFile(filepath.Join(dir, name)); return string(b) }
+	s.Await("the last line in the file", func() bool { return strings.Contains(read("out.log"), "line 299\n") })
+	if read("out.log.1") == "" || read("out.log.2") == "" || read("out.log.3") != "" {
+		t.Error("rotate_keep = 2 did not keep two older files")
+	}
+	all := read("out.log.2") + read("out.log.1") + read("out.log")
+	var first int
+	if _, err := fmt.Sscanf(all, "line %d", &first); err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(all), "\n") {
+		if line != fmt.Sprintf("line %d", first+i) {
+			t.Fatalf("line %d of the files is %q", i, line)
+		}
+	}
+	s.Await("the first line of hup", func() bool { return read("hup.log") == "first\n" })
+	if err := os.Rename(filepath.Join(dir, "hup.log"), filepath.Join(dir, "hup.old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Command.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the reload", func() bool { return strings.Contains(s.Logs(), "configuration reloaded") })
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the second line in a new file", func() bool { return read("hup.log") == "second\n" })
+	if read("hup.old") != "first\n" {
+		t.Errorf("the file that was moved away: %q", read("hup.old"))
+	}
+}
+
+// TestForwardDefault: zinit.toml names a destination for all services; one opts out.
+func TestForwardDefault(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make(chan map[string]any, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				for scan := bufio.NewScanner(conn); scan.Scan(); {
+					var m map[string]any
+					if json.Unmarshal(scan.Bytes(), &m) == nil {
+						got <- m
+					}
+				}
+			}()
+		}
+	}()
+	settings := filepath.Join(t.TempDir(), "zinit.toml")
+	if err := os.WriteFile(settings, []byte(fmt.Sprintf("[logging]\nforward = \"tcp://%s\"\n", l.Addr())), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := testkit.Start(t, map[string]string{
+		"a.toml": service("a", "exec = 'echo shipped; exec sleep 100000'\n"),
+		"b.toml": service("b", "exec = 'echo kept; exec sleep 100000'\n[logging]\nforward = false\n"),
+	}, testkit.Options{Args: []string{"--settings", settings}})
+	select {
+	case m := <-got:
+		if m["message"] != "shipped" || m["service"] != "a" || m["stream"] != "stdout" || m["seq"] != 1.0 || m["host"] == "" || m["timestamp"] == nil || m["pid"] == 0.0 {
+			t.Errorf("shipped: %v", m)
+		}
+	case <-time.After(testkit.Patience):
+		t.Fatal("nothing was shipped\n" + s.Logs())
+	}
+	c := s.Client()
+	s.Await("the counters", func() bool {
+		st, err := c.StatusFull(ctx, "a")
+		return err == nil && len(st.Sinks) == 1 && st.Sinks[0].Written == 1
+	})
+	select {
+	case m := <-got:
+		t.Errorf("shipped although forward = false: %v", m)
+	default:
+	}
+}
+
+// TestSyslog: a message is filed under the service whose process sent it, others under syslog.
+func TestSyslog(t *testing.T) {
+	logger := testkit.NeedProgram(t, "logger")
+	dir, err := os.MkdirTemp("", "zts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket := filepath.Join(dir, "log")
+	s := testkit.Start(t, map[string]string{
+		"app.toml": service("app", fmt.Sprintf("exec = 'while :; do %s -u %s -t pretender from the service; sleep 0.05; done'\n", logger, socket)),
+	}, testkit.Options{Args: []string{"--syslog", socket, "--log-format", "json"}})
+	c := s.Client()
+	find := func(name, text string) func() bool {
+		return func() bool {
+			lines, err := c.Logs(ctx, rpc.LogQuery{Names: []string{name}, Lines: 1, Grep: text})
+			return err == nil && len(lines) == 1 && lines[0].Stream == "syslog"
+		}
+	}
+	s.Await("the message under its service", find("app", "from the service"))
+	if out, err := exec.Command(logger, "-u", socket, "-t", "app", "from outside").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	s.Await("the other message under syslog", find("syslog", "from outside"))
+	for _, line := range strings.Split(strings.TrimSpace(s.Logs()), "\n")[1:] {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("--log-format json: %s", line)
+		}
+	}
+	own, err := c.Logs(ctx, rpc.LogQuery{Names: []string{"zinit"}, Lines: 10})
+	if err != nil || len(own) == 0 {
+		t.Errorf("the server's own log is not readable as zinit: %v", err)
+	}
+}
