@@ -198,7 +198,7 @@ func (m *Machine) finish(i int32, cause Cause) {
 	s := &m.services[i]
 	carried, ok, forDep := s.is(flagResult), s.is(flagResultOK), s.is(flagForDep) && s.is(flagDue)
 	s.clear(flagResult | flagResultOK | flagForDep | flagMainGone | flagEmptied | flagStuck | flagHadProcess | flagDone |
-		flagLeft | flagBackRunning | flagSelfStopping | flagReadyEarly)
+		flagLeft | flagBackRunning | flagSelfStopping | flagReadyEarly | flagOutdated)
 	s.pid, s.signals, s.reload, s.startBy = 0, 0, false, 0
 	switch {
 	case carried && !ok:

@@ -51,6 +51,7 @@ const (
 	flagHadProcess                    // the incarnation had a process: post_stop is owed at its end
 	flagBackRunning                   // Stopping, PhaseDependents: it was Running (else Starting, or with flagDone Exited)
 	flagPings                         // the service has set its watchdog itself
+	flagOutdated                      // its process runs by a definition that a reload has replaced: its stop is not taken back
 
 	flagWanted // own fields in Record from here on
 	flagHeld

@@ -76,15 +76,17 @@ func (m *Machine) place(g *graph.Graph) *swap {
 		old, ok := int32(-1), false
 		if prior, found := m.graph.Lookup(g.Name(id)); found {
 			old, ok = int32(prior), true
+			w.status[id] = m.graph.Config(prior).Status
 		} else if old, ok = gone[g.Name(id)]; ok {
 			w.revived = append(w.revived, int32(id))
+			w.status[id] = m.services[old].config.Status
 		}
 		if !ok {
 			w.before[id] = -1
 			continue
 		}
 		w.before[id], w.indexOfOld[old] = old, int32(id)
-		w.status[id], w.wasBroken[id] = m.services[old].config.Status, m.services[old].is(flagBroken)
+		w.wasBroken[id] = m.services[old].is(flagBroken)
 	}
 	return w
 }
@@ -259,7 +261,7 @@ func (m *Machine) takeUp(w *swap) {
 		}
 	}
 	for _, i := range w.revived {
-		m.revive(i)
+		m.revive(i, slices.Contains(w.quiet, m.services[i].name))
 	}
 	for id := range w.before {
 		i, s := int32(id), &m.services[id]
@@ -267,7 +269,7 @@ func (m *Machine) takeUp(w *swap) {
 		case !m.loaded:
 		case w.before[id] < 0, w.wasBroken[id] && !s.is(flagBroken):
 			m.appear(i, slices.Contains(w.quiet, s.name))
-		case w.status[id] != s.config.Status && !s.is(flagBroken) && !w.wasBroken[id]:
+		case w.status[id] != m.status(i) && !s.is(flagBroken) && !w.wasBroken[id]:
 			m.turn(i)
 		}
 	}
@@ -281,7 +283,7 @@ func (m *Machine) appear(i int32, quiet bool) {
 	case s.is(flagBroken):
 		s.set(flagWanted)
 		m.dispatch(i, inLoad, nil)
-	case s.config.Status == graph.StatusStart && !quiet:
+	case m.status(i) == graph.StatusStart && !quiet:
 		m.pullIn(i, false)
 		m.dispatch(i, inStart, command{CauseReload, ""})
 	default:
@@ -291,10 +293,13 @@ func (m *Machine) appear(i int32, quiet bool) {
 	}
 }
 
+// status is the key as the present graph has it: the definition itself may have to wait for the processes of the old one.
+func (m *Machine) status(i int32) graph.Status { return m.graph.Config(graph.ID(i)).Status }
+
 // turn applies a status key that changed. status = ignore leaves a process alone.
 func (m *Machine) turn(i int32) {
 	s := &m.services[i]
-	switch s.config.Status {
+	switch m.status(i) {
 	case graph.StatusStart:
 		if !s.is(flagWanted) {
 			m.pullIn(i, false)
@@ -314,12 +319,12 @@ func (m *Machine) turn(i int32) {
 
 // revive: a name comes back while the removed service is still stopping: it goes on as that one and starts, by its new
 // definition, once gone.
-func (m *Machine) revive(i int32) {
+func (m *Machine) revive(i int32, quiet bool) {
 	s := &m.services[i]
 	s.clear(flagGone | flagHeld)
 	s.forgetCounts()
 	m.touch(i)
-	if s.config.Status == graph.StatusStart {
+	if m.status(i) == graph.StatusStart && !quiet {
 		m.pullIn(i, false)
 		s.set(flagWanted | flagKillOthers)
 		s.owe(CauseReload, "")
@@ -384,7 +389,7 @@ func (m *Machine) onRemovedStopping(i int32, _ any) {
 
 func (m *Machine) goneFrom(i int32) {
 	s := &m.services[i]
-	s.set(flagGone)
+	s.set(flagGone | flagOutdated)
 	s.clear(flagWanted | flagDue | flagClaim | flagForDep)
 	m.touch(i)
 }

@@ -124,14 +124,14 @@ func (m *Machine) onStartStopping(i int32, ev any) {
 }
 
 // cancelOrOwe takes back a stop of which nothing was done yet, else a start follows it. A stop is not taken back when
-// it was not the service's own (it is due already), when its main process has ended meanwhile, while something it
-// requires waits for it to be gone, or when what it binds is lost, which would only stop it again. A finished oneshot
-// without processes keeps nobody waiting.
+// it was not the service's own (it is due already), when its main process has ended meanwhile or runs by a definition
+// that was replaced, while something it requires waits for it to be gone, or when what it binds is lost, which would
+// only stop it again. A finished oneshot without processes keeps nobody waiting.
 func (m *Machine) cancelOrOwe(i int32, c command) {
 	s := &m.services[i]
 	s.clear(flagHeld)
 	m.touch(i)
-	if s.phase == PhaseDependents && !s.is(flagDue|flagGone|flagMainGone) && (s.finished() || !m.needGoesDown(i) && !m.bindLost(i)) {
+	if s.phase == PhaseDependents && !s.is(flagDue|flagGone|flagMainGone|flagOutdated) && (s.finished() || !m.needGoesDown(i) && !m.bindLost(i)) {
 		s.set(flagWanted)
 		m.cancelStop(i, c)
 		return
@@ -433,7 +433,8 @@ func (m *Machine) spawn(i int32) {
 		m.takeGen(i)
 	}
 	s.clear(flagDue | flagClaim | flagChecked | flagDone | flagLeft | flagReadyEarly | flagEmptied | flagMainGone | flagForDep |
-		flagResult | flagResultOK | flagSelfStopping | flagProbeOK | flagHadProcess | flagBackRunning | flagStuck | flagPings)
+		flagResult | flagResultOK | flagSelfStopping | flagProbeOK | flagHadProcess | flagBackRunning | flagStuck | flagPings |
+		flagOutdated)
 	s.pid, s.spawnedAt, s.readyAt, s.signals, s.reload = 0, 0, 0, 0, false
 	if !first {
 		s.reason, s.result, s.conflict, s.probe = Reason{}, Reason{}, nil, probeState{}

@@ -124,21 +124,26 @@ func (m *Machine) again(i int32, c command) {
 }
 
 // onCycle: a reload restarts what has processes; what only waits takes the new definition as it is.
-func (m *Machine) onCycle(i int32, ev any) { m.onRestartFinished(i, ev) }
+func (m *Machine) onCycle(i int32, ev any) {
+	m.services[i].set(flagOutdated)
+	m.onRestartFinished(i, ev)
+}
 
 func (m *Machine) onCycleRunning(i int32, ev any) {
 	if !m.services[i].target() {
-		m.onRestartFinished(i, ev)
+		m.onCycle(i, ev)
 	}
 }
 
 func (m *Machine) onCycleExited(i int32, ev any) {
 	if m.services[i].is(flagLeft) {
-		m.onRestartFinished(i, ev)
+		m.onCycle(i, ev)
 	}
 }
 
 func (m *Machine) onCycleStopping(i int32, ev any) {
+	m.services[i].set(flagOutdated)
+	m.touch(i)
 	if m.services[i].is(flagWanted) { // also with a failure carried: the new definition has not been tried yet
 		m.again(i, ev.(command))
 	}

@@ -135,7 +135,7 @@ func (c *checker) isStale(ev machine.Event) bool {
 		return c.heard(ev.Gen, heardReady|heardExit)
 	case machine.ProcessExited:
 		p := c.w.proc(ev.Gen)
-		return c.heard(ev.Gen, heardExit) || p.main && p.heard&heardSpawn != 0
+		return c.heard(ev.Gen, heardExit) || p.toldExits >= len(p.exits) || ev.PID != p.exits[p.toldExits].pid
 	case machine.Vanished:
 		return c.heard(ev.Gen, heardExit|heardFail)
 	case machine.TreeEmpty:

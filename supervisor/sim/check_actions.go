@@ -72,6 +72,8 @@ func (c *checker) becomesRunning(s *service, a machine.Note, target bool) {
 		}
 	case a.From == machine.Stopping && b.stopGen == p.gen && b.stopLife == c.w.life:
 		c.failf("I11", s, "a stop is taken back after its signal")
+	case a.From == machine.Stopping && p.outdated:
+		c.failf("I15", s, "a stop is taken back although a reload asked for it")
 	case a.From == machine.Stopping:
 		b.asked, b.warrant = false, 0
 	case p.implied && p.toldAt == c.w.now: // for an instant, between two notes

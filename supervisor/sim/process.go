@@ -50,6 +50,8 @@ type process struct {
 	aside      bool  // another of its tree has become the main process
 	dog        Time  // WATCHDOG_USEC that it has set, 0 = as configured
 	pinging    bool  // its next ping is scheduled
+	outdated   bool  // a reload has replaced what it runs by
+	toldExits  int   // how many of exits the machine was told
 	triggered  bool  // WATCHDOG=trigger was told
 	extendedTo Time  // EXTEND_TIMEOUT_USEC was told: no deadline before
 	abandoned  bool  // its service was removed, and it could not be killed

@@ -61,7 +61,7 @@ func (c *checker) toldExtended(p *process, ev machine.Extended) {
 	if ev.Trigger && b.state == machine.Running {
 		p.triggered = true
 	}
-	if ev.By > 0 && (b.state == machine.Starting || b.state == machine.Stopping) {
+	if ev.By > 0 && (b.state == machine.Starting || b.state == machine.Stopping && b.stopGen == p.gen) {
 		p.extendedTo = max(p.extendedTo, c.w.now+Time(ev.By))
 	}
 }
@@ -102,6 +102,7 @@ func (c *checker) toldVanished(p *process, ev machine.Vanished) {
 
 // toldExit notes the end of a main process. A daemon that takes its place is noted when the machine says so.
 func (c *checker) toldExit(p *process, status machine.Status, alive int) {
+	p.toldExits++
 	p.implied = p.heard&heardSpawn == 0
 	p.heard |= heardSpawn | heardExit
 	if alive == 0 {
@@ -251,19 +252,22 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 	b := &s.book
 	b.unsureRuns, b.unsureDelay = true, true
 	if change.Restart && (s.active() || s.tree()) {
+		c.w.proc(b.gen).outdated = true
 		b.asked = true
 		if b.wish != wishDown {
 			b.warrant |= byReload
 		}
 		c.spread(s)
 	}
-	for _, field := range change.Fields {
-		switch field {
-		case "status":
-			c.toldStatus(s)
-		case "definition":
-			c.toldDefinition(s)
-		}
+	status, definition := slices.Contains(change.Fields, "status"), slices.Contains(change.Fields, "definition")
+	switch {
+	case definition && s.wasBroken, status && s.config.Status == graph.StatusStart:
+		c.appears(s)
+	case definition:
+		b.wish = wishEither // left open
+		b.warrant |= byWish
+	case status:
+		c.toldStatus(s)
 	}
 }
 
@@ -272,11 +276,6 @@ func (c *checker) toldStatus(s *service) {
 	b := &s.book
 	c.oppose(s)
 	switch s.config.Status {
-	case graph.StatusStart:
-		if b.wish != wishUp && !c.w.broken(s) {
-			c.beginPull()
-			c.wantUp(s, false, true)
-		}
 	case graph.StatusStop:
 		b.wish, b.warrant, b.asked = wishDown, 0, true
 		c.spread(s)
@@ -289,14 +288,16 @@ func (c *checker) toldStatus(s *service) {
 	}
 }
 
-// toldDefinition: a definition is usable that was not, or the other way round, or a target is a service now.
-func (c *checker) toldDefinition(s *service) {
+// appears: a definition has become usable, or is to be started from now on.
+func (c *checker) appears(s *service) {
 	b := &s.book
-	if s.wasBroken && !c.w.broken(s) && s.config.Status == graph.StatusStart {
+	c.oppose(s)
+	switch {
+	case c.w.broken(s) || s.config.Status != graph.StatusStart:
+		b.wish = wishEither
+		b.warrant |= byWish
+	case b.wish != wishUp:
 		c.beginPull()
 		c.wantUp(s, false, true)
-		return
 	}
-	b.wish = wishEither // left open
-	b.warrant |= byWish
 }
