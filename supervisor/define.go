@@ -1,0 +1,155 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/rpc/wire"
+)
+
+// Add loads one more definition. It is not started.
+func (s *Supervisor) Add(ctx context.Context, config json.RawMessage, persist bool) (wire.Added, error) {
+	return s.put(ctx, config, putRules{mustBeNew: true, persist: persist})
+}
+
+// Set adds or replaces a definition by the rules of a reload, and persists it.
+func (s *Supervisor) Set(ctx context.Context, config json.RawMessage, dryRun bool) (wire.Added, error) {
+	return s.put(ctx, config, putRules{persist: true, dryRun: dryRun})
+}
+
+type putRules struct{ mustBeNew, persist, dryRun bool }
+
+func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (wire.Added, error) {
+	c, problems := confdir.ParseJSON(raw, s.loadOptions())
+	if c == nil {
+		return wire.Added{}, validationError(problems)
+	}
+	if err := s.takeTurn(ctx); err != nil {
+		return wire.Added{}, err
+	}
+	defer s.endTurn()
+	now := s.defs.Load()
+	old, exists := now.configs[c.Name]
+	if exists && r.mustBeNew {
+		return wire.Added{}, wire.NewError(wire.CodeExists, "service "+c.Name+" exists already: use service.set to replace it")
+	}
+	if len(now.configs) >= s.opt.maxServices() && !exists {
+		return wire.Added{}, wire.NewError(wire.CodeValidation, fmt.Sprintf("cannot add %s: the limit of %d services is reached", c.Name, s.opt.maxServices()))
+	}
+	c.Ephemeral = !r.persist
+	if exists && old.Source != "" {
+		c.Source = old.Source
+	}
+	if err := missingExecutable(c); err != nil {
+		return wire.Added{}, err
+	}
+	next := now.clone()
+	next.configs[c.Name] = c
+	next.unbreak(c.Name)
+	g := next.graph()
+	if err := refuseDefinition(g, c); err != nil {
+		return wire.Added{}, err
+	}
+	answer := wire.Added{Name: c.Name, Warnings: warningsOf(problems, g, c.Name)}
+	if r.dryRun {
+		return answer, nil
+	}
+	if err := s.save(c, r.persist); err != nil {
+		return wire.Added{}, err
+	}
+	if c.Source != "" {
+		answer.Path = &c.Source
+	}
+	plan := s.diff(g)
+	if r.mustBeNew {
+		plan.Quiet = []string{c.Name} // service.add does not start
+	}
+	return answer, s.apply(next, g, plan)
+}
+
+// save writes the file of a persisted definition, before anything is changed in memory.
+func (s *Supervisor) save(c *graph.Config, persist bool) error {
+	if !persist {
+		c.Source = ""
+		return nil
+	}
+	dir := confdir.SaveDir(s.opt.ConfigDirs)
+	if c.Source != "" {
+		dir = filepath.Dir(c.Source)
+	}
+	if dir == "" {
+		return wire.NewError(wire.CodePersist, "cannot save "+c.Name+": the server has no configuration directory")
+	}
+	path, err := confdir.Save(dir, c)
+	if err != nil {
+		return wire.NewError(wire.CodePersist, fmt.Sprintf("cannot save %s: %v; nothing was changed", c.Name, err))
+	}
+	c.Source = path
+	return nil
+}
+
+// missingExecutable refuses an absolute program that does not exist; anything else is found out at the start, so that
+// what works from a file works over RPC too.
+func missingExecutable(c *graph.Config) error {
+	argv := c.Exec.Argv
+	if len(argv) == 0 {
+		argv = strings.Fields(c.Exec.Line)
+	}
+	if c.Target || len(argv) == 0 || !filepath.IsAbs(argv[0]) || strings.ContainsAny(argv[0], "$`'\"\\*?[;&|<>()") {
+		return nil
+	}
+	if _, err := os.Stat(argv[0]); os.IsNotExist(err) {
+		return wire.NewError(wire.CodeNoExecutable, "executable not found: "+argv[0]+" (service "+c.Name+", key exec)")
+	}
+	return nil
+}
+
+// refuseDefinition finds what makes one definition unacceptable in the graph it would stand in.
+func refuseDefinition(g *graph.Graph, c *graph.Config) error {
+	if err := refuseCycles(g); err != nil {
+		return err
+	}
+	id, _ := g.Lookup(c.Name)
+	if _, problem := g.Broken(id); problem != "" {
+		return wire.NewError(wire.CodeValidation, problem).With("errors", []string{problem})
+	}
+	if missing := g.Missing(id); len(missing) > 0 {
+		return wire.NewError(wire.CodeMissingDependency, fmt.Sprintf("%s requires %s, which does not exist: add %s first",
+			c.Name, missing[0], missing[0])).With("missing", missing)
+	}
+	return nil
+}
+
+func validationError(problems []graph.Problem) error {
+	var lines []string
+	for _, p := range problems {
+		if p.Severity == graph.SeverityError {
+			lines = append(lines, p.Message)
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"not a service definition"}
+	}
+	return wire.NewError(wire.CodeValidation, strings.Join(lines, "; ")).With("errors", lines)
+}
+
+func warningsOf(problems []graph.Problem, g *graph.Graph, name string) []string {
+	out := []string{}
+	for _, p := range problems {
+		if p.Severity != graph.SeverityError {
+			out = append(out, p.Message)
+		}
+	}
+	for _, p := range g.Problems() {
+		if p.Service == name && p.Severity == graph.SeverityWarning {
+			out = append(out, p.Message)
+		}
+	}
+	return out
+}
