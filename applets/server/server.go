@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,7 +21,6 @@ import (
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/supervisor"
-	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/ownlog"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -143,173 +141,6 @@ func run(o *options, argv []string) (int, error) {
 	return code, nil
 }
 
-// inherit takes over from the keeper, or from the server that this process was.
-func (s *server) inherit() error {
-	if text := os.Getenv(supervisor.KeeperEnv); text != "" {
-		os.Unsetenv(supervisor.KeeperEnv)
-		fd, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("%s=%s is no descriptor", supervisor.KeeperEnv, text)
-		}
-		s.keeper, s.handover, err = keeper.Dial(fd)
-		if err != nil {
-			return fmt.Errorf("cannot reach the keeper: %w", err)
-		}
-		return nil
-	}
-	var err error
-	s.handover, s.lock, err = supervisor.Inherit()
-	return err
-}
-
-// openLog makes the server's own log. What it says before the rings exist is filed in them later.
-func (s *server) openLog() error {
-	level, err := logLevel(s.o.logLevel)
-	if err != nil {
-		return err
-	}
-	onMachine := s.handover != nil && s.keeper != nil && s.handover.Mode == keeper.Machine // the console: the kernel has its own stamps
-	s.own = ownlog.New(ownlog.Options{Level: level, JSON: s.o.logFormat == "json", Time: !onMachine})
-	s.log = slog.New(s.own)
-	return nil
-}
-
-// logLevel reads the words of --log-level; trace is 0.3.9's, for us as fine as debug.
-func logLevel(word string) (slog.Level, error) {
-	switch strings.ToLower(word) {
-	case "trace", "debug":
-		return slog.LevelDebug, nil
-	case "", "info":
-		return slog.LevelInfo, nil
-	case "warn", "warning":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, fmt.Errorf("--log-level %s: want debug, info, warn or error", word)
-}
-
-// openArena takes over the log rings of the server before, or makes new ones.
-func (s *server) openArena() error {
-	var err error
-	if h := s.handover; h != nil && h.Arena >= 0 {
-		if s.arena, err = logring.Open(h.Arena); err != nil {
-			s.log.Error("the log rings of the server before are lost", "error", err)
-		}
-	}
-	if s.arena == nil {
-		if s.arena, err = logring.New(int(s.settings.TotalBytes)); err != nil {
-			return fmt.Errorf("cannot make the log rings: %w", err)
-		}
-		if s.keeper != nil {
-			_ = s.keeper.StoreArena(s.arena.FD())
-		}
-	}
-	s.own.SetArena(s.arena)
-	return nil
-}
-
-// chooseDirs finds the configuration when no flag names one.
-func (s *server) chooseDirs() {
-	if len(s.o.configDirs) > 0 {
-		for i, dir := range s.o.configDirs { // what is shown and written means the same from everywhere
-			if absolute, err := filepath.Abs(dir); err == nil {
-				s.o.configDirs[i] = absolute
-			}
-		}
-		return
-	}
-	dir, legacy := rpc.System().ConfigDir()
-	if legacy {
-		s.log.Info("using the configuration of zinit 0.3.9", "dir", dir)
-	}
-	s.o.configDirs = []string{dir}
-}
-
-// loadSettings reads zinit.toml; a flag wins over it.
-func (s *server) loadSettings() int {
-	path := s.o.settings
-	if path == "" {
-		path = confdir.SettingsFile(s.o.configDirs[len(s.o.configDirs)-1])
-		if _, err := os.Stat(path); err != nil {
-			s.settings = confdir.DefaultSettings()
-			return exitOK
-		}
-	}
-	settings, problems := confdir.LoadSettings(path, confdir.Options{Lenient: s.o.lenient, Trust: true})
-	for _, p := range problems {
-		s.log.Error(p.String())
-	}
-	if settings == nil {
-		return exitInvalid
-	}
-	s.settings = settings
-	return exitOK
-}
-
-// listen takes the control socket, or takes it over.
-func (s *server) listen() error {
-	o := rpc.SocketOptions{Mode: os.FileMode(s.settings.SocketMode)}
-	if s.o.socketMode != "" {
-		mode, err := strconv.ParseUint(s.o.socketMode, 8, 9)
-		if err != nil {
-			return fmt.Errorf("--socket-mode %s: want octal permissions such as 0660", s.o.socketMode)
-		}
-		o.Mode = os.FileMode(mode)
-	}
-	group := s.settings.SocketGroup
-	if s.o.socketGroup != "" {
-		group = s.o.socketGroup
-	}
-	if group != "" {
-		gid, err := proc.LookupGroup(group)
-		if err != nil {
-			return err
-		}
-		o.GID, s.gid = gid, gid
-	}
-	if h := s.handover; h != nil && h.Listener >= 0 {
-		return s.adoptSocket(h)
-	}
-	socket, fallback, err := rpc.ListenDefault(rpc.System(), s.o.socket, o)
-	if err != nil {
-		return err
-	}
-	if fallback {
-		s.log.Warn("the usual place of the control socket cannot be written", "socket", socket.Path)
-	}
-	s.socket = socket
-	if s.keeper != nil {
-		return s.storeListener()
-	}
-	return nil
-}
-
-func (s *server) adoptSocket(h *keeper.Handover) error {
-	path := h.SocketPath
-	if path == "" {
-		path = s.o.socket
-	}
-	var lock *os.File
-	if s.lock >= 0 {
-		lock = os.NewFile(uintptr(s.lock), path+".lock")
-	}
-	var err error
-	s.socket, err = rpc.AdoptSocket(path, os.NewFile(uintptr(h.Listener), path), lock)
-	return err
-}
-
-// storeListener gives the listening socket to the keeper, so that a connect during a crash waits and is served.
-func (s *server) storeListener() error {
-	listener, lock, err := s.socket.Files()
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	defer lock.Close()
-	return s.keeper.StoreListener(descriptor(listener), s.socket.Path)
-}
-
 // supervise makes the supervisor, fresh or from the journal of the server before.
 func (s *server) supervise() error {
 	opt := supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
@@ -339,54 +170,6 @@ func (s *server) supervise() error {
 	s.rpc = rpc.NewServer(s.sup, rpc.ServerOptions{Lenient: s.o.lenient, MaxConnections: s.settings.MaxConnections,
 		MaxRequestBytes: s.settings.MaxRequestBytes, GID: s.gid, GroupName: s.settings.SocketGroup, Log: s.log})
 	return nil
-}
-
-// descriptor is the number of a file's descriptor. File.Fd would make the open file block, also for the listener that
-// shares it.
-func descriptor(f *os.File) int {
-	fd := -1
-	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(n uintptr) { fd = int(n) })
-	}
-	return fd
-}
-
-// syslogPath is where syslog is served: where --syslog says, on a machine at /dev/log unless ZINIT_SYSLOG=0 says no.
-func (s *server) syslogPath() string {
-	switch {
-	case os.Getenv("ZINIT_SYSLOG") == "0":
-		return ""
-	case s.o.syslog == "" && s.keeper != nil && s.handover.Mode == keeper.Machine:
-		return "/dev/log"
-	}
-	return s.o.syslog
-}
-
-// takeJournal opens the journal of the server before, or makes a new one. A journal that cannot be used is a loss of
-// state, never a reason not to run.
-func (s *server) takeJournal(opt *supervisor.Options) {
-	if h := s.handover; h != nil && h.Journal >= 0 {
-		j, state, err := journal.Open(h.Journal)
-		if err == nil {
-			opt.Journal = j
-			if supervisor.Began(state) {
-				opt.Restored = state
-			}
-			return
-		}
-		s.log.Error("the state of the server before is lost: services start afresh", "error", err)
-	}
-	j, err := journal.Create()
-	if err != nil {
-		s.log.Warn("no journal: an upgrade in place will not be possible", "error", err)
-		return
-	}
-	opt.Journal = j
-	if s.keeper != nil {
-		if err := s.keeper.StoreJournal(j.FD()); err != nil {
-			s.log.Error("the keeper does not take the journal: a crash of this server would lose its state", "error", err)
-		}
-	}
 }
 
 // copyToStdout starts copying the services' output if that was asked for; what it returns waits until all is written.
@@ -419,62 +202,6 @@ func (s *server) announce() {
 	}
 }
 
-// handleSignals turns signals into what they ask for; a second stop kills at once.
-func (s *server) handleSignals(signals <-chan os.Signal) {
-	for sig := range signals {
-		switch sig {
-		case unix.SIGTERM, unix.SIGINT:
-			s.order(keeper.OrderStop)
-		case unix.SIGHUP:
-			s.order(keeper.OrderReload)
-		case unix.SIGUSR1:
-			s.order(keeper.OrderUpgrade)
-		}
-	}
-}
-
-// order carries out what a signal or the keeper asks.
-func (s *server) order(o keeper.Order) {
-	switch o {
-	case keeper.OrderReload:
-		go s.reload()
-	case keeper.OrderUpgrade:
-		go s.upgrade()
-	case keeper.OrderKill:
-		s.sup.KillAll()
-	default:
-		if s.stopping.Swap(true) {
-			s.sup.KillAll()
-			return
-		}
-		notifyAbove("STOPPING=1")
-		s.sup.End(powerOf[o])
-	}
-}
-
-var powerOf = map[keeper.Order]rpc.Power{keeper.OrderStop: rpc.PowerStop, keeper.OrderPowerOff: rpc.PowerPoweroff,
-	keeper.OrderReboot: rpc.PowerReboot, keeper.OrderHalt: rpc.PowerHalt}
-
-func (s *server) reload() {
-	notifyAbove("RELOADING=1")
-	s.sup.ReopenLogs()
-	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
-	defer stop()
-	if _, err := s.sup.Reload(ctx, false); err != nil {
-		s.log.Error("cannot reload", "error", err)
-	}
-	notifyAbove("READY=1")
-}
-
-func (s *server) upgrade() {
-	_, begin, err := s.sup.Upgrade("")
-	if err != nil {
-		s.log.Error("cannot upgrade", "error", err)
-		return
-	}
-	begin()
-}
-
 // farewell takes the socket's path away and tells the keeper why the server ends.
 func (s *server) farewell(code int) {
 	_ = s.socket.Close(true)
@@ -483,20 +210,6 @@ func (s *server) farewell(code int) {
 	if s.keeper != nil {
 		_ = s.keeper.Bye(s.sup.Bye(), code)
 	}
-}
-
-// notifyAbove tells the supervisor that runs this server, if it asked for it (sd_notify(3)).
-func notifyAbove(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" || !filepath.IsAbs(path) && path[0] != '@' {
-		return
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(fd)
-	_ = unix.Sendto(fd, []byte(state), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, &unix.SockaddrUnix{Name: path})
 }
 
 // nameProcess sets what ps and pgrep show. /proc/self/comm names the main thread; prctl(2) would name the calling one.

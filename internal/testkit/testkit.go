@@ -76,7 +76,8 @@ type build struct {
 }
 
 // Binary builds the static binary as it is shipped, once for the test process, and returns its path. Tags are build
-// tags beside the usual one, separated by commas.
+// tags beside the usual one, separated by commas. With ZINIT_TEST_RACE=1 it is built with the race detector instead; a
+// race is then a failure of the server that found it.
 func Binary(t testing.TB, tags string) string {
 	t.Helper()
 	v, _ := builds.LoadOrStore(tags, &build{})
@@ -97,9 +98,13 @@ func compile(tags string) (string, error) {
 	if tags != "" {
 		tags = "," + tags
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs"+tags, "-ldflags", "-s -w", "-o", path, ".")
+	args, cgo := []string{"build", "-trimpath", "-tags", "urfave_cli_no_docs" + tags, "-ldflags", "-s -w", "-o", path}, "0"
+	if os.Getenv("ZINIT_TEST_RACE") == "1" {
+		args, cgo = append(args, "-race"), "1"
+	}
+	cmd := exec.Command("go", append(args, ".")...)
 	cmd.Dir = Root()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the binary: %v\n%s", err, out)
 	}
@@ -300,6 +305,9 @@ func (s *Server) cleanup() {
 		for _, pid := range left {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+	}
+	if logs := s.Logs(); strings.Contains(logs, "WARNING: DATA RACE") {
+		s.t.Error("the race detector found something")
 	}
 	if s.t.Failed() {
 		s.t.Log(s.Logs())

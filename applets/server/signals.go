@@ -1,0 +1,83 @@
+package server
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/supervisor/keeper"
+)
+
+// handleSignals turns signals into what they ask for; a second stop kills at once.
+func (s *server) handleSignals(signals <-chan os.Signal) {
+	for sig := range signals {
+		switch sig {
+		case unix.SIGTERM, unix.SIGINT:
+			s.order(keeper.OrderStop)
+		case unix.SIGHUP:
+			s.order(keeper.OrderReload)
+		case unix.SIGUSR1:
+			s.order(keeper.OrderUpgrade)
+		}
+	}
+}
+
+// order carries out what a signal or the keeper asks.
+func (s *server) order(o keeper.Order) {
+	switch o {
+	case keeper.OrderReload:
+		go s.reload()
+	case keeper.OrderUpgrade:
+		go s.upgrade()
+	case keeper.OrderKill:
+		s.sup.KillAll()
+	default:
+		if s.stopping.Swap(true) {
+			s.sup.KillAll()
+			return
+		}
+		notifyAbove("STOPPING=1")
+		s.sup.End(powerOf[o])
+	}
+}
+
+var powerOf = map[keeper.Order]rpc.Power{keeper.OrderStop: rpc.PowerStop, keeper.OrderPowerOff: rpc.PowerPoweroff,
+	keeper.OrderReboot: rpc.PowerReboot, keeper.OrderHalt: rpc.PowerHalt}
+
+func (s *server) reload() {
+	notifyAbove("RELOADING=1")
+	s.sup.ReopenLogs()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	if _, err := s.sup.Reload(ctx, false); err != nil {
+		s.log.Error("cannot reload", "error", err)
+	}
+	notifyAbove("READY=1")
+}
+
+func (s *server) upgrade() {
+	_, begin, err := s.sup.Upgrade("")
+	if err != nil {
+		s.log.Error("cannot upgrade", "error", err)
+		return
+	}
+	begin()
+}
+
+// notifyAbove tells the supervisor that runs this server, if it asked for it (sd_notify(3)).
+func notifyAbove(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" || !filepath.IsAbs(path) && path[0] != '@' {
+		return
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_ = unix.Sendto(fd, []byte(state), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, &unix.SockaddrUnix{Name: path})
+}
