@@ -49,6 +49,7 @@ func (d *driver) openPipes(name string, gen uint64) (*pipes, *proc.Error) {
 			p.inodes = append(p.inodes, st.Ino)
 		}
 	}
+	fault.Here("store")
 	if d.keeper != nil {
 		_ = d.keeper.StorePipes([]keeper.Pipe{{Service: name, Gen: gen, Stream: logring.Stdout, FD: p.read[0]},
 			{Service: name, Gen: gen, Stream: logring.Stderr, FD: p.read[1]}})

@@ -409,3 +409,23 @@ func (st *storm) checkCrashes(c *rpc.Client) {
 		}
 	}
 }
+
+// autopsy tells what a keeper and its server are waiting for and hold open.
+func autopsy(keeper int) string {
+	text := ""
+	for _, pid := range []int{keeper, serverOf(keeper)} {
+		text += fmt.Sprintf("--- process %d\n", pid)
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		for _, task := range tasks {
+			comm, _ := os.ReadFile(task + "/comm")
+			where, _ := os.ReadFile(task + "/wchan")
+			text += strings.TrimSpace(string(comm)) + " in " + string(where) + "\n"
+		}
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, fd := range fds {
+			to, _ := os.Readlink(fd)
+			text += filepath.Base(fd) + " " + to + "\n"
+		}
+	}
+	return text
+}
