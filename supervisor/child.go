@@ -34,9 +34,11 @@ type child struct {
 	spawnAt time.Time    // when the main process was forked
 	group   *proc.Group  // cgroup, nil = none
 	notify  *notify.Conn // readiness and status, nil = none
+	heard   int          // pid of a main process that has ended and whose last words were heard
 	probing context.CancelFunc
 
 	statusText string
+	announced  string // "reloading" or "stopping": what it said about itself
 	warning    string
 	shown      *run // what queries see, nil = stale
 }
@@ -44,7 +46,7 @@ type child struct {
 // public is the part that queries may see.
 func (c *child) public() *run {
 	if c.shown == nil {
-		c.shown = &run{gen: c.gen, pid: c.pid, owner: c.owner(), statusText: c.statusText, warning: c.warning}
+		c.shown = &run{gen: c.gen, pid: c.pid, owner: c.owner(), statusText: c.statusText, announced: c.announced, warning: c.warning}
 		if c.group != nil {
 			c.shown.cgroup = c.group.Path()
 		}

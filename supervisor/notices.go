@@ -147,6 +147,14 @@ func (d *driver) heed(c *child, w *notify.Word) {
 		d.step(machine.Extended{Gen: gen, By: int64(m.ExtendTimeout), Watchdog: m.Watchdog, Trigger: m.WatchdogTrigger,
 			SetWatchdog: int64(m.WatchdogTimeout)})
 	}
+	switch {
+	case m.Stopping:
+		c.announced = "stopping"
+	case m.Ready:
+		c.announced = ""
+	case m.Reloading:
+		c.announced = "reloading"
+	}
 	if m.Stopping {
 		d.step(machine.StoppingSelf{Gen: gen})
 	}

@@ -197,7 +197,7 @@ func (s *Supervisor) StatusFull(name string) (wire.StatusFull, error) {
 		w.NextRestartMS, w.NextRestartAt = &ms, rfc3339(s.driver.clock.wall(n))
 	}
 	if e.Run != nil {
-		w.StatusText, w.Cgroup = e.Run.statusText, e.Run.cgroup
+		w.StatusText, w.Announced, w.Cgroup = e.Run.statusText, e.Run.announced, e.Run.cgroup
 		if e.Run.warning != "" {
 			w.Warnings = append(w.Warnings, e.Run.warning)
 		}

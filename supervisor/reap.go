@@ -3,6 +3,7 @@ package supervisor
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ func (d *driver) reap() {
 		switch {
 		case d.byPID[e.PID] != nil:
 			// It stays a zombie until its tree is gone, so that its group number cannot become somebody else's.
+			d.byPID[e.PID].adopted = false // who is reaped here has become our child, if it was not
 			mains = append(mains, e)
 		case d.aux[e.PID] != nil:
 			d.auxExited(d.aux[e.PID], e.Status)
@@ -69,6 +71,7 @@ func (d *driver) settleEarly() {
 	for pid, e := range d.early {
 		switch {
 		case d.byPID[pid] != nil:
+			d.byPID[pid].adopted = false
 			mains = append(mains, e)
 		case d.aux[pid] != nil:
 			d.auxExited(d.aux[pid], e.Status)
@@ -84,6 +87,7 @@ func (d *driver) settleEarly() {
 
 // mainsExited tells the machine that main processes have ended, after what they wrote has been read.
 func (d *driver) mainsExited(exits []proc.Exit) {
+	exits = d.lastNotices(exits)
 	if len(exits) == 0 {
 		return
 	}
@@ -102,6 +106,30 @@ func (d *driver) mainsExited(exits []proc.Exit) {
 	for i, e := range exits {
 		d.mainExited(children[i], e.Status, survivors[children[i].gen])
 	}
+}
+
+// lastNotices holds back the exits of those that may have said something (READY=1, MAINPID) just before they ended, until
+// it has been heard. It returns the others.
+func (d *driver) lastNotices(exits []proc.Exit) []proc.Exit {
+	return slices.DeleteFunc(exits, func(e proc.Exit) bool {
+		c := d.byPID[e.PID]
+		if c.notify == nil || c.adopted || c.heard == e.PID {
+			return false
+		}
+		d.notices.Flush(c.notify, func() { d.post(func() { d.heardOut(c, e) }) })
+		return true
+	})
+}
+
+// heardOut goes on with an exit that was held back.
+func (d *driver) heardOut(c *child, e proc.Exit) {
+	if d.byPID[e.PID] != c { // it named another main process
+		d.reaper.Reap(e.PID)
+		d.trees.kick()
+		return
+	}
+	c.heard = e.PID
+	d.mainsExited([]proc.Exit{e})
 }
 
 // mainExited tells the machine about one. Survivors are the other processes of its tree.

@@ -33,6 +33,7 @@ type run struct {
 	owner      proc.Owner // how its processes are recognised
 	cgroup     string     // path below the mount, "" = none
 	statusText string     // STATUS= of sd_notify
+	announced  string     // "reloading", "stopping": RELOADING=1, STOPPING=1
 	warning    string
 }
 

@@ -119,7 +119,7 @@ func statusPage(s wire.StatusFull, st style, width int, now time.Time) string {
 	p := &page{style: st, width: width}
 	p.b.WriteString(headline(s, st, now) + "\n")
 	p.line("cause", causeText(s))
-	p.line("says", oneLine(s.StatusText))
+	p.line("says", oneLine(saysText(s)))
 	p.line("since", sinceText(s.Since, now))
 	p.line("ready", readyText(s))
 	p.line("last exit", lastExitText(s.LastExit, now))
@@ -146,6 +146,14 @@ func (p *page) room() int {
 		return 0
 	}
 	return max(p.width-labelWidth-3, 20)
+}
+
+// saysText is what the service says of itself by sd_notify.
+func saysText(s wire.StatusFull) string {
+	if s.Announced == "" || s.StatusText == "" {
+		return s.Announced + s.StatusText
+	}
+	return s.Announced + ": " + s.StatusText
 }
 
 // causeText is why a service is as it is, where the headline does not say it already.

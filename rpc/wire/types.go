@@ -119,8 +119,9 @@ type StatusFull struct {
 	NextRestartMS *int64        `json:"next_restart_ms"`
 	NextRestartAt string        `json:"next_restart_at"`
 	LastExit      *Exit         `json:"last_exit"`
-	Cause         string        `json:"cause"`       // one line: what service.why says first
-	StatusText    string        `json:"status_text"` // STATUS= of sd_notify
+	Cause         string        `json:"cause"`               // one line: what service.why says first
+	StatusText    string        `json:"status_text"`         // STATUS= of sd_notify
+	Announced     string        `json:"announced,omitempty"` // "reloading", "stopping": what it said of itself by sd_notify
 	Health        *HealthStatus `json:"health"`
 	Processes     []Process     `json:"processes"`
 	MemoryBytes   uint64        `json:"memory_bytes"`

@@ -241,8 +241,8 @@ func (c *Conn) closeLocked() {
 	c.fd = -1
 }
 
-// receive takes what is there, on the poller's goroutine.
-func (c *Conn) receive() {
+// receive takes what is there, on the poller's goroutine; true means that there may be more.
+func (c *Conn) receive() bool {
 	for range 64 { // so that one service cannot keep the others waiting
 		w, fds, more := c.take()
 		if w != nil {
@@ -252,9 +252,10 @@ func (c *Conn) receive() {
 			unix.Close(fd)
 		}
 		if !more {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // take reads one word; more is false when there is no further one now.

@@ -208,6 +208,40 @@ func TestWordsWaitForBegin(t *testing.T) {
 	s.silent(t)
 }
 
+// TestFlush: what was said before is delivered before the answer, whether or not delivery has begun.
+func TestFlush(t *testing.T) {
+	s := newStation(t)
+	for _, begun := range []bool{true, false} {
+		c := s.socket(t, 4, SocketOptions{})
+		if begun {
+			c.Begin()
+		}
+		for range 5 {
+			if err := Send(c.Env(), "STATUS=x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		heard := make(chan int, 1)
+		s.Flush(c, func() { heard <- len(s.words) })
+		if n := <-heard; n != 5 {
+			t.Errorf("begun %v: %d words before the answer, want 5", begun, n)
+		}
+		for range 5 {
+			s.next(t)
+		}
+		c.Close()
+		s.Flush(c, func() { heard <- len(s.words) })
+		if n := <-heard; n != 0 {
+			t.Errorf("a closed one said %d words", n)
+		}
+	}
+	called := false
+	s.Flush(nil, func() { called = true })
+	if !called {
+		t.Error("nobody to listen to, and no answer")
+	}
+}
+
 func TestSocketsAreNotShared(t *testing.T) {
 	s := newStation(t)
 	a, b := s.socket(t, 1, SocketOptions{}), s.socket(t, 2, SocketOptions{})

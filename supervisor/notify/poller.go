@@ -27,9 +27,17 @@ type Poller struct {
 	deliver func(Word)
 	done    chan struct{}
 
-	mu    sync.Mutex
-	conns map[int32]*Conn
-	next  int32
+	mu      sync.Mutex
+	conns   map[int32]*Conn
+	next    int32
+	flushes []flush
+	closing bool
+}
+
+// flush is a question whether everything that was said so far has been delivered.
+type flush struct {
+	conn *Conn
+	then func()
 }
 
 // NewPoller starts a poller. It calls deliver for each word, one at a time, on its own goroutine; deliver may block,
@@ -52,7 +60,10 @@ func NewPoller(deliver func(Word)) (*Poller, error) {
 
 // Close ends the poller and closes what it still holds.
 func (p *Poller) Close() {
-	_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	p.mu.Lock()
+	p.closing = true
+	p.mu.Unlock()
+	p.kick()
 	<-p.done
 	p.mu.Lock()
 	conns := p.conns
@@ -64,6 +75,44 @@ func (p *Poller) Close() {
 	unix.Close(p.epoll)
 	unix.Close(p.wake)
 }
+
+// kick wakes the loop.
+func (p *Poller) kick() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// Flush delivers what has been said on c until now and then calls then, on the poller's goroutine: a process that says
+// something and ends at once is heard before its end is. On nil, then is called at once.
+func (p *Poller) Flush(c *Conn, then func()) {
+	if c == nil {
+		then()
+		return
+	}
+	p.mu.Lock()
+	p.flushes = append(p.flushes, flush{c, then})
+	p.mu.Unlock()
+	p.kick()
+}
+
+// woken answers the flushes that are due; false ends the loop.
+func (p *Poller) woken() bool {
+	var buf [8]byte
+	_, _ = unix.Read(p.wake, buf[:])
+	p.mu.Lock()
+	flushes, closing := p.flushes, p.closing
+	p.flushes = nil
+	p.mu.Unlock()
+	for _, f := range flushes {
+		for range flushMax {
+			if !f.conn.receive() {
+				break
+			}
+		}
+		f.then()
+	}
+	return !closing
+}
+
+// flushMax bounds a flush, in batches, against a tree that talks all the time.
+const flushMax = 16
 
 func (p *Poller) loop() {
 	defer close(p.done)
@@ -78,9 +127,10 @@ func (p *Poller) loop() {
 		}
 		for _, e := range events[:n] {
 			if e.Fd == 0 {
-				return
-			}
-			if c := p.lookup(e.Fd); c != nil {
+				if !p.woken() {
+					return
+				}
+			} else if c := p.lookup(e.Fd); c != nil {
 				c.receive()
 			}
 		}
