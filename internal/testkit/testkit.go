@@ -98,7 +98,7 @@ func compile(tags string) (string, error) {
 	if tags != "" {
 		tags = "," + tags
 	}
-	args, cgo := []string{"build", "-trimpath", "-tags", "urfave_cli_no_docs" + tags, "-ldflags", "-s -w", "-o", path}, "0"
+	args, cgo := []string{"build", "-buildvcs=false", "-trimpath", "-tags", "urfave_cli_no_docs" + tags, "-ldflags", "-s -w", "-o", path}, "0"
 	if os.Getenv("ZINIT_TEST_RACE") == "1" {
 		args, cgo = append(args, "-race"), "1"
 	}
