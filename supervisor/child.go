@@ -242,9 +242,10 @@ func (d *driver) signalMain(c *child, sig unix.Signal) {
 }
 
 // signalGroup reaches the process group of the main process. Its number is safe while the main process, or its zombie,
-// is our child; otherwise the members are looked up one by one.
+// is our child; otherwise, and where another process has become the main one, which leads no group that we know of, the
+// members are looked up one by one.
 func (d *driver) signalGroup(c *child, sig unix.Signal) {
-	if c.adopted || c.reaped || c.pid == 0 {
+	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
 		owner := c.owner()
 		go d.scanner.SignalTree(&owner, sig)
 		return

@@ -122,6 +122,7 @@ func (d *driver) forkMain(c *child, base []string) (f forked) {
 		defer f.notify.CloseChildFD()
 	}
 	spec.Cgroup, spec.Tty, spec.Identity = f.group, cfg.Tty, cfg.Identity
+	spec.WatchdogPID = cfg.Watchdog > 0 && f.notify.IsSocket()
 	fault.Here("fork")
 	f.pid, f.err = proc.Start(spec)
 	fault.Here("forked")

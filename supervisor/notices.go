@@ -167,8 +167,11 @@ func (d *driver) heed(c *child, w *notify.Word) {
 	d.changed(c)
 }
 
-// mainChanged follows MAINPID.
+// mainChanged follows MAINPID. Once the main process has ended it is too late for that.
 func (d *driver) mainChanged(c *child, pid int) {
+	if c.gone {
+		return
+	}
 	delete(d.byPID, c.pid)
 	c.pid, c.start, c.daemonized = pid, startTime(pid), true
 	if p, err := proc.ReadProcess(pid); err == nil {

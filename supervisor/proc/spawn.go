@@ -2,6 +2,7 @@ package proc
 
 import (
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,6 +26,8 @@ type Spec struct {
 	Pdeathsig bool
 	// Tty is a terminal that becomes descriptors 0, 1 and 2 and the controlling terminal, "" = none.
 	Tty string
+	// WatchdogPID puts the child's own pid into WATCHDOG_PID (sd_watchdog_enabled(3)).
+	WatchdogPID bool
 	// Tag marks the child and all its descendants, 0 = none; see Tag.
 	Tag uint64
 	// TrampolinePath is the executable whose main calls TrampolineMain when argv[0] is TrampolineName; "" means
@@ -62,10 +65,15 @@ func Start(s *Spec) (pid int, err *Error) {
 	} else {
 		pid, err = c.startDirectly()
 	}
-	if err == nil && s.Tag != 0 {
+	if err == nil && s.Tag != 0 && !s.limitsRealtime() {
 		setTag(pid, s.Tag, began)
 	}
 	return pid, err
+}
+
+// limitsRealtime reports whether the limit that the tag would use was asked for as a limit.
+func (s *Spec) limitsRealtime() bool {
+	return slices.ContainsFunc(s.Identity.Limits, func(l graph.Limit) bool { return l.Name == "rttime" })
 }
 
 // child is what Start holds while it works.

@@ -20,11 +20,11 @@ const TrampolineName = "zinit-exec"
 const trampolineExit = 127
 
 // needsTrampoline reports whether ForkExec alone cannot do what is asked for. It knows no umask, priority, limits,
-// oom_score_adj, no_new_privs and bounding set.
+// oom_score_adj, no_new_privs and bounding set, nor a variable that holds the child's own pid.
 func (s *Spec) needsTrampoline() bool {
 	id := &s.Identity
 	return id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
-		id.Capabilities != nil || s.Cgroup != nil && !s.Cgroup.cloneInto()
+		id.Capabilities != nil || s.WatchdogPID || s.Cgroup != nil && !s.Cgroup.cloneInto()
 }
 
 // startByTrampoline executes ourselves as zinit-exec, which takes the steps in the child, executes the program in place
@@ -131,6 +131,9 @@ func (c *child) trampolineArgs() ([]string, *Error) {
 	}
 	if c.spec.Script && looksLikeScript(inDir(c.spec.Path, c.spec.Dir)) {
 		add("script", "1")
+	}
+	if c.spec.WatchdogPID {
+		add("watchdog-pid", "1")
 	}
 	words = append(words, "--", c.spec.Path)
 	return append(words, c.spec.Argv...), nil

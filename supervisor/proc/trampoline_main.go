@@ -71,8 +71,12 @@ func parseTrampoline(argv []string) (steps []step, ok bool) {
 			return append(steps, newStep(fd, StepExec, "execute", take)), take != nil
 		}
 		key, value, _ := strings.Cut(w, "=")
-		if key == "script" {
+		switch key {
+		case "script":
 			script = true
+			continue
+		case "watchdog-pid":
+			_ = os.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
 			continue
 		}
 		name, what, take := setting(key, value)
