@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -416,6 +418,8 @@ func TestKill(t *testing.T) {
 	if os.Getenv("JOURNAL_WRITER") != "" {
 		writeForEver(t)
 	}
+	runtime.LockOSThread() // a parent-death signal is of the thread
+	defer runtime.UnlockOSThread()
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 60 {
 		j, err := Create()
@@ -424,6 +428,7 @@ func TestKill(t *testing.T) {
 		}
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestKill$")
 		cmd.Env = append(os.Environ(), "JOURNAL_WRITER=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it writes for ever
 		dup, _ := unix.Dup(j.fd)
 		file := os.NewFile(uintptr(dup), "journal")
 		cmd.ExtraFiles = []*os.File{file}
