@@ -79,7 +79,7 @@ func enter(t *testing.T, before string, argv []string, change func(*exec.Cmd)) *
 		_ = b.cmd.Process.Kill()
 		<-b.done
 		if t.Failed() {
-			t.Logf("%s\n%s", argv[0], b.out)
+			t.Logf("%s: %v\n%s", argv[0], b.cmd.ProcessState, b.out)
 		}
 	})
 	return b

@@ -27,7 +27,7 @@ exec = "sh -c 'trap \"echo stopped >DIR/stopped; exit 0\" TERM; echo up >DIR/up;
 const stubborn = `
 [service]
 name = "mule"
-exec = "sh -c 'trap \"\" TERM INT HUP; (while :; do sleep 0.05; done) & while :; do sleep 0.05; done'"
+exec = "sh -c 'trap \"\" TERM INT HUP; touch DIR/mule; (while :; do sleep 0.05; done) & while :; do sleep 0.05; done'"
 [lifecycle]
 stop_timeout_ms = 60000
 `
@@ -65,7 +65,7 @@ func TestStop(t *testing.T) {
 func TestStopBudget(t *testing.T) {
 	t.Parallel()
 	b := start(t, map[string]string{"mule.toml": stubborn, "web.toml": polite})
-	b.await("the service", func() bool { return exists(b.dir + "/up") })
+	b.await("the services", func() bool { return exists(b.dir+"/up") && exists(b.dir+"/mule") })
 	began := time.Now()
 	b.signal(unix.SIGTERM)
 	got := b.wait()
@@ -78,7 +78,7 @@ func TestStopBudget(t *testing.T) {
 func TestSecondStop(t *testing.T) {
 	t.Parallel()
 	b := start(t, map[string]string{"mule.toml": stubborn})
-	b.await("the service", func() bool { return strings.Contains(b.zinit("list"), "running") })
+	b.await("the service", func() bool { return exists(b.dir + "/mule") })
 	began := time.Now()
 	b.signal(unix.SIGTERM)
 	b.await("the stop to begin", func() bool { return strings.Contains(b.zinit("list"), "stopping") })

@@ -98,8 +98,41 @@ func Listen() {
 		}
 	}
 	signal.Notify(ch, all...)
+	fillGaps()
 	bell, _ = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	go relay(ch)
+}
+
+// fillGaps gives the signals that the runtime leaves to the C library (32, 34) a handler that drops them. The kernel
+// shields an init from a signal with the default action only if its main thread does not happen to block it while another
+// thread does not: a kill -32 at the wrong instant ended a container. The runtime's own handler would end the process, and
+// an ignored signal would stay ignored in every child.
+func fillGaps() {
+	var handled sigaction
+	if sigactionCall(syscall.SIGWINCH, nil, &handled) != 0 || handled[0] <= 1 {
+		return
+	}
+	drop := dropSignal
+	handled[0] = **(**uintptr)(unsafe.Pointer(&drop))
+	for n := syscall.Signal(1); n < NSignals; n++ {
+		var now sigaction
+		if n != syscall.SIGKILL && n != syscall.SIGSTOP && sigactionCall(n, nil, &now) == 0 && now[0] == 0 {
+			sigactionCall(n, &handled, nil)
+		}
+	}
+}
+
+// dropSignal is called by the kernel, as a signal handler: it must stay without a frame and touch nothing.
+//
+//go:nosplit
+//go:noinline
+//go:norace
+func dropSignal() {}
+
+// sigactionCall is rt_sigaction(2) behind the runtime's back.
+func sigactionCall(n syscall.Signal, set, old *sigaction) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+	return errno
 }
 
 // relay counts what arrives, so that a flood of one signal can never push out another, and rings the bell.
@@ -172,8 +205,7 @@ func Block() {
 		// Not signal.Ignore: for an instant the runtime would take the signal for one that ends the process.
 		var action sigaction
 		action[0] = 1 // SIG_IGN
-		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&action)),
-			uintptr(unsafe.Pointer(&actions[i])), 8, 0, 0)
+		sigactionCall(n, &action, &actions[i])
 	}
 	blocking = true
 	var set unix.Sigset_t
@@ -194,7 +226,7 @@ func Hush() {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil)
 	if blocking {
 		for i, n := range ignored {
-			_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&actions[i])), 0, 8, 0, 0)
+			sigactionCall(n, &actions[i], nil)
 		}
 	}
 	blocking = false
