@@ -46,6 +46,7 @@ type book struct {
 	pinged      Time
 	alone       bool // in Stopping: it goes down by itself
 	stopGen     Gen  // whose stop signal was sent
+	stopLimit   Time // how long SIGKILL has to wait
 	stopAt      Time
 	stopLife    uint32 // of the server that sent it
 	killGen     Gen
@@ -53,6 +54,7 @@ type book struct {
 	killAt      Time
 	abortGen    Gen
 	abortAt     Time
+	reached     bool         // Running as a target
 	begun       bool         // in Stopping: something was sent that cannot be taken back
 	restarts    int          // since the last reset
 	unsureRuns  bool         // whether the counts were reset is open: take the machine's
@@ -218,10 +220,10 @@ func (c *checker) wantDown(s *service) {
 // come back by themselves.
 func (c *checker) spread(s *service) {
 	c.beginPull()
-	c.spreadFrom(s)
+	c.spreadFrom(s, byReturn)
 }
 
-func (c *checker) spreadFrom(s *service) {
+func (c *checker) spreadFrom(s *service, back warrant) {
 	for _, id := range c.w.g.Requirers(s.id) {
 		if c.pulled[id] != 0 {
 			continue
@@ -232,15 +234,15 @@ func (c *checker) spreadFrom(s *service) {
 			continue // it has nothing to stop, and passes nothing on
 		}
 		if d.book.state == machine.Stopping && d.book.alone {
-			c.spreadFrom(d) // it goes on with its own end
+			c.spreadFrom(d, back) // it goes on with its own end
 			continue
 		}
 		if d.active() || d.tree() {
 			d.book.asked = true
 			if d.book.wish != wishDown {
-				d.book.warrant |= byReturn
+				d.book.warrant |= back
 			}
 		}
-		c.spreadFrom(d)
+		c.spreadFrom(d, back)
 	}
 }

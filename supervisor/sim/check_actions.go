@@ -40,7 +40,7 @@ func (c *checker) note(s *service, a machine.Note) {
 	if a.From == machine.Running {
 		c.w.proc(b.gen).leftAt = c.w.now
 	}
-	target := s.config != nil && s.config.Target
+	target := s.config != nil && s.config.Target || a.From == machine.Running && b.reached
 	switch a.To {
 	case machine.Starting:
 		if a.From == machine.Stopping { // the stop was taken back
@@ -66,7 +66,7 @@ func (c *checker) becomesRunning(s *service, a machine.Note, target bool) {
 	switch {
 	case target:
 		c.spawned = append(c.spawned, s)
-		b.warrant, b.asked = 0, false
+		b.warrant, b.asked, b.reached = 0, false, true
 		if b.wish == wishDown {
 			c.failf("I10", s, "a target is reached that is wanted down")
 		}
@@ -237,7 +237,7 @@ func (c *checker) spawn(s *service, gen Gen) {
 	c.checkRequires(s, "at its place")
 	c.checkAfter(s)
 	c.checkConflicts(s)
-	b.spawned, b.warrant, b.done, b.asked, b.sick, b.spawning = gen, 0, false, false, 0, true
+	b.spawned, b.warrant, b.done, b.asked, b.sick, b.spawning, b.reached = gen, 0, false, false, 0, true, false
 	c.spawned = append(c.spawned, s)
 	c.w.attempt(s, gen)
 	c.w.proc(gen).asked = c.w.now

@@ -32,7 +32,7 @@ func (c *checker) stop(s *service, gen Gen) {
 		c.failf("I11", s, "a second stop signal")
 	}
 	again := b.stopGen == gen || b.abortGen == gen // or after a crash; what stands on s now came later
-	b.stopAt = c.w.now
+	b.stopAt, b.stopLimit = c.w.now, Time(s.config.Lifecycle.StopTimeout)
 	b.stopGen, b.stopLife, b.begun = gen, c.w.life, true
 	if !again {
 		c.beginsStop(s)
@@ -74,7 +74,7 @@ func (c *checker) kill(s *service, gen Gen) {
 		c.failf("I11", s, "kill without a stop signal before")
 	case b.killGen == gen && b.killLife == c.w.life:
 		c.failf("I11", s, "a second kill")
-	case s.present && c.w.proc(gen).config == s.config && c.w.now < max(b.stopAt+Time(s.config.Lifecycle.StopTimeout), c.w.proc(gen).extendedTo):
+	case c.w.now < max(b.stopAt+b.stopLimit, c.w.proc(gen).extendedTo):
 		c.failf("I11", s, "kill before the stop timeout")
 	}
 	if b.killGen != gen {

@@ -27,6 +27,8 @@ func (c *checker) restless() string {
 			return name + " is " + info.State.String()
 		case info.NextRestart != 0:
 			return name + " is to be restarted"
+		case info.State == machine.Blocked && info.Conflict != nil && info.Conflict.Service == "":
+			return name + " is to look again for a port that a stranger held"
 		case info.Checking:
 			return name + " has its ports looked at"
 		case info.Due && !c.portBound(id, &info):

@@ -228,7 +228,8 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 	}
 	for _, s := range c.w.byID {
 		if s.book.asked && (s.book.state == machine.Stopping || c.goingDown(s)) {
-			c.spread(s) // who came to stand on what is going down
+			c.beginPull()
+			c.spreadFrom(s, byEdge) // who came to stand on what is going down
 		}
 		if s.book.wish == wishUp {
 			s.book.warrant |= byEdge // an edge may have come or gone: what was failed for it comes back
