@@ -485,14 +485,50 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func TestSystemdNotify(t *testing.T) {
-	program, err := exec.LookPath("systemd-notify")
+func needProgram(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil && os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatal("this machine lacks systemd-notify")
+		t.Fatalf("this machine lacks what the test needs: %s", name)
 	}
 	if err != nil {
-		t.Skip("this machine lacks systemd-notify")
+		t.Skipf("this machine lacks what the test needs: %s", name)
 	}
+	return path
+}
+
+func TestRedisUnderSupervision(t *testing.T) {
+	program := needProgram(t, "redis-server")
+	dir := t.TempDir()
+	s := newStation(t)
+	c := s.socket(t, 5, SocketOptions{Dir: dir, UID: -1, GID: -1})
+	c.Begin()
+	cmd := exec.Command(program, "--supervised", "systemd", "--port", "0", "--unixsocket", dir+"/redis.sock", "--save", "", "--dir", dir)
+	cmd.Env = []string{"NOTIFY_SOCKET=" + c.Env(), "PATH=/usr/bin:/bin"}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for ready := false; !ready; {
+		w := s.next(t)
+		if int(w.Sender.Pid) != cmd.Process.Pid || w.Gen != 5 {
+			t.Fatalf("got %+v", w)
+		}
+		ready = w.Message.Ready
+	}
+	if _, err := os.Stat(dir + "/redis.sock"); err != nil {
+		t.Error("ready before it listens:", err)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for stopping := false; !stopping; {
+		stopping = s.next(t).Message.Stopping
+	}
+}
+
+func TestSystemdNotify(t *testing.T) {
+	program := needProgram(t, "systemd-notify")
 	for _, o := range []SocketOptions{{}, {Dir: t.TempDir(), UID: -1, GID: -1}} {
 		s := newStation(t)
 		c := s.socket(t, 1, o)

@@ -102,19 +102,24 @@ func keyed(path, key string) (uint64, bool) {
 // Populated reports whether a living process is in the group or below, other than the one with the pid except (a main
 // process that is a zombie; 0 = none).
 func (g *Group) Populated(except int) bool {
-	n, ok := keyed(g.path+"/cgroup.events", "populated")
-	if !ok || n == 0 {
-		return false
-	}
-	for _, pid := range g.Processes() {
-		if pid == except {
-			continue
+	for range 3 {
+		if !populated(g.path) {
+			return false
 		}
-		if p, err := ReadProcess(pid); err == nil && !p.Dead() {
-			return true
+		pids := g.Processes()
+		if len(pids) == 1 && pids[0] == except {
+			return false
+		}
+		for _, pid := range pids {
+			if pid == except {
+				continue
+			}
+			if p, err := ReadProcess(pid); err == nil && !p.Dead() {
+				return true
+			}
 		}
 	}
-	return false
+	return populated(g.path) // it hops from process to process faster than we can look
 }
 
 // Processes lists the pids in the group and the groups below it.

@@ -27,6 +27,9 @@ func (s *Spec) explain(errno syscall.Errno, cred *Credential) *Error {
 	if errno == syscall.EPERM && cred != nil && os.Geteuid() != 0 {
 		return failf(StepUser, errno, "cannot become user %d: the supervisor is not root", cred.UID)
 	}
+	if s.Tty != "" && (errno == syscall.EPERM || errno == syscall.ENOTTY || errno == syscall.EIO) {
+		return failf(StepTTY, errno, "cannot make %s the controlling terminal: %v (another session may have it)", s.Tty, errno)
+	}
 	if err := s.explainDir(errno, cred); err != nil {
 		return err
 	}

@@ -22,14 +22,18 @@ func init() {
 		}
 		// What a supervisor asks for, as it must not change what its children get.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGCHLD)
-		line := "grep -E 'Sig(Blk|Ign)' /proc/self/status; umask; ls /proc/self/fd | grep -cvx 3; echo $" + maskCleared +
-			"; cat /proc/self/oom_score_adj"
-		pid, serr := Start(&Spec{Plan: shellPlan(line), Files: []int{0, 1, 2}, Env: os.Environ()})
-		if serr != nil {
-			os.Stdout.WriteString(serr.Detail)
-			return
+		for _, plan := range []Plan{
+			// Not by a shell: dash clears its own mask.
+			{Path: "/bin/grep", Argv: []string{"grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"}},
+			shellPlan("umask; ls /proc/self/fd | grep -cvx 3; echo $" + maskCleared + "; cat /proc/self/oom_score_adj"),
+		} {
+			pid, serr := Start(&Spec{Plan: plan, Files: []int{0, 1, 2}, Env: os.Environ()})
+			if serr != nil {
+				os.Stdout.WriteString(serr.Detail)
+				return
+			}
+			wait(pid)
 		}
-		wait(pid)
 	}
 }
 

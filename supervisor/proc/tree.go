@@ -19,11 +19,11 @@ type Owner struct {
 	Cgroup     string   // folder of its control group, "" = none
 }
 
-// Scanner finds and signals the processes of services without cgroups, by what /proc says. A process belongs to a
+// Scanner finds and signals the processes of services by what /proc says. A process belongs to a
 // service when it is its main process or a descendant, when it is in the main process's session, when it carries the
-// incarnation's tag or its ZINIT_ID, or when it holds one of its log pipes. The last three count only for processes
-// that have this supervisor or its keeper as an ancestor (both adopt orphans), so that two supervisors on one machine
-// never see each other's.
+// incarnation's tag or its ZINIT_ID, or when it holds one of its log pipes; and by its control group where there is one.
+// Signs other than ancestry and group count only for processes that have this supervisor or its keeper as an ancestor
+// (both adopt orphans), so that two supervisors on one machine never see each other's.
 //
 // It never signals process 1, the supervisor, its keeper, or its ancestors. It has no state of its own and may be used
 // from several goroutines.
@@ -233,15 +233,15 @@ func (t *table) bySigns(n *node, below int) int {
 	if n.Kernel || n.Dead() {
 		return -1
 	}
+	if !slices.Contains(t.keepers, below) {
+		return -1
+	}
 	gen, tagged := genOf(tagOf(n.PID), t.scanner.Instance)
 	if tagged {
 		return t.ownerOf(gen)
 	}
 	if i, ok := t.sessions[n.Session]; ok && n.Start >= t.owners[i].Start {
 		return i
-	}
-	if !slices.Contains(t.keepers, below) {
-		return -1
 	}
 	if gen, ok := t.scanner.identified(n.PID); ok {
 		return t.ownerOf(gen)
