@@ -36,6 +36,9 @@ func newDriver(o *Options) (*driver, error) {
 	if d.noCgroups = "switched off by ZINIT_CGROUP=0"; os.Getenv("ZINIT_CGROUP") != "0" {
 		d.cgroups, d.noCgroups = proc.DetectCgroups()
 	}
+	if d.cgroups != nil {
+		d.trees.watchGroups()
+	}
 	d.notices = d.newNotices()
 	d.sinks = newSinks(d)
 	d.scanner = &proc.Scanner{Instance: o.instance()}

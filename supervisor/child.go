@@ -24,7 +24,9 @@ type child struct {
 	adopted    bool     // not our child: started by a server before this one
 	gone       bool     // the main process has ended
 	reaped     bool     // and its zombie is away, so its group number may be somebody else's
+	ending     bool     // a stop or kill was begun
 	killed     bool     // SIGKILL was sent to the tree
+	told       bool     // the kernel tells when its control group is empty
 	daemonized bool     // the main process is a descendant, which we reap as an orphan
 
 	preparing bool // pre_start: the main process has not been forked
@@ -189,6 +191,8 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 	if c == nil {
 		return
 	}
+	c.ending = true
+	d.trees.hurry()
 	sig := unix.Signal(cfg.Lifecycle.StopSignal)
 	if c.gone || cfg.StopCommand.Command.IsZero() {
 		d.signalTree(c, sig)
@@ -276,7 +280,8 @@ func (d *driver) kill(gen machine.Gen) {
 	if c == nil {
 		return
 	}
-	c.killed = true
+	c.ending, c.killed = true, true
+	d.trees.hurry()
 	if c.hook != nil {
 		c.hook.kill()
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +41,8 @@ func (a *auxiliary) kill() {
 }
 
 // runHook runs one hook command of a service, its output in the service's log. done gets whether it exited 0 in time,
-// and one line for people.
+// and one line for people. While the main process is there the command runs in its control group, and what it leaves
+// belongs to the service; pre_start and post_stop have one of their own, and what they leave ends with them.
 func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool, detail string)) {
 	a := &auxiliary{}
 	c.hook = a
@@ -52,23 +54,38 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 		}
 		done(ok, detail)
 	}
+	group, alone := c.group, name == hookPreStart || name == hookPostStop
 	a.done = func(st machine.Status) {
 		d.out.Drain([]uint64{gen})
 		d.out.Release(gen, outputGrace)
+		ok, detail := true, ""
 		switch {
 		case a.expired:
-			finish(false, "did not end within "+graph.Duration(h.Timeout)+d.lastWords(c, a.pid))
+			ok, detail = false, "did not end within "+graph.Duration(h.Timeout)+d.lastWords(c, a.pid)
 		case st.Signal != 0 || st.Code != 0:
-			finish(false, exitText(st)+d.lastWords(c, a.pid))
-		default:
-			finish(true, "")
+			ok, detail = false, exitText(st)+d.lastWords(c, a.pid)
 		}
+		if !alone {
+			finish(ok, detail)
+			return
+		}
+		d.sweep(c, group, func() { finish(ok, detail) })
 	}
 	extra := []string{"ZINIT_HOOK=" + name}
 	if c.pid > 0 && !c.gone {
 		extra = append(extra, "MAINPID="+strconv.Itoa(c.pid))
 	}
-	d.startAux(a, h.Timeout, func() (int, *proc.Error) {
+	d.startAux(a, h.Timeout, func() (_ int, err *proc.Error) {
+		if alone {
+			if group, err = d.newGroup(c.config, gen); err != nil {
+				return 0, err
+			}
+			defer func() {
+				if err != nil && group != nil {
+					_ = group.Remove()
+				}
+			}()
+		}
 		spec, err := d.specFor(c.config, h.Command, uint64(c.gen), d.opt.Environ, extra)
 		if err != nil {
 			return 0, err
@@ -78,7 +95,7 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 			return 0, err
 		}
 		spec.Files = []int{d.devNull, w.write[0], w.write[1]}
-		spec.Identity = c.config.Identity
+		spec.Identity, spec.Cgroup = c.config.Identity, group
 		pid, err := proc.Start(spec)
 		if err != nil {
 			w.abandon(d)
@@ -87,6 +104,28 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 		w.attach(d, pid)
 		return pid, nil
 	}, func(err *proc.Error) { finish(false, "cannot run: "+err.Detail) })
+}
+
+// sweep ends what a hook without a main process beside it has left, then goes on. It is cheap when nothing is.
+func (d *driver) sweep(c *child, group *proc.Group, then func()) {
+	left := slices.ContainsFunc(d.scanner.Orphans(d.knows), func(o proc.Orphan) bool { return o.Gen == uint64(c.gen) })
+	if group == nil && !left {
+		then()
+		return
+	}
+	owner := proc.Owner{Service: c.config.Name, Gen: uint64(c.gen)}
+	go func() {
+		if group != nil {
+			_ = group.Kill()
+		}
+		if left {
+			d.scanner.KillTree(&owner)
+		}
+		d.post(then)
+		if group != nil {
+			_ = group.Remove()
+		}
+	}()
 }
 
 // startAux forks an auxiliary process on a worker. failed is called when there is none.

@@ -11,6 +11,8 @@ const (
 	eventsKept = 8192
 	// spawners is how many workers fork at the same time; a second one gains a fifth on an idle machine.
 	spawners = 2
+	// jobsReady is how many starts are laid out for the workers at once.
+	jobsReady = 64
 	// spawnersMax bounds the workers that replace ones which hang in an exec (a program on a dead network mount).
 	spawnersMax = 8
 	// spawnStuck is how long a spawn may take before its worker gets a replacement.
@@ -20,6 +22,8 @@ const (
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
 	treePollFirst = 5 * time.Millisecond
 	treePollMax   = 250 * time.Millisecond
+	// treePollIdle bounds it for a tree that nobody ends, such as what a oneshot has left.
+	treePollIdle = 30 * time.Second
 	// logLinesStatus is how many lines status shows.
 	logLinesStatus = 10
 	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.

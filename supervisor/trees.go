@@ -8,11 +8,13 @@ import (
 )
 
 // treeWatch knows the incarnations whose main process has ended while other processes of theirs live, and finds out when
-// the last one is gone. The last process of such a tree has no living ancestor of its own, so it is a child of ours (or
-// of the keeper) and its end is heard; a look every now and then is only a second net.
+// the last one is gone. Of those with a control group the kernel tells. The last process of another tree has no living
+// ancestor of its own, so it is a child of ours (or of the keeper) and its end is heard; a look every now and then is only
+// a second net, and a fast one only while a tree is being ended.
 type treeWatch struct {
 	d         *driver
 	lingering map[machine.Gen]*child
+	groups    *proc.GroupWatch // nil: there are no control groups, or they cannot be watched
 	scanning  bool
 	again     bool
 	delay     time.Duration
@@ -23,10 +25,21 @@ func newTreeWatch(d *driver) *treeWatch {
 	return &treeWatch{d: d, lingering: map[machine.Gen]*child{}}
 }
 
+// watchGroups begins to listen to the kernel.
+func (t *treeWatch) watchGroups() {
+	w, err := proc.WatchGroups(func(string) { t.d.post(t.kick) })
+	if err != nil {
+		t.d.log.Warn("empty control groups are found by looking now and then", "error", err)
+		return
+	}
+	t.groups = w
+}
+
 // add begins to watch the rest of a tree.
 func (t *treeWatch) add(c *child) {
 	t.lingering[c.gen] = c
 	t.delay = treePollFirst
+	c.told = t.groups != nil && c.group != nil && t.groups.Add(c.group) == nil
 	t.kick()
 }
 
@@ -144,13 +157,31 @@ func (t *treeWatch) looked(looks []treeLook, alive map[machine.Gen]bool) {
 	}
 }
 
-// later looks again after a delay that doubles.
+// hurry makes the looks frequent again: a tree is being ended.
+func (t *treeWatch) hurry() {
+	if t.delay = treePollFirst; len(t.lingering) > 0 {
+		t.later()
+	}
+}
+
+// later looks again after a delay that doubles, unless the kernel tells of all that are left.
 func (t *treeWatch) later() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
+	slowest, look := treePollIdle, false
+	for _, c := range t.lingering {
+		look = look || !c.told || c.killed
+		if c.killed || c.ending && !c.told {
+			slowest = treePollMax
+		}
+	}
+	if !look {
+		return
+	}
+	t.delay = min(t.delay, slowest)
 	t.timer = time.AfterFunc(t.delay, func() { t.d.post(t.kick) })
-	t.delay = min(t.delay*2, treePollMax)
+	t.delay = min(t.delay*2, slowest)
 }
 
 // treeEmpty tells the machine that nothing of an incarnation is left.
