@@ -118,10 +118,15 @@ func lockSocket(path string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", name, err)
 	}
+	sign(lock)
+	return lock, nil
+}
+
+// sign writes our pid into the lock.
+func sign(lock *os.File) {
 	if lock.Truncate(0) == nil {
 		_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return lock, nil
 }
 
 func pidText(holder []byte) string {
@@ -223,6 +228,8 @@ func AdoptSocket(path string, listener, lock *os.File) (*Socket, error) {
 			unixListener.Close() //nolint:errcheck // it is given up
 			return nil, err
 		}
+	} else {
+		sign(lock)
 	}
 	return &Socket{Path: path, Listener: unixListener, lock: lock}, nil
 }

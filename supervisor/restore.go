@@ -59,7 +59,10 @@ func (s *Supervisor) restore(st *journal.State) {
 	for _, c := range defs.configs {
 		d.direct(c)
 	}
-	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}}
+	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}, own: map[int]bool{}}
+	for _, pid := range proc.Children(nil) {
+		r.own[pid] = true
+	}
 	r.inherit(s.opt.Handover)
 	for i := range st.Records {
 		r.service(&st.Records[i])
@@ -98,6 +101,7 @@ type restorer struct {
 	d     *driver
 	st    *journal.State
 	exits map[int]keeper.Exit
+	own   map[int]bool // our children: not empty after an upgrade in place
 	words []machine.Event
 	scan  map[string][]proc.Process // ZINIT_ID -> processes, made when an intent has no pid
 }
@@ -173,11 +177,30 @@ func (r *restorer) endHooks(c *child) {
 	}
 }
 
+// kept reports whether the keeper vouches for a process: it is a child of the keeper or of ours whose end nobody has
+// reaped, so the number is still its own, and its end, should it be dead already, will be told. That spares a look into
+// /proc for each service of a thousand.
+func (r *restorer) kept(c *child) bool {
+	h := r.d.opt.Handover
+	if r.d.keeper == nil || h == nil || c.daemonized || h.Tracked[c.pid] != uint64(c.gen) {
+		return false
+	}
+	_, ended := r.exits[c.pid]
+	return !ended
+}
+
 // known settles an incarnation whose pid was recorded.
 func (r *restorer) known(c *child) {
 	d := r.d
 	d.children[c.gen] = c
 	d.out.SetPID(uint64(c.gen), c.pid)
+	if r.kept(c) {
+		c.adopted = !r.own[c.pid]
+		d.byPID[c.pid] = c
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		d.reopenNotify(c)
+		return
+	}
 	if p, err := proc.ReadProcess(c.pid); err == nil && p.Start == c.start && p.State != 'Z' {
 		c.adopted = p.PPID != os.Getpid()
 		d.byPID[c.pid] = c

@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/logring"
@@ -165,14 +167,31 @@ func (s *server) adoptSocket(h *keeper.Handover) error {
 	if path == "" {
 		path = s.o.socket
 	}
-	var lock *os.File
-	if s.lock >= 0 {
-		lock = os.NewFile(uintptr(s.lock), path+".lock")
+	fd := s.lock
+	if at := slices.IndexFunc(h.Files, func(f keeper.File) bool { return f.Name == keeperLock }); at >= 0 {
+		fd = h.Files[at].FD
 	}
-	var err error
-	s.socket, err = rpc.AdoptSocket(path, os.NewFile(uintptr(h.Listener), path), lock)
-	return err
+	var lock *os.File
+	if fd >= 0 {
+		lock = os.NewFile(uintptr(fd), path+".lock")
+	}
+	listener := os.NewFile(uintptr(h.Listener), path)
+	defer listener.Close()
+	for end := time.Now().Add(lockPatience); ; time.Sleep(time.Millisecond) {
+		// A child that the server before was forking when it was killed holds the lock until its exec.
+		var err error
+		s.socket, err = rpc.AdoptSocket(path, listener, lock)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
 }
+
+// keeperLock is the name under which the keeper holds the lock of the control socket.
+const keeperLock = "lock"
+
+// lockPatience is how long a server that takes over waits for the lock if the keeper does not have it.
+const lockPatience = 5 * time.Second
 
 // storeListener gives the listening socket to the keeper, so that a connect during a crash waits and is served.
 func (s *server) storeListener() error {
@@ -182,7 +201,10 @@ func (s *server) storeListener() error {
 	}
 	defer listener.Close()
 	defer lock.Close()
-	return s.keeper.StoreListener(descriptor(listener), s.socket.Path)
+	if err := s.keeper.StoreListener(descriptor(listener), s.socket.Path); err != nil {
+		return err
+	}
+	return s.keeper.StoreFile(keeperLock, lock.Name(), descriptor(lock)) // last: without the listener it must be free
 }
 
 // descriptor is the number of a file's descriptor. File.Fd would make the open file block, also for the listener that

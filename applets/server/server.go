@@ -118,7 +118,7 @@ func run(o *options, argv []string) (int, error) {
 		return exitFailed, err
 	}
 	if err := s.listen(); err != nil {
-		if s.keeper != nil {
+		if s.keeper != nil && s.handover.Listener < 0 { // with one, there are services that must not end for it
 			_ = s.keeper.Bye(keeper.ByeRefused, exitFailed)
 		}
 		return exitFailed, err
