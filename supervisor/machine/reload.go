@@ -324,7 +324,7 @@ func (m *Machine) revive(i int32, quiet bool) {
 	s.clear(flagGone | flagHeld)
 	s.forgetCounts()
 	m.touch(i)
-	if m.status(i) == graph.StatusStart && !quiet {
+	if m.status(i) == graph.StatusStart && !quiet && !s.is(flagBroken) {
 		m.pullIn(i, false)
 		s.set(flagWanted | flagKillOthers)
 		s.owe(CauseReload, "")

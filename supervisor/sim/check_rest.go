@@ -16,6 +16,9 @@ func (c *checker) restless() string {
 		return "the server is dead"
 	}
 	for id := range graph.ID(w.m.Len()) {
+		if w.m.Forgotten(id) {
+			continue
+		}
 		info := w.m.Info(id)
 		name := w.nameOf(id)
 		switch {

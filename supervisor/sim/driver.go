@@ -268,6 +268,9 @@ func (w *World) promote(p *process) {
 	if p.conduct.kidsLife >= 0 {
 		w.endMain(p, p.conduct.kidsLife, machine.Status{})
 	}
+	if w.healed && p.config.Ready.Kind != graph.ReadyNone {
+		w.push(item{at: w.now + millisecond, what: hReady, p: p})
+	}
 	if p.termed {
 		w.term(p, 15)
 	}

@@ -161,9 +161,11 @@ func (c *checker) toldAsked(ev machine.Asked) {
 	}
 }
 
-// toldStart is a start or restart. A missing requirement refuses it (-32012); a broken file too.
+// toldStart is a start or restart. A missing requirement refuses it (-32012), unless it runs and is only started; a broken
+// file too.
 func (c *checker) toldStart(s *service, ev machine.Asked) {
-	if c.w.missing(s) || c.w.broken(s) {
+	up := s.book.state == machine.Starting || s.book.state == machine.Running
+	if c.w.missing(s) && !(up && ev.Verb == machine.VerbStart) || c.w.broken(s) {
 		return
 	}
 	c.beginPull()
