@@ -42,6 +42,8 @@ type driver struct {
 	early    map[int]proc.Exit // exits of processes whose Spawned word is still under way
 	reaper   *proc.Reaper
 	pool     *spawnPool
+	births   birthClock
+	rest     rest
 	trees    *treeWatch
 
 	inFlight  int // forks under way
@@ -85,11 +87,6 @@ type order struct {
 // run is the loop. It returns the exit code once the machine has halted.
 func (d *driver) run() int {
 	for !d.halted {
-		var jobs chan<- *job
-		var next *job
-		if d.pool.waiting() {
-			jobs, next = d.pool.jobs, d.pool.next()
-		}
 		select {
 		case word := <-d.inbox:
 			word()
@@ -100,10 +97,9 @@ func (d *driver) run() int {
 		case <-d.deadlines.C:
 			d.armed = 0
 			d.step(machine.Ticked{})
-		case jobs <- next:
-			d.pool.taken()
 		}
 		d.drain()
+		d.pool.feed()
 		if len(d.early) > 0 {
 			d.settleEarly()
 		}

@@ -42,7 +42,6 @@ func (d *driver) openPipes(name string, gen uint64) (*pipes, *proc.Error) {
 			p.abandon(d)
 			return nil, &proc.Error{Step: "fork", Detail: "cannot make a log pipe: " + err.Error()}
 		}
-		_ = unix.SetNonblock(fds[0], true)
 		p.read[i], p.write[i] = fds[0], fds[1]
 		var st unix.Stat_t
 		if unix.Fstat(fds[0], &st) == nil {
@@ -124,14 +123,16 @@ func (d *driver) forkMain(c *child, base []string) (f forked) {
 	spec.Cgroup, spec.Tty, spec.Identity = f.group, cfg.Tty, cfg.Identity
 	spec.WatchdogPID = cfg.Watchdog > 0 && f.notify.IsSocket()
 	fault.Here("fork")
+	began := d.births.begin()
 	f.pid, f.err = proc.Start(spec)
 	fault.Here("forked")
 	if f.err != nil {
 		w.abandon(d)
 		return f
 	}
+	f.start = d.births.of(f.pid, began)
 	w.attach(d, f.pid)
-	f.at, f.inodes, f.start = time.Now(), w.inodes, startTime(f.pid)
+	f.at, f.inodes = time.Now(), w.inodes
 	return f
 }
 

@@ -28,6 +28,14 @@ const (
 	logLinesStatus = 10
 	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.
 	daemonizeWindow = 5 * time.Second
+	// restAfter is how long nothing must have happened until memory is given back; restWork is how many changes of
+	// services it takes after the first time until that is worth it again.
+	restAfter = 2 * time.Second
+	restWork  = 100
 	// statsWindow is the least time between two readings from which cpu_percent is computed.
 	statsWindow = time.Second
+	// selfTestLimit is how long the self test of a new executable may take.
+	selfTestLimit = 10 * time.Second
+	// forkPatience is how long an upgrade waits for forks under way; one that hangs is told by its intent afterwards.
+	forkPatience = 2 * time.Second
 )

@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,16 +135,10 @@ func TestPoolReplacesAStuckWorker(t *testing.T) {
 	p.submit(func() func() { close(done); return func() {} })
 	deadline := time.After(20 * time.Second)
 	for finished := false; !finished; {
-		var jobs chan<- *job
-		var next *job
-		if p.waiting() {
-			jobs, next = p.jobs, p.next()
-		}
 		select {
-		case jobs <- next:
-			p.taken()
 		case w := <-words:
 			w()
+			p.feed()
 		case <-done:
 			finished = true
 		case <-deadline:
@@ -150,4 +146,31 @@ func TestPoolReplacesAStuckWorker(t *testing.T) {
 		}
 	}
 	close(hang)
+}
+
+// TestBirthClock: the clock and /proc agree, also once /proc is no longer asked.
+func TestBirthClock(t *testing.T) {
+	var b birthClock
+	for range 20 {
+		began := b.begin()
+		pid, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "100"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := b.of(pid, began), startTime(pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
+		if got != want || want == 0 {
+			t.Fatalf("start time %d, /proc says %d", got, want)
+		}
+	}
+	if b.wrong.Load() {
+		t.Error("the clock was found wrong")
+	}
+	wrong := birthClock{}
+	wrong.proved.Store(birthProofs)
+	wrong.wrong.Store(true)
+	if got := wrong.of(os.Getpid(), wrong.begin()); got != startTime(os.Getpid()) {
+		t.Errorf("a clock that is wrong was believed: %d", got)
+	}
 }

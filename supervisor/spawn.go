@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,14 +11,24 @@ type job struct {
 	run func() (word func())
 }
 
-// spawnPool hands jobs to workers. The driver offers the first job in its select, so that it never blocks on a worker
-// that is itself about to post a word.
+// spawnPool hands jobs to workers. They take them from a channel with room, so that a worker goes from one job to the next
+// without the driver; what has no room waits in pending. The driver never blocks on a worker, which may itself be about
+// to post a word.
 type spawnPool struct {
 	jobs    chan *job
 	first   chan func() // for the first worker's thread only
 	pending []*job
 	post    func(func())
-	workers int
+	workers []*spawnWorker
+	held    func() // not nil: no job is begun; called once when none is under way
+	left    int    // jobs submitted of which the word has not been taken
+	watched bool   // a look for stuck workers is due
+}
+
+// spawnWorker is one worker as the others see it.
+type spawnWorker struct {
+	since    atomic.Int64 // when its job began, ns of the process's own clock; 0 = it has none
+	replaced int64        // the job for which it got a replacement; the driver's own
 }
 
 // newSpawnPool starts the workers. Each is tied to an OS thread that lives as long as the process: the parent-death
@@ -25,7 +36,7 @@ type spawnPool struct {
 // A lone server (one without a keeper) forks on one thread only: an upgrade executes on that thread, and an exec ends
 // all others.
 func newSpawnPool(post func(func()), lone bool) *spawnPool {
-	p := &spawnPool{jobs: make(chan *job), first: make(chan func()), post: post}
+	p := &spawnPool{jobs: make(chan *job, jobsReady), first: make(chan func()), post: post}
 	n := spawners
 	if lone {
 		n = 1
@@ -38,15 +49,16 @@ func newSpawnPool(post func(func()), lone bool) *spawnPool {
 }
 
 func (p *spawnPool) addWorker(own <-chan func()) {
-	p.workers++
+	w := &spawnWorker{}
+	p.workers = append(p.workers, w)
 	go func() {
 		runtime.LockOSThread()
 		for {
 			select {
 			case j := <-p.jobs:
-				stuck := time.AfterFunc(spawnStuck, func() { p.post(p.replaceStuck) })
+				w.since.Store(int64(time.Since(processStart)) + 1)
 				word := j.run()
-				stuck.Stop()
+				w.since.Store(0)
 				p.post(word)
 			case f := <-own:
 				f()
@@ -55,29 +67,81 @@ func (p *spawnPool) addWorker(own <-chan func()) {
 	}()
 }
 
+// processStart is time zero of spawnWorker.since.
+var processStart = time.Now()
+
 // onFirst runs f on the thread of the first worker.
 func (p *spawnPool) onFirst(f func()) { go func() { p.first <- f }() }
 
-func (p *spawnPool) waiting() bool { return len(p.pending) > 0 }
-func (p *spawnPool) next() *job    { return p.pending[0] }
-
-// submit queues a job.
+// submit queues a job. Its word runs on the driver.
 func (p *spawnPool) submit(run func() func()) {
-	p.pending = append(p.pending, &job{run: run})
+	p.left++
+	p.pending = append(p.pending, &job{run: func() func() {
+		word := run()
+		return func() { p.left--; word() }
+	}})
+	p.feed()
 }
 
-// taken drops the first job, which a worker has now.
-func (p *spawnPool) taken() {
-	p.pending = p.pending[1:]
-	if len(p.pending) == 0 {
+// feed fills the room that workers have made. The driver calls it after each word of theirs.
+func (p *spawnPool) feed() {
+	if p.held != nil {
+		if p.left == len(p.pending) {
+			p.calm()
+		}
+		return
+	}
+	n := 0
+	for n < len(p.pending) {
+		select {
+		case p.jobs <- p.pending[n]:
+			n++
+			continue
+		default:
+		}
+		break
+	}
+	if p.pending = p.pending[n:]; len(p.pending) == 0 {
 		p.pending = nil
 	}
+	if p.left > 0 && !p.watched {
+		p.watched = true
+		time.AfterFunc(spawnStuck, func() { p.post(p.look) })
+	}
 }
 
-// replaceStuck adds a worker for one that has hung in a spawn for spawnStuck, so that one program on a dead mount holds
-// up nobody else.
-func (p *spawnPool) replaceStuck() {
-	if p.workers < spawnersMax {
+// pause begins no further job, and calls quiet when none is under way any more, or at calm.
+func (p *spawnPool) pause(quiet func()) {
+	p.held = quiet
+	p.feed()
+}
+
+// calm does not wait any longer.
+func (p *spawnPool) calm() {
+	if quiet := p.held; quiet != nil {
+		p.held = func() {}
+		quiet()
+	}
+}
+
+// resume ends a pause.
+func (p *spawnPool) resume() {
+	p.held = nil
+	p.feed()
+}
+
+// look adds a worker for each that has hung in a spawn for spawnStuck, so that one program on a dead mount holds up nobody
+// else. It comes again only while there are jobs.
+func (p *spawnPool) look() {
+	p.watched = false
+	now := int64(time.Since(processStart))
+	for _, w := range p.workers {
+		since := w.since.Load()
+		if since == 0 || since == w.replaced || now-since < int64(spawnStuck) || len(p.workers) >= spawnersMax {
+			continue
+		}
+		w.replaced = since
 		p.addWorker(nil)
 	}
+	p.feed()
 }

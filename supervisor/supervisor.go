@@ -44,8 +44,12 @@ type Options struct {
 	Order         func(keeper.Order) // gets what the keeper asks, nil = nobody listens
 	ListenerFD    int                // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
 	LockFD        int
-	Argv          []string // of this server, for an upgrade in place
-	Syslog        string   // path of a syslog socket to serve, "" = none
+	HandOver      func() []Connection // gives up the clients' connections for an exec in place, nil = they are closed
+	TakeBack      func()              // takes them back when there was no exec
+	Argv          []string            // of this server, for an upgrade in place
+	Syslog        string              // path of a syslog socket to serve, "" = none
+
+	AtRest func() // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
 
 	done chan struct{} // closed when the driver has ended
 }
@@ -81,6 +85,8 @@ type Supervisor struct {
 	stats   *statsKeeper
 	power   powerState
 	proxies *xinet.Manager
+
+	upgrading atomic.Bool // one at a time
 }
 
 // New loads the configuration, or takes over what the journal of the server before holds, and prepares everything. No
@@ -92,6 +98,7 @@ func New(opt Options) (*Supervisor, error) {
 	if s.driver, err = newDriver(&opt); err != nil {
 		return nil, err
 	}
+	s.driver.rest = rest{post: s.driver.post, act: opt.AtRest}
 	s.proxies = xinet.New(proxied{s}, opt.Log)
 	if opt.Restored != nil {
 		s.restore(opt.Restored)

@@ -104,6 +104,7 @@ func (d *driver) publish() {
 		}
 	}
 	v.Entries = shown(v.all, v.Graph.Len())
+	d.rest.busy(max(1, len(d.touched)))
 	d.touched, d.allDirty = d.touched[:0], false
 	d.views.store(v)
 }

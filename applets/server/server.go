@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/memory"
 	"github.com/zinit/zinit/internal/version"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
@@ -37,8 +39,12 @@ const (
 // closePatience is how long open connections may take to end when everything else has.
 const closePatience = 500 * time.Millisecond
 
+// startGC is the garbage collector's patience while the state of a server before is read: clients are waiting.
+const startGC = 400
+
 // Main runs the server until it is told to stop and returns its exit code. argv[0] is the name.
 func Main(argv []string) int {
+	memory.Start()
 	if len(argv) > 1 && argv[1] == supervisor.SelfTest {
 		return selfTest(argv[2:])
 	}
@@ -94,6 +100,8 @@ type server struct {
 	sup      *supervisor.Supervisor
 	rpc      *rpc.Server
 	gid      int        // group whose members may do everything, 0 = none
+	served   chan error // gets what Serve returns
+	handed   []rpc.ConnState
 	kept     []*os.File // duplicates of listener and lock for an exec
 	stopping atomic.Bool
 }
@@ -101,7 +109,8 @@ type server struct {
 // run wires everything and runs until the end. The order matters: the control socket is taken before anything starts,
 // so that a second server on the same socket does nothing at all.
 func run(o *options, argv []string) (int, error) {
-	s := &server{o: o, argv: argv, lock: -1}
+	s := &server{o: o, argv: argv, lock: -1, served: make(chan error, 1)}
+	usual := debug.SetGCPercent(startGC)
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
 	if err := s.inherit(); err != nil {
@@ -127,16 +136,17 @@ func run(o *options, argv []string) (int, error) {
 		return exitFailed, err
 	}
 	go s.handleSignals(signals)
-	served := make(chan error, 1)
-	go func() { served <- s.rpc.Serve(s.socket.Listener) }()
+	s.inheritConnections()
+	s.serve()
 	s.announce()
+	debug.SetGCPercent(usual)
 	copied := s.copyToStdout()
 	code := s.sup.Run()
 	copied()
 	closing, stop := context.WithTimeout(context.Background(), closePatience)
 	_ = s.rpc.Close(closing)
 	stop()
-	<-served
+	<-s.served
 	s.farewell(code)
 	return code, nil
 }
@@ -145,7 +155,7 @@ func run(o *options, argv []string) (int, error) {
 func (s *server) supervise() error {
 	opt := supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
 		Only: s.o.only, Socket: s.socket.Path, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
-		Keeper: s.keeper, Handover: s.handover, Starts: 1, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.syslogPath()}
+		Keeper: s.keeper, Handover: s.handover, Starts: 1, AtRest: memory.Rest, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.syslogPath()}
 	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
 	opt.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(&opt)
@@ -162,6 +172,7 @@ func (s *server) supervise() error {
 		opt.ListenerFD, opt.LockFD = descriptor(listener), descriptor(lock)
 		s.kept = []*os.File{listener, lock}
 	}
+	opt.HandOver, opt.TakeBack = s.handOver, s.takeBack
 	var err error
 	if s.sup, err = supervisor.New(opt); err != nil {
 		return err

@@ -3,6 +3,7 @@ package proc
 import (
 	"hash/fnv"
 	"math/bits"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,11 @@ func setTag(pid int, tag uint64, since time.Time) {
 	if unix.Prlimit(pid, unix.RLIMIT_RTTIME, &limit, nil) != nil || time.Since(since) < tagSlow {
 		return
 	}
-	for _, child := range ChildrenOf(nil, pid) {
+	// A process that has just begun has one thread, and what it has forked by now is that thread's.
+	name := strconv.Itoa(pid)
+	var buf [8]int
+	children, _ := childrenOfThread(buf[:0], "/proc/"+name+"/task/"+name)
+	for _, child := range children {
 		if tagOf(child) == 0 {
 			setTag(child, tag, since)
 		}

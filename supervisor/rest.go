@@ -1,0 +1,37 @@
+package supervisor
+
+import "time"
+
+// rest notices that the supervisor has come to rest after much work, such as a start: then it is worth giving back what
+// the work needed. It belongs to the driver, and has a timer only while there is something to wait for.
+type rest struct {
+	post   func(func())
+	act    func() // nil: nobody cares
+	work   int    // entries published since the last rest
+	seen   int    // work at the last look
+	enough int    // work after which a rest is due
+	armed  bool
+}
+
+// busy counts published entries.
+func (r *rest) busy(n int) {
+	r.work += n
+	if r.act != nil && !r.armed && r.work > r.enough {
+		r.arm()
+	}
+}
+
+func (r *rest) arm() {
+	r.armed, r.seen = true, r.work
+	time.AfterFunc(restAfter, func() { r.post(r.look) })
+}
+
+// look begins the rest when nothing has happened since the last look.
+func (r *rest) look() {
+	if r.work != r.seen {
+		r.arm()
+		return
+	}
+	r.armed, r.work, r.enough = false, 0, restWork
+	go r.act()
+}
