@@ -74,6 +74,7 @@ type driver struct {
 	lastReq machine.ReqID
 
 	halting  bool
+	ending   bool // and Options.Ending was called
 	halted   bool
 	exitCode int
 }
@@ -160,6 +161,7 @@ func (d *driver) commit() {
 			d.carryOut(o)
 		}
 	}
+	d.noteEnding()
 	if len(d.touched) > 0 || d.allDirty {
 		d.publish()
 	}
@@ -169,6 +171,17 @@ func (d *driver) commit() {
 	}
 	d.sendAnswers()
 	d.arm()
+}
+
+// noteEnding tells the outside, once, that everything is being stopped, whoever asked for it.
+func (d *driver) noteEnding() {
+	if d.ending || !d.m.Globals().ShuttingDown {
+		return
+	}
+	d.ending, d.halting, d.allDirty = true, true, true
+	if d.opt.Ending != nil {
+		d.opt.Ending()
+	}
 }
 
 // arm sets the timer to the machine's deadline; it is touched only when that has changed.

@@ -42,6 +42,7 @@ type Options struct {
 	RolledBack    string
 	KeeperStartNS int64              // CLOCK_BOOTTIME of pid1's start
 	Order         func(keeper.Order) // gets what the keeper asks, nil = nobody listens
+	Ending        func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
 	ListenerFD    int                // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
 	LockFD        int
 	HandOver      func() []Connection // gives up the clients' connections for an exec in place, nil = they are closed

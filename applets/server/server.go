@@ -64,7 +64,9 @@ func Main(argv []string) int {
 		return exitUsage
 	}
 	nameProcess("zinit-server")
-	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if err := proc.Prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "zinit server: "+err.Error())
+	}
 	code, err := run(o, argv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "zinit server: "+err.Error())
@@ -157,6 +159,7 @@ func (s *server) supervise() error {
 		Only: s.o.only, Socket: s.socket.Path, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
 		Keeper: s.keeper, Handover: s.handover, Starts: 1, AtRest: memory.Rest, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.syslogPath()}
 	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
+	opt.Ending = func() { notifyAbove("STOPPING=1") }
 	opt.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(&opt)
 	if h := s.handover; h != nil && s.keeper != nil {

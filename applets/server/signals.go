@@ -40,7 +40,6 @@ func (s *server) order(o keeper.Order) {
 			s.sup.KillAll()
 			return
 		}
-		notifyAbove("STOPPING=1")
 		s.sup.End(powerOf[o])
 	}
 }
@@ -49,7 +48,9 @@ var powerOf = map[keeper.Order]rpc.Power{keeper.OrderStop: rpc.PowerStop, keeper
 	keeper.OrderReboot: rpc.PowerReboot, keeper.OrderHalt: rpc.PowerHalt}
 
 func (s *server) reload() {
-	notifyAbove("RELOADING=1")
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	notifyAbove("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(now.Nano()/1000, 10))
 	s.sup.ReopenLogs()
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
