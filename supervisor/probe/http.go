@@ -50,7 +50,8 @@ func runHTTP(ctx context.Context, h *graph.Health) (bool, string) {
 		return true, "GET " + target + " answered " + response.Status
 	}
 	body, _ := io.ReadAll(io.LimitReader(response.Body, bodyMax))
-	return false, withOutput(fmt.Sprintf("GET %s answered %d, want %s", target, response.StatusCode, want(h.ExpectStatus)), firstLine(body))
+	got := fmt.Sprintf("GET %s answered %d, want %s", target, response.StatusCode, want(h.ExpectStatus))
+	return false, withOutput(got, firstLine(body))
 }
 
 // newTransport is used for one request: no proxy, no kept connection, nothing that outlives the check. A RoundTrip

@@ -87,7 +87,8 @@ func (s *Spec) explainProgram(errno syscall.Errno, cred *Credential) *Error {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		if s.Shell {
-			return failf(StepExec, errnoOf(err), "cannot execute %s: %v; the line has shell syntax, an array of words needs no shell", s.Path, err)
+			return failf(StepExec, errnoOf(err),
+				"cannot execute %s: %v; the line has shell syntax, an array of words needs no shell", s.Path, err)
 		}
 		return failf(StepExec, errnoOf(err), "cannot execute %s: %v", s.Path, err)
 	}

@@ -89,16 +89,16 @@ func parseReport(data []byte) (step string, errno syscall.Errno, detail string) 
 // trampolineArgs is the trampoline's argument vector: its name, settings in the order in which they are applied, "--",
 // the program, and the program's own vector.
 func (c *child) trampolineArgs() ([]string, *Error) {
-	id := &c.spec.Identity
+	s, id := c.spec, &c.spec.Identity
 	words := []string{TrampolineName, "report=" + strconv.Itoa(len(c.files))}
 	add := func(key, value string) { words = append(words, key+"="+value) }
-	if g := c.spec.Cgroup; g != nil && !g.cloneInto() {
-		add(StepCgroup, g.Path()+"/cgroup.procs")
-	}
 	addInt := func(key string, v *int) {
 		if v != nil {
 			add(key, strconv.Itoa(*v))
 		}
+	}
+	if s.Cgroup != nil && !s.Cgroup.cloneInto() {
+		add(StepCgroup, s.Cgroup.Path()+"/cgroup.procs")
 	}
 	addInt(StepOOMScore, id.OOMScoreAdj)
 	addInt(StepNice, id.Nice)
@@ -107,12 +107,11 @@ func (c *child) trampolineArgs() ([]string, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	words = append(words, limits...)
 	bounding, ambient, err := capabilityWords(id.Capabilities)
 	if err != nil {
 		return nil, err
 	}
-	words = append(words, bounding...)
+	words = append(append(words, limits...), bounding...)
 	if ambient != nil {
 		add("keepcaps", "1")
 	}
@@ -120,23 +119,26 @@ func (c *child) trampolineArgs() ([]string, *Error) {
 		c.addCredential(add)
 	}
 	words = append(words, ambient...)
-	if c.spec.Dir != "" {
-		add(StepDir, c.spec.Dir)
+	c.addLast(add)
+	words = append(words, "--", s.Path)
+	return append(words, s.Argv...), nil
+}
+
+// addLast adds what is set as the service's user.
+func (c *child) addLast(add func(key, value string)) {
+	s := c.spec
+	if s.Dir != "" {
+		add(StepDir, s.Dir)
 	}
-	if id.NoNewPrivileges {
+	if s.Identity.NoNewPrivileges {
 		add(StepPrivileges, "1")
 	}
-	if c.spec.Pdeathsig {
+	if s.Pdeathsig {
 		add("pdeathsig", strconv.Itoa(os.Getpid()))
 	}
-	if c.spec.Script && looksLikeScript(inDir(c.spec.Path, c.spec.Dir)) {
+	if s.Script && looksLikeScript(inDir(s.Path, s.Dir)) {
 		add("script", "1")
 	}
-	if c.spec.WatchdogPID {
-		add("watchdog-pid", "1")
-	}
-	words = append(words, "--", c.spec.Path)
-	return append(words, c.spec.Argv...), nil
 }
 
 func (c *child) addCredential(add func(key, value string)) {

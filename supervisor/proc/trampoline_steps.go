@@ -14,7 +14,8 @@ import (
 // only raw system calls, on the calling thread.
 
 func rawWrite(fd int, b []byte) syscall.Errno {
-	_, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	_, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))),
+		uintptr(len(b)))
 	return errno
 }
 
@@ -152,12 +153,14 @@ type capabilities struct {
 }
 
 func (c *capabilities) get() syscall.Errno {
-	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&c.header)), uintptr(unsafe.Pointer(&c.data[0])), 0)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&c.header)),
+		uintptr(unsafe.Pointer(&c.data[0])), 0)
 	return errno
 }
 
 func (c *capabilities) put() syscall.Errno {
-	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&c.header)), uintptr(unsafe.Pointer(&c.data[0])), 0)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&c.header)),
+		uintptr(unsafe.Pointer(&c.data[0])), 0)
 	return errno
 }
 
