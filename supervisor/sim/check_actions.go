@@ -88,7 +88,9 @@ func (c *checker) becomesRunning(s *service, a machine.Note, target bool) {
 		c.failf("I6", s, "runs without a health check that passed")
 	}
 	p.readyAt = c.w.now
-	b.sick = 0
+	if a.From != machine.Stopping {
+		b.sick = 0
+	}
 }
 
 // leavesProcess: a state without a process is entered only when nothing of the tree is left; a oneshot that is done may
@@ -240,7 +242,8 @@ func (c *checker) spawn(s *service, gen Gen) {
 	b.spawned, b.warrant, b.done, b.asked, b.sick, b.spawning, b.reached = gen, 0, false, false, 0, true, false
 	c.spawned = append(c.spawned, s)
 	c.w.attempt(s, gen)
-	c.w.proc(gen).asked = c.w.now
+	p := c.w.proc(gen)
+	p.asked, p.config = c.w.now, s.config // a reload may have come since the Precheck
 }
 
 // checkRequires is I2, for a spawn and for a target that is reached.

@@ -147,7 +147,7 @@ func (w *World) delay(p *process, word wordKind) Time {
 	switch word {
 	case wordProbed:
 		if p.conduct.healthy < 1000 && r.chance(200) {
-			return Time(p.config.Health.Timeout)
+			return 200 * millisecond
 		}
 	case wordHookDone:
 		if r.chance(late) {

@@ -170,6 +170,9 @@ func (c *checker) toldStart(s *service, ev machine.Asked) {
 	}
 	c.beginPull()
 	c.wantUp(s, true, !ev.NoDeps)
+	if len(ev.IDs) > 1 && s.active() {
+		s.book.unsureRuns = true // one before it may have stopped it by now
+	}
 	if b := &s.book; b.done && b.state == machine.Exited && c.remains(s) {
 		b.asked = true // it has to go down before it can run again
 		c.spread(s)
@@ -260,7 +263,12 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 		if b.wish != wishDown {
 			b.warrant |= byReload
 		}
-		c.spread(s)
+		back := byReturn
+		if b.state == machine.Running && b.reached {
+			back = byEdge // a target that becomes a service stops nobody
+		}
+		c.beginPull()
+		c.spreadFrom(s, back)
 	}
 	status, definition := slices.Contains(change.Fields, "status"), slices.Contains(change.Fields, "definition")
 	switch {
