@@ -145,6 +145,9 @@ func (s *Supervisor) Run() int {
 	s.serveSyslog()
 	code := d.run()
 	s.closeSinks()
+	if d.cgroups != nil {
+		d.cgroups.Close()
+	}
 	return code
 }
 

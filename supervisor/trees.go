@@ -60,7 +60,8 @@ func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
 	members, _ := t.d.scanner.Scan(ask)
 	for _, c := range cs {
 		for _, p := range members[uint64(c.gen)] {
-			if p.PID != c.pid {
+			// A hook or a check that runs carries the signs of the service, and is not what the service left behind.
+			if p.PID != c.pid && t.d.aux[p.PID] == nil && t.d.aux[p.Session] == nil {
 				out[c.gen] = append(out[c.gen], p)
 			}
 		}
@@ -68,10 +69,11 @@ func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
 	return out
 }
 
-// hasOrphan reports whether one of the orphans is of this incarnation. All that is left of a tree hangs below one.
+// hasOrphan reports whether one of the orphans may be of this incarnation. All that is left of a tree hangs below one;
+// one without a known incarnation may still hold its log pipe.
 func hasOrphan(orphans []proc.Orphan, c *child) bool {
 	for _, o := range orphans {
-		if o.Gen == uint64(c.gen) || o.Session == c.pid || o.PGRP == c.pid {
+		if o.Gen == 0 || o.Gen == uint64(c.gen) || o.Session == c.pid || o.PGRP == c.pid {
 			return true
 		}
 	}
