@@ -121,10 +121,10 @@ func Duration(d time.Duration) string {
 	if d < 0 {
 		d = 0
 	}
-	if d < time.Second {
+	if d <= 999*time.Millisecond {
 		return strconv.Itoa(int((d+time.Millisecond-1)/time.Millisecond)) + " ms"
 	}
-	seconds := int64(d / time.Second)
+	seconds := max(1, int64(d/time.Second))
 	units := [...]struct {
 		length int64
 		name   string

@@ -285,7 +285,10 @@ func (g *Graph) whyFailed(id ID, v *NodeView) (string, ID, string) {
 	case v.RestartDue:
 		return text + g.restartText(id, v), None, ""
 	case limit > 0 && v.Restarts >= limit:
-		text += ", gave up after " + strconv.Itoa(v.Restarts) + " restarts"
+		text += ", gave up after " + strconv.Itoa(v.Restarts) + " restart"
+		if v.Restarts != 1 {
+			text += "s"
+		}
 	}
 	if ago := g.sinceText(v); ago != "" {
 		text += "," + ago

@@ -76,6 +76,7 @@ func TestNearest(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{0: "0 ms", time.Microsecond: "1 ms", 350 * time.Millisecond: "350 ms",
+		999 * time.Millisecond: "999 ms", time.Second - 1: "1 s",
 		4 * time.Second: "4 s", 125 * time.Second: "2 min 5 s", 2 * time.Minute: "2 min", 200 * time.Minute: "3 h 20 min",
 		50 * time.Hour: "2 d 2 h", -time.Second: "0 ms"} {
 		if got := Duration(d); got != want {

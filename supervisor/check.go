@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -24,8 +25,23 @@ func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 		ok, detail := probe.Run(ctx, h, func(ctx context.Context) ([]byte, machine.Status, error) {
 			return d.capture(ctx, func(stdout int) (int, *proc.Error) { return d.startCheck(c, cfg, stdout) })
 		})
-		d.post(func() { d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail}) })
+		d.post(func() {
+			d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})
+			d.noteProbe(gen, cfg, ok, detail)
+		})
 	}()
+}
+
+// noteProbe writes the first of some failures in a row into the server's own log: what was got and what was wanted. The
+// last one stands in the transition.
+func (d *driver) noteProbe(gen machine.Gen, cfg *graph.Config, ok bool, detail string) {
+	id, known := d.m.ByGen(gen)
+	if ok || !known {
+		return
+	}
+	if i := d.m.Info(id); i.State == machine.Running && i.FailuresRow == 1 {
+		d.log.Warn(cfg.Name+": health check failed, 1 of "+strconv.Itoa(cfg.Health.Retries)+": "+detail, "service", cfg.Name, "cause", "health")
+	}
 }
 
 // startCheck forks an exec check: as the service's user, in its directory, environment and cgroup.

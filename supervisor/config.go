@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -87,8 +88,36 @@ func (s *Supervisor) Plan() (wire.Plan, error) {
 	}
 	defer s.endTurn()
 	next, g := s.read()
-	plan := s.diff(g)
-	return wirePlan(plan, g, s.driver.views.load(), allProblems(next, g)), nil
+	plan, view := s.diff(g), s.driver.views.load()
+	if err := refuseCycles(g); err != nil { // the differences around a cycle are none that can be applied
+		answer := wirePlan(&graph.Plan{}, g, view, allProblems(next, g))
+		answer.Refused = err.Error()
+		return answer, nil
+	}
+	answer := wirePlan(plan, g, view, allProblems(next, g))
+	if err := cmp.Or(refuseRemoval(view, plan, g), s.refuseConflicts(g)); err != nil {
+		answer.Refused = err.Error()
+	}
+	return answer, nil
+}
+
+// refuseConflicts makes the error of a reload after which two running services would conflict.
+func (s *Supervisor) refuseConflicts(g *graph.Graph) error {
+	done := make(chan []string, 1)
+	s.driver.post(func() { done <- s.driver.m.RefuseReload(g) })
+	select {
+	case refused := <-done:
+		return refusal(refused)
+	case <-s.opt.done:
+		return errStopping()
+	}
+}
+
+func refusal(reasons []string) error {
+	if len(reasons) == 0 {
+		return nil
+	}
+	return wire.NewError(wire.CodeValidation, strings.Join(reasons, "; ")+"; nothing was changed").With("errors", reasons)
 }
 
 // Reload reads the directories and applies the difference. A cycle, a conflict between running services or a removal
@@ -178,8 +207,8 @@ func (s *Supervisor) apply(next *definitions, g *graph.Graph, plan *graph.Plan) 
 	s.driver.post(func() { done <- s.driver.reload(next, g, plan) })
 	select {
 	case refused := <-done:
-		if len(refused) > 0 {
-			return wire.NewError(wire.CodeValidation, strings.Join(refused, "; ")+"; nothing was changed").With("errors", refused)
+		if err := refusal(refused); err != nil {
+			return err
 		}
 		s.defs.Store(next)
 		return nil

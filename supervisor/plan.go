@@ -13,7 +13,11 @@ func wirePlan(p *graph.Plan, next *graph.Graph, v *View, problems []wire.Problem
 	out := wire.Plan{Added: list(p.Added), Removed: list(p.Removed), Changed: []string{}, ConfigErrors: problems, Actions: []wire.PlanAction{}}
 	for _, name := range p.Added {
 		a := wire.PlanAction{Name: name, Action: "add", Reason: "new, not started"}
-		if id, ok := next.Lookup(name); ok && next.Config(id).Status == graph.StatusStart {
+		switch id, ok := next.Lookup(name); {
+		case !ok:
+		case isBroken(next, id):
+			a.Reason = "new, cannot start: its definition has errors"
+		case next.Config(id).Status == graph.StatusStart:
 			a = wire.PlanAction{Name: name, Action: "start", Reason: "new, status = start"}
 		}
 		out.Actions = append(out.Actions, a)
@@ -29,22 +33,34 @@ func wirePlan(p *graph.Plan, next *graph.Graph, v *View, problems []wire.Problem
 		if len(ch.Fields) > 0 {
 			out.Changed = append(out.Changed, ch.Name)
 		}
-		out.Actions = append(out.Actions, planAction(ch, v))
+		out.Actions = append(out.Actions, planAction(ch, v, next))
 	}
 	slices.SortFunc(out.Actions, func(a, b wire.PlanAction) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
-func planAction(ch graph.Change, v *View) wire.PlanAction {
+func planAction(ch graph.Change, v *View, next *graph.Graph) wire.PlanAction {
 	reason := ch.Because
 	if len(ch.Fields) > 0 {
 		reason = strings.Join(ch.Fields, ", ") + " changed"
 	}
-	e, _, ok := v.lookup(ch.Name)
+	e, old, ok := v.lookup(ch.Name)
+	if id, stays := next.Lookup(ch.Name); stays && ok && isBroken(v.Graph, old) && !isBroken(next, id) {
+		a := wire.PlanAction{Name: ch.Name, Action: "update", Reason: "its definition has no errors any more"}
+		if next.Config(id).Status == graph.StatusStart && !active(e.Info.State) {
+			a.Action = "start"
+		}
+		return a
+	}
 	if ch.Restart && ok && active(e.Info.State) {
 		return wire.PlanAction{Name: ch.Name, Action: "restart", Reason: reason}
 	}
 	return wire.PlanAction{Name: ch.Name, Action: "update", Reason: reason}
+}
+
+func isBroken(g *graph.Graph, id graph.ID) bool {
+	kind, _ := g.Broken(id)
+	return kind != ""
 }
 
 // allProblems lists what is wrong with a configuration, of the files and of the graph.

@@ -75,10 +75,14 @@ func finer(r machine.Reason) string {
 	return ""
 }
 
-// reasonText is why a service is in its failed state; signals by name, where reasonPhrase has 0.3.9's numbers.
+// reasonText is why a service is in its failed state; signals by name, where reasonPhrase has 0.3.9's numbers, and what
+// the last check got where a start took too long.
 func reasonText(i machine.Info) string {
-	if r := i.Reason; r.Type == machine.ReasonSignal {
+	switch r := i.Reason; {
+	case r.Type == machine.ReasonSignal:
 		return "killed by " + graph.Signal(r.Signal).Name() + finer(r)
+	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && i.Probes > 0 && !i.LastProbeOK:
+		return "start timed out (" + i.LastProbe + ")"
 	}
 	return reasonPhrase(i.Reason)
 }

@@ -48,7 +48,7 @@ func checkCommand(v *invocation) *cli.Command {
 
 func (v *invocation) check(dirs []string, o confdir.Options) error {
 	loaded := confdir.Load(dirs, o)
-	problems := loaded.Problems
+	problems := append(loaded.Problems, lineProblems(loaded.Configs)...)
 	for _, dir := range dirs {
 		_, more := confdir.LoadSettings(confdir.SettingsFile(dir), o)
 		problems = append(problems, more...)
@@ -182,10 +182,8 @@ func (v *invocation) explainConfig(verb string, err error) error {
 
 // showPlan prints what a reload does or did; configuration errors go to stderr and make the exit code 6.
 func (v *invocation) showPlan(plan wire.Plan, done bool) error {
-	broken := false
 	for _, p := range plan.ConfigErrors {
-		p.File = shortPath(p.File)
-		broken = broken || p.Severity == "error"
+		p.File, p.Message = shortPath(p.File), shortPaths(p.Message)
 		if !v.format.machine() {
 			_ = v.out.flush()
 			fmt.Fprintln(v.err, problemLine(p, v.errStyle)) //nolint:errcheck // there is nowhere to tell it
@@ -198,7 +196,11 @@ func (v *invocation) showPlan(plan wire.Plan, done bool) error {
 	if err := v.print(plan, names, func() string { return v.planText(plan, done) }); err != nil {
 		return err
 	}
-	if broken {
+	if plan.Refused != "" && !v.format.machine() {
+		_ = v.out.flush()
+		v.complain("a reload would be refused: " + strings.TrimSuffix(plan.Refused, ", nothing was changed"))
+	}
+	if hasErrors(plan) || plan.Refused != "" {
 		return silent(exitBadConfig)
 	}
 	return nil
@@ -211,10 +213,12 @@ var planMarks = map[string]cell{
 }
 
 func (v *invocation) planText(plan wire.Plan, done bool) string {
-	if v.quiet {
+	switch {
+	case v.quiet, len(plan.Actions) == 0 && plan.Refused != "":
 		return ""
-	}
-	if len(plan.Actions) == 0 {
+	case len(plan.Actions) == 0 && hasErrors(plan):
+		return "nothing to do: services with errors stay as they are, the others are what the files say\n"
+	case len(plan.Actions) == 0:
 		return "nothing to do: what is loaded is what the files say\n"
 	}
 	t := &table{style: v.out.style, width: v.out.width, noHead: true, columns: make([]column, 4)}
@@ -224,7 +228,11 @@ func (v *invocation) planText(plan wire.Plan, done bool) string {
 		counts[a.Action]++
 		t.add(mark, cell{a.Name, ""}, cell{a.Action, mark.color}, cell{oneLine(a.Reason), ""})
 	}
-	return t.String() + planSummary(counts, done, plan.Pending) + "\n"
+	return t.String() + planSummary(counts, done, plan) + "\n"
+}
+
+func hasErrors(plan wire.Plan) bool {
+	return slices.ContainsFunc(plan.ConfigErrors, func(p wire.Problem) bool { return p.Severity == "error" })
 }
 
 // planWords are the actions in the order of the sum, before and after they are done.
@@ -232,7 +240,7 @@ var planWords = [][2]string{
 	{"add", "added"}, {"start", "started"}, {"restart", "restarted"}, {"update", "updated"}, {"stop", "stopped"}, {"remove", "removed"}, {"keep", "kept"},
 }
 
-func planSummary(counts map[string]int, done, pending bool) string {
+func planSummary(counts map[string]int, done bool, plan wire.Plan) string {
 	var todo, did []string
 	for _, words := range planWords {
 		if n := counts[words[0]]; n > 0 {
@@ -241,9 +249,11 @@ func planSummary(counts map[string]int, done, pending bool) string {
 		}
 	}
 	switch {
+	case plan.Refused != "":
+		return strings.Join(todo, ", ") + "; nothing was changed"
 	case !done:
 		return strings.Join(todo, ", ") + "; nothing was changed (do it: zinit reload)"
-	case pending:
+	case plan.Pending:
 		return strings.Join(todo, ", ") + "; under way (watch it: zinit events -f)"
 	}
 	return strings.Join(did, ", ")

@@ -114,6 +114,8 @@ func nextStep(why wire.Why) string {
 	switch {
 	case why.PortConflict != nil && why.PortConflict.Service != "":
 		return "zinit stop " + why.PortConflict.Service
+	case badDefinition(root.State):
+		return "correct the file of " + root.Name + ", then: zinit reload"
 	case root.State.State == "failed":
 		return "zinit logs " + root.Name + ", zinit restart " + root.Name
 	case root.State.State == "starting":

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -178,7 +179,7 @@ func (v *invocation) changeOne(client *rpc.Client, what verb, name string, how r
 	case err != nil:
 		return changeFailed(name, v.explain(client, what.name, name, err))
 	}
-	return settled(name, ok)
+	return settled(what, name, ok)
 }
 
 func changeFailed(name string, err error) changed {
@@ -186,7 +187,7 @@ func changeFailed(name string, err error) changed {
 }
 
 // settled is what an answer of the server means.
-func settled(name string, ok wire.OK) changed {
+func settled(what verb, name string, ok wire.OK) changed {
 	r := changed{Name: name, OK: true, Outcome: ok.Outcome, Text: ok.Text}
 	if ok.State != nil {
 		r.State = *ok.State
@@ -194,7 +195,7 @@ func settled(name string, ok wire.OK) changed {
 	switch {
 	case ok.Outcome == "":
 		r.Outcome = "accepted"
-	case ok.Outcome == "done" && r.State.State == "failed": // it was up for an instant
+	case ok.Outcome == "done" && r.State.State == "failed" && what.name != "stop": // it was up for an instant
 		r.Outcome = "failed"
 	}
 	switch r.Outcome {
@@ -226,7 +227,7 @@ func (v *invocation) reportChange(what verb, r changed) {
 	case r.Outcome == "superseded":
 		v.complain(fmt.Sprintf("cannot %s %s: a later command asked for the opposite", what.name, r.Name))
 	default:
-		v.complain(fmt.Sprintf("cannot %s %s: %s (zinit logs %s)", what.name, r.Name, bareReason(r), r.Name))
+		v.complain(fmt.Sprintf("cannot %s %s: %s (%s)", what.name, r.Name, bareReason(r), remedy(r.Name, r.State)))
 	}
 }
 
@@ -243,10 +244,26 @@ func bareReason(r changed) string {
 	text = strings.TrimPrefix(text, r.Name+" ")
 	text = strings.TrimPrefix(text, "is blocked: ")
 	text = strings.TrimPrefix(text, "failed: ")
+	text = strings.TrimPrefix(text, "cannot start: ")
 	if text == "" {
 		return orUnknown(r.State)
 	}
 	return text
+}
+
+// remedy is what to look at when a service failed: its definition where that cannot be used, else what it wrote.
+func remedy(name string, st wire.State) string {
+	if badDefinition(st) {
+		return "correct its file, then: zinit reload"
+	}
+	return "zinit logs " + name
+}
+
+// badDefinitions are the finer words of reasons that only another definition removes.
+var badDefinitions = []string{"broken_file", "cycle", "self", "contradiction", "class"}
+
+func badDefinition(st wire.State) bool {
+	return st.Reason != nil && slices.Contains(badDefinitions, st.Reason.Kind)
 }
 
 func orUnknown(st wire.State) string {
@@ -263,7 +280,7 @@ func successText(what verb, r changed, st style) string {
 	switch {
 	case r.Outcome == "accepted" && r.State.State == "":
 		return what.goes + ", not waited for"
-	case what.name == "stop" && (r.State.State == "" || r.State.State == "inactive" || r.State.State == "exited"):
+	case what.name == "stop": // what it is now, exited or failed with a broken file, is no matter of the stop
 		return "stopped"
 	case r.State.State == "":
 		return "done"

@@ -251,6 +251,9 @@ func restartsText(s wire.StatusFull) string {
 	if s.NextRestartMS != nil {
 		return text + ", next in " + msText(*s.NextRestartMS)
 	}
+	if s.MaxRestarts > 0 && s.Restarts >= s.MaxRestarts {
+		return text
+	}
 	return text + ", delay of the next " + msText(s.BackoffMS)
 }
 
@@ -264,6 +267,8 @@ func healthText(h *wire.HealthStatus, now time.Time) string {
 		return text + "not checked yet"
 	case *h.LastOK:
 		text += "passed"
+	case h.FailuresRow == 0: // before ready, and in the start period, failures do not count
+		text += "failed"
 	default:
 		text += fmt.Sprintf("failed %d in a row", h.FailuresRow)
 	}

@@ -245,6 +245,7 @@ type Plan struct {
 	ConfigErrors []Problem    `json:"config_errors"`
 	Actions      []PlanAction `json:"actions"`
 	Pending      bool         `json:"pending,omitempty"` // taken over and not finished within 4 s
+	Refused      string       `json:"refused,omitempty"` // service.plan only: why service.reload would change nothing at all
 }
 
 // PlanAction is what a reload does to one service.
