@@ -116,6 +116,7 @@ type upgrade struct {
 	path      string
 	version   string
 	journalFD int
+	list      int // of the connections, -1 = none
 }
 
 // prepareUpgrade opens and checks the executable: it must run, say its version and accept this server's state.
@@ -123,6 +124,18 @@ func (s *Supervisor) prepareUpgrade(path string) (*upgrade, error) {
 	if s.driver.journal == nil {
 		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: this server has no journal (no memfd on this kernel?)")
 	}
+	if s.upgrading.Swap(true) {
+		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: another upgrade is under way")
+	}
+	u, err := s.checkExecutable(path)
+	if err != nil {
+		s.upgrading.Store(false)
+		return nil, err
+	}
+	return u, nil
+}
+
+func (s *Supervisor) checkExecutable(path string) (*upgrade, error) {
 	if path == "" {
 		path = s.opt.executable()
 	}
@@ -130,12 +143,12 @@ func (s *Supervisor) prepareUpgrade(path string) (*upgrade, error) {
 	if err != nil {
 		return nil, wire.NewError(wire.CodeParams, fmt.Sprintf("cannot upgrade to %s: %v", path, err))
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), selfTestLimit)
 	defer stop()
 	version, err := s.selfTest(ctx, fd, path)
 	if err != nil {
 		unix.Close(fd)
 		return nil, wire.NewError(wire.CodeValidation, fmt.Sprintf("cannot upgrade to %s: %v; the running version goes on", path, err))
 	}
-	return &upgrade{fd: fd, path: path, version: version, journalFD: s.driver.journal.FD()}, nil
+	return &upgrade{fd: fd, path: path, version: version, journalFD: s.driver.journal.FD(), list: -1}, nil
 }

@@ -23,10 +23,12 @@ type sinks struct {
 	files  *logfile.Files
 	ship   *ship.Shipper
 	syslog atomic.Pointer[syslog.Server]
+	// syslogFD is the syslog socket, -1 = none; a lone server leaves it open for the executable that replaces it.
+	syslogFD int
 }
 
 func newSinks(d *driver) *sinks {
-	return &sinks{
+	return &sinks{syslogFD: -1,
 		files: logfile.New(d.arena, logfile.Options{Report: func(service, path string, err error, lost uint64) {
 			if err != nil {
 				d.log.Error("cannot write a log file, it is tried again", "service", service, "file", path, "error", err)
@@ -146,6 +148,7 @@ func (s *Supervisor) serveSyslog() {
 		return
 	}
 	d.sinks.syslog.Store(server)
+	d.post(func() { d.sinks.syslogFD = fd })
 }
 
 // inheritedFile takes a descriptor that the keeper held under a name, -1 = none.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,29 +60,42 @@ func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version
 	return words[1], nil
 }
 
-// execute replaces this process. It runs in the driver, so that nothing is half done; the exec itself happens on the
-// thread that forked the services of a lone server (their parent-death signal fires when that thread ends).
+// execute replaces this process. First the clients' connections are handed over and the forks under way come to their
+// end, then it happens in the driver, so that nothing is half done; the exec itself happens on the thread that forked the
+// services of a lone server (their parent-death signal fires when that thread ends).
 func (s *Supervisor) execute(u *upgrade) {
 	d := s.driver
+	var conns []Connection
+	if s.opt.HandOver != nil {
+		conns = s.opt.HandOver()
+	}
 	d.post(func() {
-		d.commit()
-		d.log.Info("upgrading in place", "to", u.version, "path", u.path)
-		if err := s.prepareExec(u); err != nil {
-			d.log.Error("cannot upgrade; the running version goes on", "error", err)
-			return
-		}
-		d.pool.onFirst(func() {
-			fault.Here("exec")
-			err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
-			d.log.Error("cannot upgrade; the running version goes on", "error", err)
-			d.post(func() { s.undoExec(u) })
-		})
+		d.pool.pause(func() { s.executeNow(u, conns) })
+		time.AfterFunc(forkPatience, func() { d.post(d.pool.calm) })
+	})
+}
+
+func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
+	d := s.driver
+	d.commit()
+	d.log.Info("upgrading in place", "to", u.version, "path", u.path)
+	if err := s.prepareExec(u, conns); err != nil {
+		s.undoExec(u, err)
+		return
+	}
+	d.pool.onFirst(func() {
+		fault.Here("exec")
+		err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
+		d.post(func() { s.undoExec(u, err) })
 	})
 }
 
 // prepareExec tells the keeper, or lets the descriptors stay open and says which they are.
-func (s *Supervisor) prepareExec(u *upgrade) error {
+func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 	d := s.driver
+	if err := u.passConnections(conns); err != nil {
+		return err
+	}
 	if err := d.journal.Note("upgraded", []byte(s.opt.Version)); err != nil {
 		return err
 	}
@@ -91,12 +106,15 @@ func (s *Supervisor) prepareExec(u *upgrade) error {
 		}
 		return d.keeper.Upgrade(u.fd, u.path)
 	}
-	in := inheritance{Listener: s.opt.ListenerFD, Arena: d.arena.FD(), Journal: d.journal.FD(), Lock: s.opt.LockFD}
+	in := inheritance{Syslog: -1, Listener: s.opt.ListenerFD, Arena: d.arena.FD(), Journal: d.journal.FD(), Lock: s.opt.LockFD}
 	for _, p := range d.out.Pipes() {
 		in.Pipes = append(in.Pipes, keeper.Pipe{Service: p.Service, Gen: p.Gen, Stream: p.Stream, FD: p.FD})
 	}
 	for _, c := range d.children {
 		in.Pipes = append(in.Pipes, notifyPipes(c)...)
+	}
+	if k := d.sinks; k != nil && k.syslogFD >= 0 {
+		in.Syslog = k.syslogFD
 	}
 	for _, fd := range in.descriptors() {
 		keep(fd)
@@ -108,12 +126,26 @@ func (s *Supervisor) prepareExec(u *upgrade) error {
 	return os.Setenv(inheritEnv, string(b))
 }
 
-// undoExec goes on after an exec that failed.
-func (s *Supervisor) undoExec(u *upgrade) {
-	os.Unsetenv(inheritEnv)
-	os.Unsetenv(KeeperEnv)
+// undoExec goes on where there was no exec.
+func (s *Supervisor) undoExec(u *upgrade, err error) {
+	d := s.driver
+	d.log.Error("cannot upgrade; the running version goes on", "error", err)
+	for _, name := range []string{inheritEnv, connectionsEnv, KeeperEnv} {
+		os.Unsetenv(name)
+	}
 	unix.Close(u.fd)
-	_ = s.driver.journal.Note("upgraded", nil)
+	if u.list >= 0 {
+		unix.Close(u.list)
+	}
+	_ = d.journal.Note("upgraded", nil)
+	if d.keeper != nil {
+		_ = d.keeper.CancelUpgrade()
+	}
+	d.pool.resume()
+	s.upgrading.Store(false)
+	if s.opt.TakeBack != nil {
+		go s.opt.TakeBack()
+	}
 }
 
 func keep(fd int) {
@@ -122,14 +154,70 @@ func keep(fd int) {
 	}
 }
 
+// Connection is a client's on its way to the executable that replaces this one.
+type Connection struct {
+	FD      int
+	Pending []byte // what was read from it and not yet handled
+}
+
+// connectionsEnv names the descriptor of a list of connections. It is private to the server.
+const connectionsEnv = "ZINIT_CONNECTIONS"
+
+// passConnections leaves the connections open and writes down which they are.
+func (u *upgrade) passConnections(conns []Connection) error {
+	u.list = -1
+	if len(conns) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(conns)
+	if err != nil {
+		return err
+	}
+	if u.list, err = unix.MemfdCreate("zinit-connections", unix.MFD_CLOEXEC); err != nil {
+		return fmt.Errorf("cannot hand over the connections: %w", err)
+	}
+	if _, err := unix.Pwrite(u.list, b, 0); err != nil {
+		return fmt.Errorf("cannot hand over the connections: %w", err)
+	}
+	for _, c := range conns {
+		keep(c.FD)
+	}
+	keep(u.list)
+	return os.Setenv(connectionsEnv, strconv.Itoa(u.list))
+}
+
+// InheritConnections returns the connections that the server which this process was before its exec had. They are
+// close-on-exec again.
+func InheritConnections() (conns []Connection, err error) {
+	text := os.Getenv(connectionsEnv)
+	if text == "" {
+		return nil, nil
+	}
+	os.Unsetenv(connectionsEnv)
+	fd, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s is no descriptor", connectionsEnv, text)
+	}
+	list := os.NewFile(uintptr(fd), "connections")
+	defer list.Close()
+	if err := json.NewDecoder(io.NewSectionReader(list, 0, 1<<40)).Decode(&conns); err != nil {
+		return nil, fmt.Errorf("cannot read the list of connections: %w", err)
+	}
+	for _, c := range conns {
+		unix.CloseOnExec(c.FD)
+	}
+	return conns, nil
+}
+
 // inheritance is what a lone server leaves open for the executable that replaces it.
 type inheritance struct {
 	Listener, Arena, Journal, Lock int
+	Syslog                         int
 	Pipes                          []keeper.Pipe
 }
 
 func (in *inheritance) descriptors() []int {
-	fds := []int{in.Listener, in.Arena, in.Journal, in.Lock}
+	fds := []int{in.Listener, in.Arena, in.Journal, in.Lock, in.Syslog}
 	for _, p := range in.Pipes {
 		fds = append(fds, p.FD)
 	}
@@ -153,5 +241,9 @@ func Inherit() (h *keeper.Handover, lock int, err error) {
 			unix.CloseOnExec(fd)
 		}
 	}
-	return &keeper.Handover{Listener: in.Listener, Arena: in.Arena, Journal: in.Journal, Pipes: in.Pipes, Mode: keeper.Plain}, in.Lock, nil
+	h = &keeper.Handover{Listener: in.Listener, Arena: in.Arena, Journal: in.Journal, Pipes: in.Pipes, Mode: keeper.Plain}
+	if in.Syslog >= 0 {
+		h.Files = []keeper.File{{Name: keeperSyslog, FD: in.Syslog}}
+	}
+	return h, in.Lock, nil
 }

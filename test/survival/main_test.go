@@ -23,6 +23,8 @@ func TestMain(m *testing.M) {
 		lines()
 	case "crash":
 		crash()
+	case "flood":
+		flood()
 	case "run":
 		runOnce()
 	}
@@ -104,3 +106,20 @@ func note(line string) {
 }
 
 func raw(text string) json.RawMessage { return json.RawMessage(text) }
+
+// floodLine is the length of each line of a flood.
+const floodLine = 200
+
+// flood writes ZT_RATE bytes a second of numbered lines, from 1.
+func flood() {
+	rate, _ := strconv.Atoi(os.Getenv("ZT_RATE"))
+	out := bufio.NewWriterSize(os.Stdout, 32<<10)
+	began := time.Now()
+	tick := time.NewTicker(5 * time.Millisecond)
+	for n := 1; ; <-tick.C {
+		for due := int(time.Since(began).Seconds() * float64(rate) / (floodLine + 1)); n <= due; n++ {
+			fmt.Fprintf(out, "%0*d\n", floodLine, n)
+		}
+		out.Flush()
+	}
+}
