@@ -399,6 +399,9 @@ func (m *Machine) forget(i int32) {
 	s := &m.services[i]
 	m.quiet(i)
 	m.cancelRestart(i)
+	if s.is(flagPortHeld) {
+		m.releasePort(i)
+	}
 	delete(m.gens, s.gen)
 	s.set(flagGone | flagForgotten)
 	m.answerDue = m.answerDue || s.waiters > 0

@@ -164,7 +164,7 @@ func (c *checker) toldAsked(ev machine.Asked) {
 // toldStart is a start or restart. A missing requirement refuses it (-32012), unless it runs and is only started; a broken
 // file too.
 func (c *checker) toldStart(s *service, ev machine.Asked) {
-	up := s.book.state == machine.Starting || s.book.state == machine.Running
+	up := !s.config.Target && (s.book.state == machine.Starting || s.book.state == machine.Running)
 	if c.w.missing(s) && !(up && ev.Verb == machine.VerbStart) || c.w.broken(s) {
 		return
 	}
@@ -307,7 +307,7 @@ func (c *checker) appears(s *service) {
 	case c.w.broken(s) || s.config.Status != graph.StatusStart:
 		b.wish = wishEither
 		b.warrant |= byWish
-	case b.wish != wishUp:
+	case s.wasBroken || b.wish != wishUp:
 		c.beginPull()
 		c.wantUp(s, false, true)
 	}
