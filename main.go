@@ -4,9 +4,13 @@ package main
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/zinit/zinit/applets"
 )
+
+// The main goroutine stays on the main thread: a lone server forks its services there (see supervisor.Run).
+func init() { runtime.LockOSThread() }
 
 func main() {
 	os.Exit(applets.Main(os.Args))

@@ -17,6 +17,8 @@ const (
 	spawnersMax = 8
 	// spawnStuck is how long a spawn may take before its worker gets a replacement.
 	spawnStuck = 500 * time.Millisecond
+	// spawnStuckLone is the same in a lone server, where what the replacement forks ends in an upgrade.
+	spawnStuckLone = 10 * time.Second
 	// outputGrace is how long a log pipe that a stranger holds open is read after the tree is gone.
 	outputGrace = 5 * time.Second
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.

@@ -22,6 +22,7 @@ type spawnPool struct {
 	workers []*spawnWorker
 	held    func() // not nil: no job is begun; called once when none is under way
 	left    int    // jobs submitted of which the word has not been taken
+	lone    bool   // what another thread than the first forks would end in an upgrade
 	watched bool   // a look for stuck workers is due
 }
 
@@ -33,16 +34,16 @@ type spawnWorker struct {
 
 // newSpawnPool starts the workers. Each is tied to an OS thread that lives as long as the process: the parent-death
 // signal of a child fires when the thread that forked it ends (prctl(2), PR_SET_PDEATHSIG).
-// A lone server (one without a keeper) forks on one thread only: an upgrade executes on that thread, and an exec ends
-// all others.
+// A lone server (one without a keeper) forks on the main thread only, in serve: an upgrade executes on that thread, an
+// exec ends all others, and the one that executes is the main thread of the new image.
 func newSpawnPool(post func(func()), lone bool) *spawnPool {
-	p := &spawnPool{jobs: make(chan *job, jobsReady), first: make(chan func()), post: post}
-	n := spawners
+	p := &spawnPool{jobs: make(chan *job, jobsReady), first: make(chan func()), post: post, lone: lone}
 	if lone {
-		n = 1
+		p.workers = append(p.workers, &spawnWorker{})
+		return p
 	}
 	p.addWorker(p.first)
-	for range n - 1 {
+	for range spawners - 1 {
 		p.addWorker(nil)
 	}
 	return p
@@ -53,18 +54,30 @@ func (p *spawnPool) addWorker(own <-chan func()) {
 	p.workers = append(p.workers, w)
 	go func() {
 		runtime.LockOSThread()
-		for {
-			select {
-			case j := <-p.jobs:
-				w.since.Store(int64(time.Since(processStart)) + 1)
-				word := j.run()
-				w.since.Store(0)
-				p.post(word)
-			case f := <-own:
-				f()
-			}
-		}
+		p.work(w, own, nil)
 	}()
+}
+
+// serve is the first worker of a lone server, until the exit code is there.
+func (p *spawnPool) serve(code <-chan int) int {
+	return p.work(p.workers[0], p.first, code)
+}
+
+// work takes jobs, and functions for this thread alone, until there is a code.
+func (p *spawnPool) work(w *spawnWorker, own <-chan func(), code <-chan int) int {
+	for {
+		select {
+		case j := <-p.jobs:
+			w.since.Store(int64(time.Since(processStart)) + 1)
+			word := j.run()
+			w.since.Store(0)
+			p.post(word)
+		case f := <-own:
+			f()
+		case c := <-code:
+			return c
+		}
+	}
 }
 
 // processStart is time zero of spawnWorker.since.
@@ -134,10 +147,13 @@ func (p *spawnPool) resume() {
 // else. It comes again only while there are jobs.
 func (p *spawnPool) look() {
 	p.watched = false
-	now := int64(time.Since(processStart))
+	now, limit := int64(time.Since(processStart)), int64(spawnStuck)
+	if p.lone {
+		limit = int64(spawnStuckLone)
+	}
 	for _, w := range p.workers {
 		since := w.since.Load()
-		if since == 0 || since == w.replaced || now-since < int64(spawnStuck) || len(p.workers) >= spawnersMax {
+		if since == 0 || since == w.replaced || now-since < limit || len(p.workers) >= spawnersMax {
 			continue
 		}
 		w.replaced = since

@@ -135,8 +135,18 @@ func (s *Supervisor) load() {
 	d.first = machine.Loaded{Only: s.opt.Only}
 }
 
-// Run feeds the first event and runs the driver until the machine halts; it returns the exit code.
+// Run feeds the first event and runs the driver until the machine halts; it returns the exit code. Without a keeper it
+// must be called on the main thread of the process, with runtime.LockOSThread: the services are forked there.
 func (s *Supervisor) Run() int {
+	if s.opt.Keeper != nil {
+		return s.run()
+	}
+	code := make(chan int, 1)
+	go func() { code <- s.run() }()
+	return s.driver.pool.serve(code)
+}
+
+func (s *Supervisor) run() int {
 	defer close(s.opt.done)
 	defer s.proxies.Close()
 	d := s.driver
