@@ -48,7 +48,9 @@ func (t *treeWatch) add(c *child) {
 func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
 	out := map[machine.Gen][]proc.Process{}
 	var ask []proc.Owner
-	orphans := t.d.scanner.Orphans(t.d.knows)
+	// What the reaper has told is dead; looking at each of a thousand that ended together would take long.
+	known := func(pid int) bool { return t.d.knows(pid) || t.d.reaper.Told(pid) }
+	orphans := t.d.scanner.Orphans(known)
 	for _, c := range cs {
 		if c.group != nil && c.group.Populated(c.pid) || hasOrphan(orphans, c) {
 			ask = append(ask, c.owner())

@@ -143,5 +143,8 @@ func (r *Reaper) Reap(pid int) {
 	delete(r.told, pid)
 }
 
+// Told reports whether a child was told as dead and is kept.
+func (r *Reaper) Told(pid int) bool { _, told := r.told[pid]; return told }
+
 // Kept is the number of children that were told and not reaped.
 func (r *Reaper) Kept() int { return len(r.told) }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
 )
@@ -37,6 +38,9 @@ func (b *bench) start(t *testing.T) {
 			wall.add(who, p.since(last(got)))
 			p.settle(b.many)
 			cpu.add(who, p.cpu()+cpuOf(got))
+			if *measure && p.socket != "" {
+				time.Sleep(4 * time.Second) // until it has come to rest
+			}
 			pss.add(who, pssOf(p.pid()))
 			stop.add(who, p.stop())
 			for _, st := range got {
