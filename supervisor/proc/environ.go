@@ -129,13 +129,19 @@ func (e *environment) addMap(m map[string]string) {
 	}
 }
 
-// addUser sets what follows the user, as login(1) does. A bare number without an entry in /etc/passwd has no home.
+// addUser sets what follows the user, as login(1) does. A bare number without an entry in /etc/passwd has no home, and
+// above all not the supervisor's.
 func (e *environment) addUser(name string) *Error {
 	u, err := lookupUser(name)
 	if err != nil {
 		return err
 	}
 	if u.Name == "" {
+		for _, name := range []string{"HOME", "USER", "LOGNAME", "SHELL"} {
+			if i := e.index(name); i >= 0 {
+				e.list = slices.Delete(e.list, i, i+1)
+			}
+		}
 		return nil
 	}
 	e.set("HOME", u.Home)
