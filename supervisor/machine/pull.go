@@ -50,10 +50,11 @@ func (m *Machine) collect(from int32, strong bool) {
 func (m *Machine) collectKind(ids []graph.ID, strong bool) {
 	for _, id := range ids {
 		s := &m.services[id]
-		if s.mark == m.stamp || s.has(traitIgnored) {
+		status := m.status(int32(id))
+		if s.mark == m.stamp || status == graph.StatusIgnore {
 			continue
 		}
-		if !strong && (s.config.Status == graph.StatusStop || s.is(flagHeld)) {
+		if !strong && (status == graph.StatusStop || s.is(flagHeld)) {
 			continue
 		}
 		s.mark = m.stamp

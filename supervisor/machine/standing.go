@@ -34,7 +34,7 @@ func (m *Machine) standingOf(s *service) graph.Standing {
 	if !s.has(traitIgnored) && (ahead || s.oneshot() && s.stillRuns()) {
 		standing |= graph.Pending
 	}
-	if (s.state == Failed || s.state == Exited && !s.is(flagDone)) && !s.is(flagDue) && s.nextRestart == 0 {
+	if (s.state == Failed || s.state == Exited && !s.finished()) && !s.is(flagDue) && s.nextRestart == 0 {
 		standing |= graph.FailedForGood
 	}
 	return standing
