@@ -34,7 +34,7 @@ func newDriver(o *Options) (*driver, error) {
 	d.out = out
 	d.devNull, _ = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if d.noCgroups = "switched off by ZINIT_CGROUP=0"; os.Getenv("ZINIT_CGROUP") != "0" {
-		d.cgroups, d.noCgroups = proc.DetectCgroups()
+		d.cgroups, d.noCgroups = proc.DetectCgroupsOf(o.owner())
 	}
 	if d.cgroups != nil {
 		d.trees.watchGroups()
@@ -49,6 +49,14 @@ func newDriver(o *Options) (*driver, error) {
 		_ = d.journal.Note("instance", []byte(d.scanner.Instance))
 	}
 	return d, nil
+}
+
+// owner is the process that outlives a crash: the keeper, else this one.
+func (o *Options) owner() int {
+	if o.Keeper != nil && o.Handover != nil && o.Handover.PID > 0 {
+		return o.Handover.PID
+	}
+	return os.Getpid()
 }
 
 // instance names this supervisor over all its lives, so that its services are told from those of another one.
@@ -66,8 +74,18 @@ func (o *Options) firstEvent() uint64 {
 	if o.Restored == nil {
 		return 1
 	}
-	n, _ := strconv.ParseUint(string(o.Restored.Notes["event_seq"]), 10, 64)
+	n, _ := strconv.ParseUint(string(o.Restored.Notes[eventNote]), 10, 64)
 	return n
+}
+
+// eventNote is where the journal keeps the number of the next event.
+const eventNote = "event_seq"
+
+// countEvents writes the number behind n more events, before anybody sees them: after a crash none is given out twice.
+func (d *driver) countEvents(n int) {
+	if d.journal != nil {
+		_ = d.journal.Note(eventNote, strconv.AppendUint(nil, d.events.end()+uint64(n), 10))
+	}
 }
 
 // begin starts the helpers and feeds the first event, or after a restore the words about the time in between.

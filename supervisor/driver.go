@@ -166,6 +166,7 @@ func (d *driver) commit() {
 		d.publish()
 	}
 	if len(d.notes) > 0 {
+		d.countEvents(len(d.notes))
 		d.events.append(d.notes)
 		d.notes = d.notes[:0]
 	}

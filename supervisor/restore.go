@@ -255,6 +255,9 @@ func (r *restorer) leftovers(c *child) int {
 // lives, and by the keeper's exits of processes that nobody had named yet.
 func (r *restorer) intent(c *child) {
 	d := r.d
+	if d.cgroups != nil {
+		c.group = d.cgroups.Find(c.config.Name, uint64(c.gen))
+	}
 	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
 		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook == "" && p.Session == p.PID && c.pid == 0 {
 			c.pid, c.start = p.PID, p.Start
@@ -275,6 +278,9 @@ func (r *restorer) intent(c *child) {
 		c.pid, c.start = p.PID, p.Start
 		r.known(c)
 		return
+	}
+	if c.group != nil {
+		go c.group.Remove()
 	}
 	r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
 }

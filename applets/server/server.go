@@ -105,7 +105,7 @@ type server struct {
 	served   chan error // gets what Serve returns
 	handed   []rpc.ConnState
 	kept     []*os.File // duplicates of listener and lock for an exec
-	stopping atomic.Bool
+	stopped  atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
 }
 
 // run wires everything and runs until the end. The order matters: the control socket is taken before anything starts,
@@ -122,9 +122,7 @@ func run(o *options, argv []string) (int, error) {
 		return exitUsage, err
 	}
 	s.chooseDirs()
-	if code := s.loadSettings(); code != exitOK {
-		return code, nil
-	}
+	s.loadSettings()
 	if err := s.openArena(); err != nil {
 		return exitFailed, err
 	}

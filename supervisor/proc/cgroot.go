@@ -44,7 +44,11 @@ const leafName = "supervisor"
 
 // DetectCgroups looks for a cgroup2 hierarchy, as the only one or beside version 1 (hybrid), and makes our own subtree
 // below the group that the supervisor is in. nil means that there is none that can be used, and reason says why.
-func DetectCgroups() (r *Root, reason string) {
+func DetectCgroups() (r *Root, reason string) { return DetectCgroupsOf(os.Getpid()) }
+
+// DetectCgroupsOf names the subtree after the process owner, which outlives the supervisor: a keeper's. So every server
+// under it finds the groups of the one before as its own.
+func DetectCgroupsOf(owner int) (r *Root, reason string) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, "cannot read /proc/self/mountinfo: " + cause(err).Error()
@@ -57,17 +61,19 @@ func DetectCgroups() (r *Root, reason string) {
 	if reason != "" {
 		return nil, reason
 	}
-	return detectIn(folder)
+	return detectFor(folder, owner)
 }
 
 // detectIn makes our subtree in a folder.
-func detectIn(folder string) (*Root, string) {
+func detectIn(folder string) (*Root, string) { return detectFor(folder, os.Getpid()) }
+
+func detectFor(folder string, owner int) (*Root, string) {
 	if filepath.Base(folder) == leafName {
 		if _, _, ok := ownerOfBase(filepath.Base(filepath.Dir(folder))); ok {
 			folder = filepath.Dir(filepath.Dir(folder)) // where we, or a server before us, have moved to
 		}
 	}
-	r := &Root{base: filepath.Join(folder, baseName()), into: canCloneInto()}
+	r := &Root{base: filepath.Join(folder, baseName(owner)), into: canCloneInto()}
 	if err := r.makeBase(); err != nil {
 		return nil, fmt.Sprintf("cannot make a control group in %s: %v", folder, cause(err))
 	}

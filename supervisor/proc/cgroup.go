@@ -51,6 +51,15 @@ func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Er
 // Open returns the group of an incarnation that was started by a server before this one, by its folder.
 func (r *Root) Open(path string) *Group { return &Group{path: path, into: r.into} }
 
+// Find returns the group that New made for an incarnation, nil when there is none (any more).
+func (r *Root) Find(service string, gen uint64) *Group {
+	path := filepath.Join(r.base, ID(service, gen))
+	if !exists(path) {
+		return nil
+	}
+	return r.Open(path)
+}
+
 // limit writes the limits of [cgroup] into the kernel's files.
 func (r *Root) limit(g *Group, c graph.Cgroup) *Error {
 	for _, l := range []struct{ key, controller, file, value string }{
@@ -259,11 +268,11 @@ func removeFolders(folder string, depth int) error {
 	return nil
 }
 
-// baseName is the folder of one supervisor process. It keeps it when it executes a new version of itself.
-func baseName() string {
-	self := os.Getpid()
-	p, _ := ReadProcess(self)
-	return "zinit-" + strconv.Itoa(self) + "-" + strconv.FormatUint(p.Start, 10)
+// baseName is the folder of one supervisor, by the process that outlives it: its keeper, else itself. It keeps it when it
+// executes a new version of itself.
+func baseName(owner int) string {
+	p, _ := ReadProcess(owner)
+	return "zinit-" + strconv.Itoa(owner) + "-" + strconv.FormatUint(p.Start, 10)
 }
 
 // removeAbandoned removes the folder of a supervisor that is gone, once it is empty.
