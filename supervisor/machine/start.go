@@ -330,6 +330,7 @@ func (m *Machine) reach(i int32) {
 	if s.state == Failed || s.state == Exited {
 		m.setState(i, Blocked, CauseTarget, "")
 	}
+	m.dropExtra(i)
 	s.clear(flagDue | flagClaim)
 	s.reason = Reason{}
 	s.readyAt = m.now

@@ -271,6 +271,9 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 		c.spreadFrom(s, back)
 	}
 	status, definition := slices.Contains(change.Fields, "status"), slices.Contains(change.Fields, "definition")
+	if definition && s.config.Target {
+		b.done = false
+	}
 	switch {
 	case definition && s.wasBroken, status && s.config.Status == graph.StatusStart:
 		c.appears(s)
