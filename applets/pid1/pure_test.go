@@ -326,3 +326,17 @@ func TestMountTable(t *testing.T) {
 		t.Error("a plain directory is seen as a mount point")
 	}
 }
+
+func TestConfigDirs(t *testing.T) {
+	t.Setenv("ZINIT_CONFIG_DIR", "")
+	for flags, want := range map[string]string{"": "/etc/zinit", "--config /a": "/a", "--config=/a --lenient --config-dir /b": "/a /b",
+		"--log-level debug": "/etc/zinit"} {
+		if got := strings.Join(configDirs(strings.Fields(flags)), " "); got != want {
+			t.Errorf("%q: %q, want %q", flags, got, want)
+		}
+	}
+	t.Setenv("ZINIT_CONFIG_DIR", "/x:/y")
+	if got := strings.Join(configDirs(nil), " "); got != "/x /y" {
+		t.Errorf("variable: %q", got)
+	}
+}

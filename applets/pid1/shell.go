@@ -28,16 +28,22 @@ func (s *shim) openShell(service, why string) bool {
 		s.con.warn(why)
 		return true
 	}
+	announced := false
 	for _, argv := range shells {
 		if !executable(argv[0]) {
 			continue
 		}
-		s.con.warn("shell on the console, leave it with exit: ", why)
+		if !announced {
+			announced = true
+			s.con.warn("shell on the console, leave it with exit: ", why)
+		}
 		if s.spawnShell(argv, service) {
 			return true
 		}
 	}
-	s.con.warn("no shell here to repair this: ", why)
+	if !announced {
+		s.con.warn("no shell here to repair this: ", why)
+	}
 	return false
 }
 

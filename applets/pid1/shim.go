@@ -4,6 +4,8 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -151,9 +153,41 @@ func (s *shim) startAll(rescue bool) {
 	if len(s.opt.command) > 0 {
 		s.startMain()
 	}
+	if s.mode == keeper.Machine {
+		s.checkConfig()
+	}
 	if s.stop.phase == phaseRun {
 		s.arm(timerRespawn, 0)
 	}
+}
+
+// checkConfig opens a shell on a machine that has nothing to run: nobody could log in to repair it.
+func (s *shim) checkConfig() {
+	dirs := configDirs(s.flags)
+	if !slices.ContainsFunc(dirs, exists) {
+		s.openShell("", "no configuration: "+dirs[0]+" does not exist")
+	}
+}
+
+// configDirs are the directories that the server will read.
+func configDirs(flags []string) (dirs []string) {
+	for i, f := range flags {
+		name, value, has := strings.Cut(f, "=")
+		if name != "--config" && name != "--config-dir" {
+			continue
+		}
+		if !has && i+1 < len(flags) {
+			value = flags[i+1]
+		}
+		dirs = append(dirs, value)
+	}
+	if text := os.Getenv("ZINIT_CONFIG_DIR"); len(dirs) == 0 && text != "" {
+		dirs = strings.Split(text, ":")
+	}
+	if len(dirs) == 0 {
+		dirs = []string{"/etc/zinit"}
+	}
+	return dirs
 }
 
 // protect keeps the kernel's out-of-memory killer away from pid1; children get back what was.

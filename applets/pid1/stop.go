@@ -69,7 +69,9 @@ func (s *shim) beginStop(a act) {
 	s.stop.phase, s.stop.action = phaseStop, a
 	budget := s.budget()
 	if s.mode == keeper.Machine {
-		s.con.warn(a.String(), ", at most ", seconds(budget))
+		if s.server.bye == keeper.ByeNone {
+			s.con.warn(a.String(), ", at most ", seconds(budget))
+		}
 		s.arm(timerDeadline, budget)
 	} else {
 		s.arm(timerKill, budget*3/4)

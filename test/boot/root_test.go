@@ -1,0 +1,126 @@
+package boot
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zinit/zinit/internal/testkit"
+)
+
+// file writes a temporary file.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// modules are needed for an ext4 disk, in the order of loading; Debian builds them as modules.
+var modules = []string{"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16", "mbcache",
+	"jbd2", "crc32c_generic", "ext4"}
+
+// findModules returns --add arguments that put them into /lib/modules, and the shell commands that load them.
+func findModules(t *testing.T) (add []string, load string) {
+	t.Helper()
+	version := strings.TrimPrefix(filepath.Base(kernel(t)), "vmlinuz-")
+	found := map[string]string{}
+	_ = filepath.Walk("/lib/modules/"+version, func(path string, info os.FileInfo, err error) error {
+		if err == nil && strings.HasSuffix(path, ".ko") {
+			found[strings.ReplaceAll(strings.TrimSuffix(info.Name(), ".ko"), "-", "_")] = path
+		}
+		return nil
+	})
+	testkit.Need(t, found["ext4"] != "", "kernel modules of "+version)
+	for _, name := range modules {
+		if path := found[name]; path != "" { // others are built in
+			add = append(add, path+":/lib/modules/"+name+".ko")
+			load += "insmod /lib/modules/" + name + ".ko; "
+		}
+	}
+	return add, load
+}
+
+// diskRoot makes an ext4 image with the binary as /sbin/init and a configuration.
+func diskRoot(t *testing.T, config map[string]string) string {
+	t.Helper()
+	mkfs := testkit.NeedProgram(t, "mkfs.ext4")
+	root := t.TempDir()
+	for _, dir := range []string{"sbin", "dev", "proc", "sys", "run", "tmp", "etc/zinit"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("cp", "-a", busyboxTree(t), filepath.Join(root, "bin")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(testkit.Binary(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root+"/sbin/init", data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../sbin/init", root+"/bin/zinit"); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range config {
+		path := filepath.Join(root, "etc/zinit", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk := filepath.Join(t.TempDir(), "disk")
+	if out, err := exec.Command(mkfs, "-q", "-d", root, disk, "48M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return disk
+}
+
+// TestSwitchRoot: an initramfs loads the disk's driver, mounts it and switches to it; the zinit there boots, and at the end
+// the file system on the disk is clean.
+func TestSwitchRoot(t *testing.T) {
+	t.Parallel()
+	config := bootScript(`
+echo "T:root $(grep ' / ' /proc/mounts | cut -d' ' -f3 | tail -1) $(cat /proc/1/comm) $(readlink /proc/1/exe)"
+echo "T:moved $(grep -c -E ' (/proc|/sys|/dev|/run) ' /proc/mounts) $(cat /run/from-initramfs)"
+echo written >/data; echo "T:free $(df -k / | grep -c vda)"; zinit poweroff`)
+	disk := diskRoot(t, config)
+	add, load := findModules(t)
+	first := bootScript(load + `mkdir /new; mount -t ext4 /dev/vda /new && echo T:mounted; echo kept >/run/from-initramfs
+zinit switch-root /nowhere; zinit switch-root /tmp/none; zinit switch-root /new /no/init
+trap "echo T:old service stopped; exit" TERM; zinit switch-root /new; while :; do usleep 100000; done`)
+	i := image{config: first, busybox: true, add: add}
+	m := boot(t, i.build(t), "quiet", "-drive", "file="+disk+",if=virtio,format=raw")
+	m.say("T:mounted")
+	m.say("/no/init is not an executable in /new")
+	m.say("T:old service stopped")
+	m.say("switching to /new and /sbin/init")
+	m.say("T:root ext4 zinit-pid1 /sbin/init\n")
+	m.say("T:moved 4 kept\n")
+	m.ends(poweredOff)
+	clean(t, disk)
+}
+
+// clean checks that the disk's file system was unmounted or made read-only at the end.
+func clean(t *testing.T, disk string) {
+	t.Helper()
+	out, err := exec.Command(testkit.NeedProgram(t, "dumpe2fs"), "-h", disk).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	lines := strings.Split(string(out), "\n")
+	if !slices.ContainsFunc(lines, func(l string) bool {
+		return strings.HasPrefix(l, "Filesystem state:") && strings.HasSuffix(l, " clean")
+	}) || strings.Contains(string(out), "needs_recovery") {
+		t.Errorf("the disk is not clean:\n%s", out)
+	}
+}
