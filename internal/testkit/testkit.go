@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -120,6 +121,7 @@ type Server struct {
 	Log     string // file with its stderr
 	Command *exec.Cmd
 	done    chan error
+	pid     int
 }
 
 // Options change how Start begins a server.
@@ -129,6 +131,7 @@ type Options struct {
 	Args   []string // more arguments
 	Env    []string // more variables
 	Dir    string   // configuration directory, "" = a new one
+	Under  []string // a program that starts the server as its only child, such as unshare with its flags
 }
 
 // Start runs a server on the files of a configuration (name -> TOML) and waits until it answers. It is stopped, and what
@@ -157,7 +160,8 @@ func Start(t testing.TB, files map[string]string, o Options) *Server {
 	}
 	defer log.Close()
 	args := append([]string{o.Applet, "--config", o.Dir, "--socket", s.Socket}, o.Args...)
-	s.Command = exec.Command(o.Bin, args...)
+	args = append(append(append([]string{}, o.Under...), o.Bin), args...)
+	s.Command = exec.Command(args[0], args[1:]...)
 	s.Command.Stdout, s.Command.Stderr = log, log
 	s.Command.Env = append(append(os.Environ(), "ZINIT_TEST_RUN="+run), o.Env...)
 	s.Command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -165,7 +169,11 @@ func Start(t testing.TB, files map[string]string, o Options) *Server {
 		t.Fatal(err)
 	}
 	go func() { s.done <- s.Command.Wait() }()
+	s.pid = s.Command.Process.Pid
 	t.Cleanup(s.cleanup)
+	if len(o.Under) > 0 {
+		s.Await("a child of "+o.Under[0], func() bool { s.pid = onlyChild(s.Command.Process.Pid); return s.pid > 0 })
+	}
 	s.Await("the server to answer", func() bool {
 		c, err := rpc.Dial(context.Background(), s.Socket)
 		if err != nil {
@@ -176,6 +184,15 @@ func Start(t testing.TB, files map[string]string, o Options) *Server {
 		return err == nil
 	})
 	return s
+}
+
+// PID is the process that was started, as seen from here: the server, or the keeper.
+func (s *Server) PID() int { return s.pid }
+
+func onlyChild(parent int) int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
 }
 
 // Write puts files into the configuration directory; an empty text removes one.
@@ -267,7 +284,7 @@ func (s *Server) Logs() string {
 // Stop asks for an ordered end by signal and waits for it; it returns the exit code.
 func (s *Server) Stop(sig syscall.Signal) int {
 	s.t.Helper()
-	if err := s.Command.Process.Signal(sig); err != nil {
+	if err := syscall.Kill(s.pid, sig); err != nil {
 		s.t.Fatal(err)
 	}
 	return s.Wait()
@@ -291,7 +308,7 @@ func (s *Server) cleanup() {
 	select {
 	case <-s.done:
 	default:
-		_ = s.Command.Process.Signal(syscall.SIGTERM)
+		_ = syscall.Kill(s.pid, syscall.SIGTERM)
 		select {
 		case <-s.done:
 		case <-time.After(Patience):

@@ -77,20 +77,30 @@ func (st *storm) config(self string) map[string]string {
 }
 
 // TestStorm is the kill storm of issue 8.
-func TestStorm(t *testing.T) {
+func TestStorm(t *testing.T) { stormOver(t, testkit.Options{Applet: "pid1"}, *kills) }
+
+// TestStormInContainer: the keeper is process 1 of a pid namespace.
+func TestStormInContainer(t *testing.T) {
+	testkit.NeedRoot(t)
+	unshare := testkit.NeedProgram(t, "unshare")
+	stormOver(t, testkit.Options{Applet: "pid1", Args: []string{"--container"},
+		Under: []string{unshare, "--pid", "--fork", "--mount-proc", "--"}}, min(*kills, max(100, *kills/3)))
+}
+
+func stormOver(t *testing.T, o testkit.Options, kills int) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	st := &storm{t: t, work: t.TempDir(), stop: make(chan struct{})}
-	st.s = testkit.Start(t, st.config(self), testkit.Options{Applet: "pid1"})
+	st.s = testkit.Start(t, st.config(self), o)
 	c := st.s.Client()
 	before := st.prepare(c)
 
 	st.background(st.connect)
 	st.background(st.follow)
 	st.background(st.watchCodes)
-	survived := st.kill(*kills)
+	survived := st.kill(kills)
 	close(st.stop)
 	st.wg.Wait()
 
@@ -125,7 +135,7 @@ func (st *storm) prepare(c *rpc.Client) map[string]wire.StatusFull {
 	st.s.AwaitState(c, "backoff", "failed")
 	st.s.AwaitState(c, "user", "running")
 	slow := st.s.AwaitState(c, "slow", "running")
-	st.s.Await("slow to ignore SIGTERM", func() bool { return ignores(slow.PID, syscall.SIGTERM) })
+	st.s.Await("slow to ignore SIGTERM", func() bool { return st.ignores(slow.PID, syscall.SIGTERM) })
 	if _, err := c.Stop(ctx, "slow", rpc.Change{}); err != nil {
 		t.Fatal(err)
 	}
@@ -159,8 +169,9 @@ func (st *storm) steady() []string {
 	return names
 }
 
-func ignores(pid int, sig syscall.Signal) bool {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// ignores looks into the /proc of the keeper: the numbers may be those of a namespace.
+func (st *storm) ignores(pid int, sig syscall.Signal) bool {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/proc/%d/status", st.s.PID(), pid))
 	for _, line := range strings.Split(string(b), "\n") {
 		if hex, ok := strings.CutPrefix(line, "SigIgn:\t"); ok {
 			mask, _ := strconv.ParseUint(hex, 16, 64)
@@ -319,7 +330,7 @@ func (st *storm) kill(n int) int {
 }
 
 // serverPID is the keeper's child called zinit-server, 0 while there is none.
-func (st *storm) serverPID() int { return serverOf(st.s.Command.Process.Pid) }
+func (st *storm) serverPID() int { return serverOf(st.s.PID()) }
 
 func serverOf(keeper int) int {
 	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", keeper))
