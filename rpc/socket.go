@@ -107,7 +107,7 @@ func lockSocket(path string) (*os.File, error) {
 	name := path + ".lock"
 	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", name, err)
+		return nil, fmt.Errorf("cannot make the lock: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		holder, _ := os.ReadFile(name)

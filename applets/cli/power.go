@@ -84,7 +84,7 @@ func (v *invocation) explainEnd(p power, err error) error {
 		return err
 	}
 	hint := ""
-	if p.how != rpc.PowerStop {
+	if p.how != rpc.PowerStop && !strings.Contains(answer.Message, "zinit shutdown") {
 		hint = " (to stop the services and the server: zinit shutdown)"
 	}
 	return failf(exitCode(err), "cannot %s: %s%s", p.name, answer.Message, hint)

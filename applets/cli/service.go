@@ -17,8 +17,8 @@ import (
 func changeCommands(v *invocation) []*cli.Command {
 	return []*cli.Command{
 		startCommand(v), stopCommand(v), restartCommand(v), killCommand(v), signalReloadCommand(v), waitCommand(v),
-		bulkCommand(v, "start-all", "start every service of class user", "started", (*rpc.Client).StartAll),
-		bulkCommand(v, "stop-all", "stop every service of class user", "stopped", (*rpc.Client).StopAll),
+		bulkCommand(v, "start-all", "start every service of class user", "told to start", (*rpc.Client).StartAll),
+		bulkCommand(v, "stop-all", "stop every service of class user", "told to stop", (*rpc.Client).StopAll),
 		bulkCommand(v, "delete-all", "stop and forget every service of class user", "deleted", (*rpc.Client).DeleteAll),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -102,9 +103,21 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q; the directory is given with --config; see: zinit server --help", fs.Arg(0))
 	case o.logFormat != "text" && o.logFormat != "json":
 		return nil, fmt.Errorf("--log-format %s: want text or json", o.logFormat)
+	case o.socketMode != "":
+		if _, err := socketMode(o.socketMode); err != nil {
+			return nil, err
+		}
 	}
 	o.environment()
 	return o, nil
+}
+
+func socketMode(text string) (os.FileMode, error) {
+	mode, err := strconv.ParseUint(text, 8, 9)
+	if err != nil {
+		return 0, fmt.Errorf("--socket-mode %s: want octal permissions such as 0660", text)
+	}
+	return os.FileMode(mode), nil
 }
 
 // environment fills what no flag said: flag, then variable, then the table of defaults.

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
@@ -93,6 +97,9 @@ func (s *server) chooseDirs() {
 			if absolute, err := filepath.Abs(dir); err == nil {
 				s.o.configDirs[i] = absolute
 			}
+			if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) { // a mistyped name would look like an empty one
+				s.log.Warn("the configuration directory " + s.o.configDirs[i] + " does not exist: no services")
+			}
 		}
 		return
 	}
@@ -103,36 +110,40 @@ func (s *server) chooseDirs() {
 	s.o.configDirs = []string{dir}
 }
 
-// loadSettings reads zinit.toml; a flag wins over it.
-func (s *server) loadSettings() int {
+// loadSettings reads zinit.toml; a flag wins over it. What is wrong in it is told, and the default counts: a mistake there
+// must not keep a machine from booting.
+func (s *server) loadSettings() {
 	path := s.o.settings
 	if path == "" {
 		path = confdir.SettingsFile(s.o.configDirs[len(s.o.configDirs)-1])
 		if _, err := os.Stat(path); err != nil {
 			s.settings = confdir.DefaultSettings()
-			return exitOK
+			return
 		}
+	} else if _, err := os.Stat(path); err != nil {
+		s.log.Error("cannot read the settings, the defaults count", "error", err)
 	}
-	settings, problems := confdir.LoadSettings(path, confdir.Options{Lenient: s.o.lenient, Trust: true})
+	contained := s.handover != nil && s.keeper != nil && s.handover.Mode == keeper.Container
+	settings, problems := confdir.LoadSettings(path, confdir.Options{Lenient: s.o.lenient, Trust: true, TrustWarns: contained})
 	for _, p := range problems {
-		s.log.Error(p.String())
-	}
-	if settings == nil {
-		return exitInvalid
+		level := slog.LevelError
+		if p.Severity != graph.SeverityError {
+			level = slog.LevelWarn
+		}
+		s.log.Log(context.Background(), level, p.Where()+p.Message)
 	}
 	s.settings = settings
-	return exitOK
 }
 
 // listen takes the control socket, or takes it over.
 func (s *server) listen() error {
 	o := rpc.SocketOptions{Mode: os.FileMode(s.settings.SocketMode)}
 	if s.o.socketMode != "" {
-		mode, err := strconv.ParseUint(s.o.socketMode, 8, 9)
+		mode, err := socketMode(s.o.socketMode)
 		if err != nil {
-			return fmt.Errorf("--socket-mode %s: want octal permissions such as 0660", s.o.socketMode)
+			return err
 		}
-		o.Mode = os.FileMode(mode)
+		o.Mode = mode
 	}
 	group := s.settings.SocketGroup
 	if s.o.socketGroup != "" {

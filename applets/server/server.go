@@ -104,7 +104,7 @@ type server struct {
 	gid      int        // group whose members may do everything, 0 = none
 	served   chan error // gets what Serve returns
 	handed   []rpc.ConnState
-	kept     []*os.File // duplicates of listener and lock for an exec
+	kept     []*os.File                // duplicates of listener and lock for an exec
 	stopped  atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
-// handleSignals turns signals into what they ask for; a second stop kills at once.
+// handleSignals turns signals into what they ask for; a second stop kills at once, unless it comes so soon that it is the same.
 func (s *server) handleSignals(signals <-chan os.Signal) {
 	for sig := range signals {
 		switch sig {
@@ -37,13 +37,19 @@ func (s *server) order(o keeper.Order) {
 	case keeper.OrderKill:
 		s.sup.KillAll()
 	default:
-		if s.stopping.Swap(true) {
+		now := time.Now()
+		switch {
+		case s.stopped.CompareAndSwap(nil, &now):
+			s.sup.End(powerOf[o])
+		case now.Sub(*s.stopped.Load()) >= doubled:
 			s.sup.KillAll()
-			return
 		}
-		s.sup.End(powerOf[o])
 	}
 }
+
+// doubled is how soon after a stop another one is the same: timeout(1), and shells that end, signal a process and then
+// its whole group.
+const doubled = time.Second
 
 var powerOf = map[keeper.Order]rpc.Power{keeper.OrderStop: rpc.PowerStop, keeper.OrderPowerOff: rpc.PowerPoweroff,
 	keeper.OrderReboot: rpc.PowerReboot, keeper.OrderHalt: rpc.PowerHalt}
