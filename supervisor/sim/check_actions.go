@@ -174,7 +174,9 @@ func (c *checker) bindsBroken(s *service, seen map[*service]bool) bool {
 	}
 	found := false
 	c.w.hard(s, func(d *service) bool {
-		found = c.bindsBroken(d, seen)
+		if !d.satisfied() || !d.config.Oneshot || d.tree() { // a finished oneshot passes nothing on
+			found = c.bindsBroken(d, seen)
+		}
 		return !found
 	})
 	return found

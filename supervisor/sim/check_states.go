@@ -98,7 +98,7 @@ func (c *checker) checkDue(s *service, info *machine.Info) {
 	b := &s.book
 	idle := b.state == machine.Inactive || b.state == machine.Exited || b.state == machine.Failed
 	switch {
-	case info.Due && idle && !c.awaitsDependents(s, map[*service]bool{}):
+	case info.Due && idle && !c.awaitsDependents(s):
 		c.failf("I12", s, "a start is owed and it is "+b.state.String())
 	case info.Due && b.warrant == 0 && (idle || b.state == machine.Blocked):
 		c.failf("I10", s, "a start is owed for no reason")
@@ -109,19 +109,14 @@ func (c *checker) checkDue(s *service, info *machine.Info) {
 	}
 }
 
-// awaitsDependents: a finished oneshot that is to run again waits until what depends on it is gone.
-func (c *checker) awaitsDependents(s *service, seen map[*service]bool) bool {
-	if seen[s] || s.book.state != machine.Exited && len(seen) == 0 {
+// awaitsDependents: a finished oneshot that is to run again waits until what depends on it, perhaps by edges of an earlier
+// configuration, is gone. That it does not wait for ever is L1.
+func (c *checker) awaitsDependents(s *service) bool {
+	if s.book.state != machine.Exited || c.w.m.Info(s.id).Phase != machine.PhaseDependents {
 		return false
 	}
-	seen[s] = true
 	for _, d := range c.w.services {
-		if !d.present && d.active() {
-			return true // it was removed, and may have depended on s
-		}
-	}
-	for _, id := range c.w.g.Requirers(s.id) {
-		if d := c.w.byID[id]; d.active() || c.awaitsDependents(d, seen) {
+		if d != s && d.active() {
 			return true
 		}
 	}
