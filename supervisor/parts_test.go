@@ -129,9 +129,11 @@ func TestReasonsAreWords(t *testing.T) {
 // TestPoolReplacesAStuckWorker: a spawn that hangs holds up no other for longer than spawnStuck.
 func TestPoolReplacesAStuckWorker(t *testing.T) {
 	words := make(chan func(), 64)
-	p := newSpawnPool(func(w func()) { words <- w }, true)
+	p := newSpawnPool(func(w func()) { words <- w }, false)
 	hang, done := make(chan struct{}), make(chan struct{})
-	p.submit(func() func() { <-hang; return func() {} })
+	for range spawners {
+		p.submit(func() func() { <-hang; return func() {} })
+	}
 	p.submit(func() func() { close(done); return func() {} })
 	deadline := time.After(20 * time.Second)
 	for finished := false; !finished; {

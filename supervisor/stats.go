@@ -57,7 +57,19 @@ func (s *Supervisor) tree(e *Entry) []proc.Process {
 	if e.Run == nil || e.Run.pid == 0 {
 		return nil
 	}
-	return s.trees([]*Entry{e})[e.Run.gen]
+	return s.driver.scanner.Tree(&e.Run.owner, s.knownMains())
+}
+
+// knownMains tells the main processes of the present View.
+func (s *Supervisor) knownMains() func(pid int) bool {
+	entries := s.driver.views.load().Entries
+	mains := make(map[int]struct{}, len(entries))
+	for _, e := range entries {
+		if e.Run != nil {
+			mains[e.Run.pid] = struct{}{}
+		}
+	}
+	return func(pid int) bool { _, ok := mains[pid]; return ok }
 }
 
 // trees lists the processes of several incarnations with one pass over /proc at most.

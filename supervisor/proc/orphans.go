@@ -16,9 +16,9 @@ type Orphan struct {
 func (s *Scanner) Orphans(known func(pid int) bool) []Orphan {
 	quiet := watchForks()
 	var buf [256]int
-	children := Children(buf[:0])
+	children := adopted(buf[:0])
 	if s.Keeper > 0 {
-		children = ChildrenOf(children, s.Keeper)
+		children = adoptedBy(children, s.Keeper)
 	}
 	self := s.self()
 	children = slices.DeleteFunc(children, func(pid int) bool { return pid == self || known(pid) })

@@ -3,13 +3,12 @@ package bench
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"os/exec"
 )
 
 // idle is W4: what server and pid1 do while nothing happens, each with services that sleep.
@@ -89,10 +88,12 @@ func (b *bench) size(t *testing.T) {
 		p := b.server(t, ours, dir)
 		s.take(t, 1)
 		p.settle(1)
+		p.rest()
 		b.row("   RSS with one service", "MB", most(8)).add(ours, rssOf(p.pid()))
 		p.stop()
 		k, server := b.keeper(t, dir)
 		s.take(t, 1)
+		k.rest()
 		b.row("   pid1 RSS", "MB").add(ours, rssOf(k.pid()))
 		b.row("   pid1 + server PSS", "MB", most(8.4)).add(ours, pssOf(k.pid())+pssOf(server))
 		k.stop()

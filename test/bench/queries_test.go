@@ -65,7 +65,7 @@ func (b *bench) queries(t *testing.T) {
 	echo.cmd = exec.Command(b.self, "echo", echo.socket, strings.TrimSpace(answer))
 	echo.cmd.Env = append(os.Environ(), roleEnv+"=1")
 	echo.begin()
-	one, fifty := b.row("W6 status round trips, 1 connection", "1/s", least(25000)), b.row("   50 connections", "1/s", least(130000))
+	one, fifty := b.row("W6 status round trips, 1 connection", "1/s", least(25000), ratioTo(0.83)), b.row("   50 connections", "1/s", least(130000), ratioTo(0.85))
 	full := b.row(fmt.Sprintf("   list of %d with states", b.many), "1/s", least(2000))
 	for range b.repeat {
 		for who, socket := range map[string]string{floorGo: echo.socket, ours: p.socket} {

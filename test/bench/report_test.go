@@ -94,6 +94,9 @@ func (r *row) verdict() string {
 		return ""
 	}
 	if f, ok := r.median(floorGo); ok && r.ratio > 0 {
+		if r.atLeast {
+			return fmt.Sprintf(">= %g x Go: %s", r.ratio, yes(v >= r.ratio*f))
+		}
 		return fmt.Sprintf("<= %g x Go: %s", r.ratio, yes(v <= r.ratio*f))
 	}
 	switch {

@@ -38,9 +38,7 @@ func (b *bench) start(t *testing.T) {
 			wall.add(who, p.since(last(got)))
 			p.settle(b.many)
 			cpu.add(who, p.cpu()+cpuOf(got))
-			if *measure && p.socket != "" {
-				time.Sleep(4 * time.Second) // until it has come to rest
-			}
+			p.rest()
 			pss.add(who, pssOf(p.pid()))
 			stop.add(who, p.stop())
 			for _, st := range got {
@@ -80,6 +78,13 @@ func (p *program) settle(n int) {
 	})
 	if !ok {
 		p.t.Fatalf("not all of %d services are running", n)
+	}
+}
+
+// rest gives a server the time to come to rest, after which it has given back what it does not need.
+func (p *program) rest() {
+	if *measure && p.socket != "" {
+		time.Sleep(4 * time.Second)
 	}
 }
 
