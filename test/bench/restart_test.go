@@ -84,6 +84,9 @@ func number(t *testing.T, s string) float64 {
 	return v
 }
 
+// rageAtMost is how much longer than asked for rage goes on until every service has been restarted once.
+const rageAtMost = 20 * time.Second
+
 // rage counts restarts over a time and returns them a second, and the 99th percentile of a status call in ms.
 func (p *program) rage(n int, length time.Duration) (rate, p99 float64) {
 	c := p.client()
@@ -92,7 +95,7 @@ func (p *program) rage(n int, length time.Duration) (rate, p99 float64) {
 	var took []float64
 	enough := func() bool { // a busy machine needs longer for the few that a check wants
 		spent := monotonic() - at
-		return spent > int64(length) && (spent > int64(length+patience) || p.restarts(c, n)-before >= n)
+		return spent > int64(length) && (spent > int64(length+rageAtMost) || p.restarts(c, n)-before >= n)
 	}
 	for i := 0; !enough(); i++ {
 		began := monotonic()
