@@ -28,6 +28,7 @@ type auxiliary struct {
 	pid     int // 0 = the fork is under way
 	dead    bool
 	expired bool
+	leaves  bool // what is left of its group at its end belongs to the service
 	timer   *time.Timer
 	done    func(machine.Status)
 }
@@ -55,6 +56,7 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 		done(ok, detail)
 	}
 	group, alone := c.group, name == hookPreStart || name == hookPostStop
+	a.leaves = !alone
 	a.done = func(st machine.Status) {
 		d.out.Drain([]uint64{gen})
 		d.out.Release(gen, outputGrace)
@@ -154,7 +156,9 @@ func (d *driver) startAux(a *auxiliary, timeout time.Duration, start func() (int
 // auxExited takes the end of an auxiliary process, which is still a zombie: its group gets SIGKILL first, while the
 // number is certainly its own.
 func (d *driver) auxExited(a *auxiliary, st machine.Status) {
-	_ = unix.Kill(-a.pid, unix.SIGKILL)
+	if !a.leaves || a.expired {
+		_ = unix.Kill(-a.pid, unix.SIGKILL)
+	}
 	a.dead = true
 	fault.Here("hook")
 	delete(d.aux, a.pid)
