@@ -9,6 +9,7 @@ import (
 	"github.com/zinit/zinit/applets/cli"
 	"github.com/zinit/zinit/applets/pid1"
 	"github.com/zinit/zinit/applets/server"
+	"github.com/zinit/zinit/internal/memory"
 	"github.com/zinit/zinit/supervisor/proc"
 )
 
@@ -45,6 +46,7 @@ func Main(argv []string) int {
 		// Only a bare `zinit` that is process 1 is the shim, so that `docker run IMAGE zinit list` is a list.
 		return pid1.Main([]string{"zinit-pid1"})
 	}
+	memory.Start()
 	return cli.Main(argv, os.Stdin, os.Stdout, os.Stderr)
 }
 

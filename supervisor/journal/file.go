@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -26,9 +27,11 @@ const (
 
 var (
 	le      = binary.LittleEndian
-	castag  = crc32.MakeTable(crc32.Castagnoli)
 	errFull = errors.New("the journal's segment is full")
 )
+
+// castagnoli makes its table at the first use: that takes a fifth of a millisecond, which no run of the client shall pay.
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 // Errors of Open, to be told apart by errors.Is.
 var (
@@ -102,7 +105,7 @@ func (s *segment) append(payload []byte) (int, error) {
 }
 
 func checksum(seq, payload []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castag, seq), castag, payload)
+	return crc32.Update(crc32.Update(0, castagnoli(), seq), castagnoli(), payload)
 }
 
 // frameAt reads the frame at offset at of b. A missing or invalid one gives ok = false.
@@ -140,12 +143,12 @@ func (s *slot) bytes() []byte {
 	le.PutUint64(b[24:], uint64(s.off))
 	le.PutUint64(b[32:], uint64(s.capacity))
 	copy(b[40:56], s.boot[:])
-	le.PutUint32(b[60:], crc32.Checksum(b[:60], castag))
+	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli()))
 	return b
 }
 
 func parseSlot(b []byte) (slot, bool) {
-	if len(b) < slotSize || le.Uint64(b) != magic || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castag) {
+	if len(b) < slotSize || le.Uint64(b) != magic || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli()) {
 		return slot{}, false
 	}
 	s := slot{version: le.Uint32(b[8:]), seq: le.Uint64(b[16:]), off: int64(le.Uint64(b[24:])), capacity: int64(le.Uint64(b[32:]))}
