@@ -17,7 +17,7 @@ import (
 //   - no key is left out for being empty: null, "", [] and {} are written;
 //   - a service's state is a plain word under "state", and what the wire nests in it (exit_code, waiting_on,
 //     conflicts_with, reason, and pid where the object has none of its own) stands beside it;
-//   - a number whose name ends in _ms is an integer.
+//   - a number whose name ends in _ms is an integer, and a time that there is not (its name ends in _at) is null.
 func document(v any) []byte {
 	var b bytes.Buffer
 	writeValue(&b, reflect.ValueOf(v), "")
@@ -49,6 +49,12 @@ func writeValue(b *bytes.Buffer, v reflect.Value, name string) {
 	case reflect.Float32, reflect.Float64:
 		if strings.HasSuffix(name, "_ms") {
 			fmt.Fprintf(b, "%d", int64(math.Round(v.Float())))
+			return
+		}
+		writeScalar(b, v)
+	case reflect.String:
+		if v.Len() == 0 && strings.HasSuffix(name, "_at") {
+			b.WriteString("null")
 			return
 		}
 		writeScalar(b, v)
