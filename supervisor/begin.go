@@ -98,6 +98,7 @@ func (d *driver) begin() {
 	d.arena.FlushUnclaimed(time.Now().UnixMilli()) // all pipes and sinks that came back are there
 	if d.resume == nil {
 		d.step(d.first)
+		d.startLegacy()
 		if d.journal != nil {
 			d.flushJournal()
 		}
@@ -113,6 +114,9 @@ func (d *driver) begin() {
 	d.awaitExits()
 	d.resume, d.lost, d.awaited = nil, nil, nil
 	for _, c := range d.children {
+		if c.adopted && c.daemonized && !c.gone {
+			d.watchForeign(c)
+		}
 		c.notify.Begin()
 	}
 	d.reap()
@@ -135,19 +139,29 @@ const exitPatience = 2 * time.Second
 // awaitExits gives up on exits that the keeper does not know of either.
 func (d *driver) awaitExits() {
 	for _, c := range d.awaited {
-		time.AfterFunc(exitPatience, func() {
-			d.post(func() {
-				if d.byPID[c.pid] != c || startTime(c.pid) == c.start && !zombie(c.pid) {
-					return
-				}
-				delete(d.byPID, c.pid)
-				c.gone, c.reaped = true, true
-				survivors := d.trees.survivors([]*child{c})[c.gen]
-				d.step(machine.Vanished{Gen: c.gen, Alive: len(survivors)})
-				d.settleLost(c)
-			})
-		})
+		d.giveUpLater(c)
 	}
+}
+
+// giveUpLater takes a process that is gone for one of which nobody knows how it ended, unless the keeper tells.
+func (d *driver) giveUpLater(c *child) {
+	patience := exitPatience
+	if d.keeper == nil {
+		patience = 0
+	}
+	pid, start := c.pid, c.start
+	time.AfterFunc(patience, func() {
+		d.post(func() {
+			if c.gone || c.pid != pid || d.byPID[pid] != c || startTime(pid) == start && !zombie(pid) {
+				return
+			}
+			delete(d.byPID, pid)
+			c.gone, c.reaped = true, true
+			survivors := d.trees.survivors([]*child{c})[c.gen]
+			d.step(machine.Vanished{Gen: c.gen, Alive: len(survivors)})
+			d.settleLost(c)
+		})
+	})
 }
 
 // ackInherited tells the keeper which exits are in the journal now.

@@ -65,6 +65,10 @@ func (d *driver) cancelProbe(gen machine.Gen) {
 
 // precheck looks who holds the ports and matches the filters of a service about to start.
 func (d *driver) precheck(a machine.Precheck, cfg *graph.Config) {
+	if _, runs := d.legacy[cfg.Name]; runs {
+		d.step(machine.Prechecked{Gen: a.Gen}) // it holds its ports itself
+		return
+	}
 	ours := d.owners()
 	go func() {
 		conflict := d.scanner.FindConflict(cfg, ours, a.Kill)

@@ -77,6 +77,9 @@ func (c *child) owner() proc.Owner {
 func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 	c := &child{gen: gen, config: cfg}
 	d.children[gen] = c
+	if d.adoptLegacy(c) {
+		return
+	}
 	if cfg.PreStart.Command.IsZero() {
 		d.spawnMain(c)
 		return

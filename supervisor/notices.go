@@ -183,6 +183,9 @@ func (d *driver) mainChanged(c *child, pid int) {
 		_ = d.keeper.Track(pid, uint64(c.gen))
 	}
 	d.step(machine.MainChanged{Gen: c.gen, PID: pid})
+	if c.adopted {
+		d.watchForeign(c)
+	}
 }
 
 // reopenNotify gives an adopted incarnation its socket or readiness descriptor back.

@@ -112,6 +112,11 @@ func New(opt Options) (*Supervisor, error) {
 // load reads the directories for the first time.
 func (s *Supervisor) load() {
 	defs, g := s.read()
+	if s.opt.Handover == nil || s.opt.Handover.Starts <= 1 {
+		if s.takeLegacy(defs); len(s.driver.legacy) > 0 {
+			g = defs.graph()
+		}
+	}
 	s.defs.Store(defs)
 	d := s.driver
 	d.boot.loaded = d.clock.now()
