@@ -79,7 +79,8 @@ func Reap(pid int) {
 //	}
 //
 // While nothing is kept each look is one system call. Once something is kept, a zombie that has been told could hide
-// others from waitid(P_ALL), so the children are listed and looked at one by one, once for a whole batch.
+// others from waitid(P_ALL), so the children that Start has made, and orphans, are listed and looked at one by one, once
+// for a whole batch.
 type Reaper struct {
 	told    map[int]struct{} // told and not reaped yet
 	batch   []Exit           // found by the last listing, not told yet
@@ -124,7 +125,7 @@ func (r *Reaper) fromBatch() (Exit, bool) {
 
 // list looks at each child that was not told.
 func (r *Reaper) list() {
-	r.scratch = Children(r.scratch[:0])
+	r.scratch = started(r.scratch[:0])
 	r.batch = r.batch[:0]
 	for _, pid := range r.scratch {
 		if _, told := r.told[pid]; told {
