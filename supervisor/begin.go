@@ -190,7 +190,7 @@ func (d *driver) listenToKeeper(exits chan<- keeper.Exit) {
 		for {
 			ev, ok, err := d.keeper.Receive()
 			if err != nil {
-				d.post(func() { d.log.Error("the keeper is gone: from now on a crash of this server ends its services") })
+				d.post(d.keeperGone)
 				return
 			}
 			if !ok {
@@ -206,6 +206,16 @@ func (d *driver) listenToKeeper(exits chan<- keeper.Exit) {
 			if ev.Order != 0 && d.opt.Order != nil {
 				d.opt.Order(ev.Order)
 			}
+		}
+	}
+}
+
+// keeperGone goes on alone: it was what told of the ends of adopted processes.
+func (d *driver) keeperGone() {
+	d.log.Error("the keeper is gone: a crash of this server would from now on leave its services without one")
+	for _, c := range d.children {
+		if c.adopted && !c.gone {
+			d.watchForeign(c)
 		}
 	}
 }

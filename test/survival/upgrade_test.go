@@ -543,3 +543,38 @@ func fill(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// TestKeeperKilled: a keeper that is a plain process can be killed. Its server and the services live on.
+func TestKeeperKilled(t *testing.T) {
+	s := testkit.Start(t, map[string]string{"one.toml": sleeper}, testkit.Options{Applet: "pid1"})
+	c := s.Client()
+	one := s.AwaitState(c, "one", "running")
+	pid := serverPIDOf(t, c)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // so that the service is the keeper's child
+		t.Fatal(err)
+	}
+	s.Await("another server", func() bool {
+		p, err := s.Client().Ping(ctx)
+		return err == nil && p.PID != pid
+	})
+	if err := syscall.Kill(s.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the server to notice", func() bool { return strings.Contains(s.Logs(), "the keeper is gone") })
+	c = s.Client()
+	if now := s.AwaitState(c, "one", "running"); now.PID != one.PID {
+		t.Errorf("pid %d, was %d", now.PID, one.PID)
+	}
+	if err := syscall.Kill(one.PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the end of the service to be noticed", func() bool {
+		now, err := c.StatusFull(ctx, "one")
+		return err == nil && now.LastExit != nil && now.PID != one.PID
+	})
+	pid = serverPIDOf(t, c)
+	if err := c.Shutdown(ctx, rpc.PowerStop); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the end", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+}
