@@ -125,7 +125,7 @@ func (d *driver) begin() {
 
 // settleLost lets go of an incarnation whose main process ended while nobody watched, or watches the rest of its tree.
 func (d *driver) settleLost(c *child) {
-	if id, ok := d.m.ByGen(c.gen); ok && d.m.Info(id).State == machine.Stopping {
+	if id, ok := d.m.ByGen(c.gen); ok && (d.m.Info(id).State == machine.Stopping || d.m.Info(id).Leftovers) {
 		d.children[c.gen] = c
 		d.trees.add(c)
 		return

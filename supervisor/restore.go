@@ -131,7 +131,8 @@ func (d *driver) inheritPipe(p keeper.Pipe) {
 
 // service finds out about one service.
 func (r *restorer) service(rec *machine.Record) {
-	if rec.State != machine.Starting && rec.State != machine.Running && rec.State != machine.Stopping || rec.Gen == 0 {
+	left := rec.Leftovers()
+	if rec.State != machine.Starting && rec.State != machine.Running && rec.State != machine.Stopping && !left || rec.Gen == 0 {
 		return
 	}
 	id, ok := r.d.m.ByGen(rec.Gen)
@@ -160,7 +161,7 @@ func (r *restorer) service(rec *machine.Record) {
 	if n.Cgroup != "" && r.d.cgroups != nil {
 		c.group = r.d.cgroups.Open(n.Cgroup)
 	}
-	if rec.MainGone() {
+	if rec.MainGone() || left {
 		c.gone, c.reaped, c.adopted = true, true, true
 		r.d.lost = append(r.d.lost, c)
 		return

@@ -65,6 +65,9 @@ func (r *Record) HadProcess() bool { return flag(r.Flags)&flagHadProcess != 0 }
 // MainGone reports whether the main process has ended and others of the incarnation were alive.
 func (r *Record) MainGone() bool { return flag(r.Flags)&flagMainGone != 0 }
 
+// Leftovers reports whether a finished oneshot had left processes.
+func (r *Record) Leftovers() bool { return flag(r.Flags)&flagLeft != 0 }
+
 func stuckBit(s *service) uint32 {
 	if s.is(flagStuck) {
 		return uint32(flagStuck)
