@@ -128,6 +128,7 @@ func (d *driver) settleLost(c *child) {
 	if id, ok := d.m.ByGen(c.gen); ok && (d.m.Info(id).State == machine.Stopping || d.m.Info(id).Leftovers) {
 		d.children[c.gen] = c
 		d.trees.add(c)
+		d.changed(c)
 		return
 	}
 	d.release(c)
