@@ -15,7 +15,7 @@ sim SEED="":
     @if [ -n "{{SEED}}" ]; then go test ./supervisor/sim -run TestSeeds -seeds=1 -seed={{SEED}} -v; \
     else n=$(date +%s); while go test ./supervisor/sim -run TestSeeds -seeds=200000 -seed=$n; do n=$((n+200000)); done; fi
 
-# one fuzz target: `just fuzz ./rpc FuzzCodec 30s`
+# one fuzz target: `just fuzz ./rpc FuzzServer 30s`
 fuzz PKG NAME TIME="10s":
     go test {{PKG}} -run '^$' -fuzz '^{{NAME}}$' -fuzztime {{TIME}}
 
