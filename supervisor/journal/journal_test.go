@@ -554,3 +554,39 @@ func BenchmarkOpen10000(b *testing.B) {
 		_ = again.Close()
 	}
 }
+
+// TestHold: what is held comes as a whole or not at all.
+func TestHold(t *testing.T) {
+	j, err := Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.Note("before", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	j.Hold()
+	for _, name := range []string{"a", "b"} {
+		if err := j.Define(name, []byte("doc"), "", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{j.Undefine("a"), j.Note("before", nil), j.Note("after", []byte("2"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	other, held, err := reopen(t, image(t, j))
+	if err != nil || len(held.Definitions) != 0 || string(held.Notes["before"]) != "1" {
+		t.Fatalf("before Flush: %+v, %v", held, err)
+	}
+	other.Close()
+	if err := j.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	other, all, err := reopen(t, image(t, j))
+	if err != nil || len(all.Definitions) != 1 || all.Definitions[0].Name != "b" || len(all.Notes) != 1 || string(all.Notes["after"]) != "2" {
+		t.Fatalf("after Flush: %+v, %v", all, err)
+	}
+	other.Close()
+}
