@@ -246,6 +246,9 @@ func (t *table) bySigns(n *node, below int) int {
 	if gen, ok := t.scanner.identified(n.PID); ok {
 		return t.ownerOf(gen)
 	}
+	if slices.Contains(t.keepers, n.PPID) && beforeExec(n.PID) {
+		return -1 // its descriptors are still its parent's, which holds everybody's log pipes
+	}
 	return t.byPipe(n.PID)
 }
 
