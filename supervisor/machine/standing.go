@@ -148,6 +148,9 @@ func (m *Machine) recount(i int32) {
 		s := &m.services[i]
 		there := s.active() || s.occupied > 0 && (m.shutting || !s.finished())
 		if there == s.is(flagOccupied) {
+			if there && !s.active() {
+				m.remind(i)
+			}
 			continue
 		}
 		s.put(flagOccupied, there)
@@ -160,6 +163,17 @@ func (m *Machine) recount(i int32) {
 			m.walk = append(m.walk, d)
 		})
 	}
+}
+
+// remind: i has no process itself and passes on dependents, some of which may have come while it still had one. What it
+// needs and is going down must reach them.
+func (m *Machine) remind(i int32) {
+	m.eachNeed(i, func(d int32) {
+		if need := &m.services[d]; need.phase == PhaseDependents {
+			need.set(flagLost)
+			m.drain(d)
+		}
+	})
 }
 
 // stand: one more dependent of d is there.

@@ -68,7 +68,7 @@ func (c *checker) checkStrays() {
 func (c *checker) resumed() {
 	for _, s := range c.w.byID {
 		p := s.cur
-		if p == nil || !p.main || p.stage != stageForked {
+		if p == nil || !p.main || p.stage != stageForked || p.abandoned {
 			continue
 		}
 		info := c.w.m.Info(s.id)

@@ -117,6 +117,12 @@ func (c *checker) goals() {
 			return
 		}
 	}
+	for _, p := range w.procs {
+		if p.alive() && p.abandoned {
+			c.failf("I16", p.svc, "a process that the machine has given up lives on")
+			return
+		}
+	}
 	for _, s := range w.byID {
 		c.checkState(s) // a large world looks at touched ones only
 	}
@@ -144,7 +150,7 @@ func (c *checker) situation(s *service) situation {
 		state: b.state}
 	x.returning = b.state == machine.Blocked && (s.config.Target || b.spawned != 0) && c.w.m.Standing(s.id)&graph.Holds != 0
 	p := s.cur
-	x.runs = p != nil && p.main && p.stage == stageForked ||
+	x.runs = p != nil && p.main && p.stage == stageForked && !p.abandoned ||
 		s.config.Target && b.state == machine.Running && len(c.w.g.Conflicts(s.id)) > 0
 	x.done = b.done && b.state == machine.Exited
 	x.left = p.alive()

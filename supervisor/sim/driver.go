@@ -177,6 +177,7 @@ func (w *World) deliver(it *item) {
 	case wordSpawned:
 		if p.stage == stageForked {
 			w.step(machine.Spawned{Gen: p.gen, PID: p.pid})
+			w.killStray(p)
 		}
 	case wordSpawnFailed:
 		w.step(machine.SpawnFailed{Gen: p.gen, Kind: p.failKind, Detail: "cannot execute", Aborted: p.aborted})
@@ -200,6 +201,16 @@ func (w *World) deliver(it *item) {
 	}
 	if !again {
 		w.repeat(it)
+	}
+}
+
+// killStray ends a process that comes when its service has been given up and forgotten: the machine knows it no more.
+func (w *World) killStray(p *process) {
+	if w.down || w.failure != nil {
+		return
+	}
+	if _, known := w.m.ByGen(p.gen); !known && p.alive() {
+		w.kill(p)
 	}
 }
 

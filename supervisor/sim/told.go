@@ -246,9 +246,15 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 func (c *checker) orphans(name string) {
 	for _, s := range c.w.byID {
 		d := &s.config.Deps
-		if (s.active() || s.tree()) && (slices.Contains(d.Requires, name) || slices.Contains(d.Binds, name)) {
-			s.book.asked = true
-			c.spread(s)
+		if !s.active() && !s.tree() || !slices.Contains(d.Requires, name) && !slices.Contains(d.Binds, name) {
+			continue
+		}
+		s.book.asked = true
+		c.beginPull()
+		if s.book.reached {
+			c.spreadFrom(s, byEdge) // a target stops nobody
+		} else {
+			c.spreadFrom(s, byReturn)
 		}
 	}
 }
