@@ -370,7 +370,22 @@ func TestForksUnderWayAreNoStrays(t *testing.T) {
 			_, _ = f.start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}, Env: env, Tag: Tag("test", gen)})
 		}
 	}()
+	// We hold the log pipe of a service that is coming to its end, as the driver does; what we fork now is not of it.
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	var st unix.Stat_t
+	if err := unix.Fstat(pipe[0], &st); err != nil {
+		t.Fatal(err)
+	}
+	ending := Owner{Service: "ending", Gen: 1 << 30, PipeInodes: []uint64{st.Ino}}
 	for range 300 {
+		if got := scanner.Members(&ending); len(got) > 0 {
+			t.Errorf("a child of another service before its exec counts as one of a service that ends: %+v", got)
+		}
 		for _, o := range scanner.Orphans(func(int) bool { return false }) {
 			if o.Gen == 0 && Executable(o.PID) == Executable(os.Getpid()) {
 				t.Errorf("a child before its exec was told: %+v", o)
