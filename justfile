@@ -19,7 +19,7 @@ sim SEED="":
 fuzz PKG NAME TIME="10s":
     go test {{PKG}} -run '^$' -fuzz '^{{NAME}}$' -fuzztime {{TIME}}
 
-# CLI scripts, all or one: `just script list -update`
+# CLI scripts, all or one: `just script json`; UPDATE_SCRIPTS=1 writes what they compare with
 script NAME="" *ARGS:
     go test . -run 'TestScript/{{NAME}}' {{ARGS}}
 

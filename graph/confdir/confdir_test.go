@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit"
 )
 
 func mustParse(t testing.TB, file, text string) *graph.Config {
@@ -282,10 +283,7 @@ func TestTrustOfOwners(t *testing.T) {
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatal("this test needs root")
-	}
-	t.Skip("this test needs root")
+	testkit.NeedRoot(t)
 }
 
 func TestSettings(t *testing.T) {

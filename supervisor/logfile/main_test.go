@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -33,13 +34,7 @@ func await(t testing.TB, what string, f func() bool) {
 // needRoot ends a test that needs it: as a failure where ZINIT_TEST_STRICT says that everything must run.
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Getuid() == 0 {
-		return
-	}
-	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root")
+	testkit.NeedRoot(t)
 }
 
 type wireSink = wire.Sink

@@ -14,6 +14,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/testkit"
 )
 
 func TestParse(t *testing.T) {
@@ -485,20 +487,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func needProgram(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil && os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatalf("this machine lacks what the test needs: %s", name)
-	}
-	if err != nil {
-		t.Skipf("this machine lacks what the test needs: %s", name)
-	}
-	return path
-}
-
 func TestRedisUnderSupervision(t *testing.T) {
-	program := needProgram(t, "redis-server")
+	program := testkit.NeedProgram(t, "redis-server")
 	dir := t.TempDir()
 	s := newStation(t)
 	c := s.socket(t, 5, SocketOptions{Dir: dir, UID: -1, GID: -1})
@@ -528,7 +518,7 @@ func TestRedisUnderSupervision(t *testing.T) {
 }
 
 func TestSystemdNotify(t *testing.T) {
-	program := needProgram(t, "systemd-notify")
+	program := testkit.NeedProgram(t, "systemd-notify")
 	for _, o := range []SocketOptions{{}, {Dir: t.TempDir(), UID: -1, GID: -1}} {
 		s := newStation(t)
 		c := s.socket(t, 1, o)

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -124,9 +125,7 @@ func TestReaderIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.FD() < 0 {
-		t.Skip("no memfd")
-	}
+	testkit.Need(t, a.FD() >= 0, "memfd")
 	writers := testWriters(t)
 	for _, name := range []string{"fast", "small", "long"} {
 		// Bounds so wide that a life of the server does not overrun them: the check reads between two lives.

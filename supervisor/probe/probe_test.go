@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -84,9 +85,7 @@ func TestTCP(t *testing.T) {
 
 func TestTCPLocalhostIsAlsoVersion6(t *testing.T) {
 	l, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		t.Skipf("this machine lacks what the test needs: IPv6 (%v)", err)
-	}
+	testkit.Need(t, err == nil, "IPv6")
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
 	if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: fmt.Sprintf("localhost:%d", port)}, nil); !ok {

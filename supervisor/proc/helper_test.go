@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/zinit/zinit/internal/testkit"
 )
 
 // helpers are what the test binary does when it is executed again with helperVariable set.
@@ -59,13 +61,7 @@ func await(t testing.TB, what string, condition func() bool) {
 // need skips a test whose prerequisite is missing, or fails it where everything must be there.
 func need(t testing.TB, ok bool, what string) {
 	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatalf("this machine lacks what the test needs: %s", what)
-	}
-	t.Skipf("this machine lacks what the test needs: %s", what)
+	testkit.Need(t, ok, what)
 }
 
 func needRoot(t testing.TB) {

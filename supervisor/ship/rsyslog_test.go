@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -24,24 +25,9 @@ template(name="plain" type="string" string="%%HOSTNAME%%|%%APP-NAME%%|%%PROCID%%
 action(type="omfile" file="%[1]s/out" template="plain")
 `
 
-// needProgram ends a test that needs a program: as a failure where ZINIT_TEST_STRICT says that everything must run.
-func needProgram(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatalf("needs %s", name)
-	}
-	t.Skipf("needs %s", name)
-	return ""
-}
-
 // A real rsyslogd over TCP, UDP and a unix socket: what it wrote is read back.
 func TestRsyslog(t *testing.T) {
-	daemon := needProgram(t, "rsyslogd")
+	daemon := testkit.NeedProgram(t, "rsyslogd")
 	dir := t.TempDir()
 	tcp, udp := freePort(t, "tcp"), freePort(t, "udp")
 	conf := filepath.Join(dir, "conf")

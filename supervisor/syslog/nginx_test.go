@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/testkit"
 )
 
 const nginxConfig = `
@@ -28,13 +30,7 @@ http {
 
 // A real daemon that logs to syslog: its messages stand under the service that it is.
 func TestRealDaemon(t *testing.T) {
-	nginx, err := exec.LookPath("/usr/sbin/nginx")
-	if err != nil {
-		if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-			t.Fatal("needs nginx")
-		}
-		t.Skip("needs nginx")
-	}
+	nginx := testkit.NeedProgram(t, "nginx")
 	f := newFixture(t, func(pid int32, _ uint32) string {
 		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.TrimSpace(string(comm)) == "nginx" {
 			return "web"
@@ -57,6 +53,7 @@ func TestRealDaemon(t *testing.T) {
 		_ = cmd.Wait()
 	}()
 	var conn net.Conn
+	var err error
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		if conn, err = net.Dial("unix", dir+"/http"); err == nil {
 			break

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -126,13 +127,7 @@ func TestFiledByCredentials(t *testing.T) {
 }
 
 func TestLogger(t *testing.T) {
-	logger, err := exec.LookPath("logger")
-	if err != nil {
-		if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-			t.Fatal("needs logger")
-		}
-		t.Skip("needs logger")
-	}
+	logger := testkit.NeedProgram(t, "logger")
 	f := newFixture(t, nil)
 	for _, format := range []string{"--rfc3164", "--rfc5424=notime,nohost", "--rfc5424"} {
 		cmd := exec.Command(logger, "-u", f.path, format, "-t", "tagged", "hello", "from", format)

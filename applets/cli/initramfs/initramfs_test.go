@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/zinit/zinit/internal/testkit"
 )
 
 // unpacked is one entry as a reader of the format sees it.
@@ -82,10 +84,7 @@ func write(t *testing.T, path, content string, mode os.FileMode) string {
 // unmet ends a test whose prerequisite is missing: a failure where everything must run, else a skip.
 func unmet(t *testing.T, what string) {
 	t.Helper()
-	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
+	testkit.Need(t, false, what)
 }
 
 func TestArchive(t *testing.T) {
