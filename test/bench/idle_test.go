@@ -24,7 +24,7 @@ func (b *bench) idle(t *testing.T) {
 	floor := b.floor(t, floorGo, "start", b.sizes.idle, append(stay, "0")...)
 	s.take(t, b.sizes.idle)
 	if *measure {
-		time.Sleep(10 * time.Second) // the ends of the start: collector, timers
+		time.Sleep(15 * time.Second) // the ends of the start: collector, timers, the log's window of 10 s
 	}
 	before := []watched{watch(server), watch(p.pid()), watch(floor.pid())}
 	time.Sleep(b.idleFor)
