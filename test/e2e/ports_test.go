@@ -3,6 +3,9 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,4 +37,130 @@ func TestPortIsReevaluated(t *testing.T) {
 	}
 	l.Close()
 	s.AwaitState(c, "web", "running")
+}
+
+// inNamespaces is a script that runs the binary in network and process namespaces of its own, after some lines of shell
+// have started strangers there. Its end ends all of them.
+func inNamespaces(t *testing.T, strangers string) string {
+	t.Helper()
+	testkit.NeedRoot(t)
+	testkit.NeedProgram(t, "unshare")
+	testkit.NeedProgram(t, "ip")
+	path := filepath.Join(t.TempDir(), "zinit-in-namespaces")
+	text := fmt.Sprintf("#!/bin/sh\nexec unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up\n%s\n%s \"$@\"; exit $?' sh \"$@\"\n",
+		strangers, testkit.Binary(t, ""))
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestKillOthers: exactly the foreign processes that listen on the ports, or match the filter, are ended, with SIGKILL
+// where SIGTERM is ignored; never a process of another service, the server, or one that only looks like it.
+func TestKillOthers(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := func(words, log string) string {
+		return fmt.Sprintf("%s=\"listen %s\" %s >/dev/null 2>&1 & echo $! >%s/%s", helperVariable, words, self, dir, log)
+	}
+	strangers := strings.Join([]string{
+		listen("1001", "soft"), listen("1002 deaf", "deaf"), listen("1003", "other"),
+		fmt.Sprintf("cp /bin/sleep %[1]s/Zvictim; cp /bin/sleep %[1]s/innocent; %[1]s/Zvictim 100001 & echo $! >%[1]s/victim; %[1]s/innocent 100002 & echo $! >%[1]s/innocentpid", dir),
+		"while [ $(grep -c \" 0A \" /proc/net/tcp) -lt 3 ]; do sleep 0.05; done",
+	}, "\n")
+	mine := func(port string) string { return helper(t, "listen "+port) }
+	s := testkit.Start(t, map[string]string{
+		"soft.toml":    service("soft", mine("1001")+"ports = [1001]\nkill_others = true\n"),
+		"deaf.toml":    service("deaf", mine("1002")+"ports = [1002]\nkill_others = true\n"),
+		"polite.toml":  service("polite", mine("1003")+"ports = [1003]\n"),
+		"filter.toml":  service("filter", sleeper+"process_filters = [\"zVICTIM\"]\nkill_others = true\n"),
+		"patient.toml": service("patient", sleeper+"process_filters = [\"innocent\"]\n"),
+		"suicide.toml": service("suicide", sleeper+"process_filters = [\"zinit\"]\nkill_others = true\n"),
+		"rival.toml":   service("rival", mine("1001")+"status = \"stop\"\nports = [1001]\nkill_others = true\n"),
+	}, testkit.Options{Bin: inNamespaces(t, strangers)})
+	s.Bin = testkit.Binary(t, "")
+	defer func() { _, _, _ = s.Zinit("shutdown"); s.Wait() }()
+	c := s.Client()
+	for _, name := range []string{"soft", "filter", "suicide", "deaf"} {
+		s.AwaitState(c, name, "running")
+	}
+	holder := func(name string) wire.PortConflict {
+		var w wire.Why
+		s.Await("why "+name+" is blocked", func() bool {
+			var err error
+			w, err = c.Why(ctx, name)
+			return err == nil && w.Blocked && (w.PortConflict != nil || w.ProcessConflict != nil)
+		})
+		if w.PortConflict != nil {
+			return *w.PortConflict
+		}
+		return *w.ProcessConflict
+	}
+	pidIn := func(file string) int {
+		b, _ := os.ReadFile(filepath.Join(dir, file))
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		return pid
+	}
+	if h := holder("polite"); h.Port != 1003 || h.PID != pidIn("other") || h.Process == "" || h.Service != "" {
+		t.Errorf("polite waits for %+v, want pid %d", h, pidIn("other"))
+	}
+	if h := holder("patient"); h.Filter != "innocent" || h.PID != pidIn("innocentpid") || h.Process != "innocent" {
+		t.Errorf("patient waits for %+v", h)
+	}
+	soft := s.AwaitState(c, "soft", "running").PID
+	if _, _, code := s.Zinit("start", "rival"); code == 0 {
+		t.Error("a rival for another service's port started")
+	}
+	if h := holder("rival"); h.Service != "soft" || h.PID != soft {
+		t.Errorf("rival waits for %+v, want soft, pid %d", h, soft)
+	}
+	if now := s.AwaitState(c, "soft", "running").PID; now != soft {
+		t.Error("kill_others ended a process of another service")
+	}
+	if _, stderr, code := s.Zinit("stop", "soft"); code != 0 {
+		t.Fatal(stderr)
+	}
+	s.AwaitState(c, "rival", "running") // the port is free
+	why, _, _ := s.Zinit("why", "polite")
+	if !strings.Contains(why, "1003") || !strings.Contains(why, strconv.Itoa(pidIn("other"))) {
+		t.Errorf("zinit why polite:\n%s", why)
+	}
+}
+
+// TestTimeWaitHoldsNothing: a port in TIME_WAIT, or one that is only an end of a connection, is free.
+func TestTimeWaitHoldsNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Close() // the side that closes first is left in TIME_WAIT
+	_, _ = client.Read(make([]byte, 1))
+	client.Close()
+	l.Close()
+	local := fmt.Sprintf(" 0100007F:%04X ", port)
+	if !testkit.Until(testkit.Patience, func() bool {
+		b, _ := os.ReadFile("/proc/self/net/tcp")
+		for line := range strings.SplitSeq(string(b), "\n") {
+			if strings.Contains(line, local) && strings.Contains(line, " 06 ") {
+				return true
+			}
+		}
+		return false
+	}) {
+		t.Fatal("no TIME_WAIT")
+	}
+	s := testkit.Start(t, map[string]string{"web.toml": service("web", sleeper+fmt.Sprintf("ports = [%d]\n", port))}, testkit.Options{})
+	s.AwaitState(s.Client(), "web", "running")
 }
