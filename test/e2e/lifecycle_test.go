@@ -127,11 +127,12 @@ reload = "echo reload >>%[1]s"
 	if r := st.State.Reason; r == nil || r.Type != "spawn_error" || r.Kind != "pre_start" || !strings.Contains(r.Message, "the disk is missing") {
 		t.Errorf("pre_start failure: %+v", r)
 	}
-	if _, err := c.SignalReload(ctx, "h"); err != nil {
-		t.Fatal(err)
-	}
 	has := func(want string) func() bool {
 		return func() bool { b, _ := os.ReadFile(log); return string(b) == want }
+	}
+	s.Await("the service to be under way", has("pre\nmain\n")) // it is ready as soon as it is executed
+	if _, err := c.SignalReload(ctx, "h"); err != nil {
+		t.Fatal(err)
 	}
 	s.Await("the reload command", has("pre\nmain\nreload\n"))
 	if ok, err := c.Stop(ctx, "h", rpc.Change{Wait: true}); err != nil || ok.Outcome != "done" {
