@@ -40,8 +40,9 @@ type floor struct {
 }
 
 func (f *floor) run(spawners int) int {
-	sigs := make(chan os.Signal, 4)
-	signal.Notify(sigs, unix.SIGCHLD, unix.SIGTERM)
+	dead, term := make(chan os.Signal, 1), make(chan os.Signal, 1) // two: a flood of one must not lose the other
+	signal.Notify(dead, unix.SIGCHLD)
+	signal.Notify(term, unix.SIGTERM)
 	f.null, _ = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	f.poller, _ = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	go f.read()
@@ -61,8 +62,10 @@ func (f *floor) run(spawners int) int {
 		jobs <- i
 	}
 	stopping := false
-	for sig := range sigs {
-		if sig == unix.SIGTERM {
+	for {
+		select {
+		case <-dead:
+		case <-term:
 			stopping = true
 			started.Wait()
 			f.mu.Lock()
@@ -82,7 +85,6 @@ func (f *floor) run(spawners int) int {
 			return 0
 		}
 	}
-	return 1
 }
 
 func (f *floor) start(i int) {
