@@ -169,6 +169,6 @@
 //     on are removed services; Forgotten tells which of them are only holes until the next reload.
 //  9. Say Loaded once, as the first event of a machine made by New, and never to one made by Restore. Loaded.Only must
 //     exist: nothing at all starts otherwise.
-//  10. Kill at once what answers a Spawn, or is found after a crash, under a Gen that ByGen does not know: its service was removed
-//     and given up as unkillable meanwhile, and nobody else ends it.
+//  10. Kill at once what answers a Spawn, or is found after a crash, under a Gen that ByGen does not know: its service
+//     was removed and given up as unkillable meanwhile, and nobody else ends it.
 package machine

@@ -71,7 +71,7 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		return OutcomeShutdown
 	case s.is(flagMissing) && (s.idle() || s.state == Stopping || ev.Verb == VerbRestart):
 		return OutcomeMissing
-	case s.is(flagBroken) && s.idle():
+	case s.is(flagBroken) && (s.idle() || s.state == Stopping || ev.Verb == VerbRestart):
 		return OutcomeFailed
 	}
 	in := inStart

@@ -55,6 +55,7 @@ type book struct {
 	abortGen    Gen
 	abortAt     Time
 	reached     bool         // Running as a target
+	turned      bool         // a stop that was asked for means something
 	begun       bool         // in Stopping: something was sent that cannot be taken back
 	restarts    int          // since the last reset
 	unsureRuns  bool         // whether the counts were reset is open: take the machine's
@@ -207,13 +208,6 @@ const (
 // beginPull forgets whom earlier requests pulled in.
 func (c *checker) beginPull() {
 	c.pulled = append(c.pulled[:0], make([]uint8, len(c.w.byID))...)
-}
-
-// wantDown notes a stop by an operator.
-func (c *checker) wantDown(s *service) {
-	b := &s.book
-	b.wish, b.held, b.warrant, b.asked = wishDown, true, 0, true
-	c.spread(s)
 }
 
 // spread notes that a stop of s reaches everything active that requires or binds it, directly or through others: those

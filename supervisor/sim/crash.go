@@ -72,6 +72,9 @@ func (w *World) restore() {
 	}
 	w.checker.resumed()
 	for _, p := range w.procs {
+		if p.alive() && !p.killed {
+			w.killStray(p)
+		}
 		w.lateWords(p)
 	}
 }

@@ -143,13 +143,16 @@ func (c *checker) toldAsked(ev machine.Asked) {
 		case machine.VerbStart, machine.VerbRestart:
 			c.toldStart(s, ev)
 		case machine.VerbStop:
+			s.book.turned = s.book.wish != wishDown || s.active() || s.tree()
 			s.book.wish, s.book.held, s.book.warrant, s.book.asked = wishDown, true, 0, true
 		}
 	}
 	for _, id := range ev.IDs {
 		switch s := c.w.byID[id]; ev.Verb {
 		case machine.VerbStop:
-			c.wantDown(s)
+			if s.book.turned { // a second stop is a no-op
+				c.spread(s)
+			}
 		case machine.VerbRestart:
 			if s.book.wish == wishUp && !c.w.missing(s) && !c.w.broken(s) && (s.active() || s.book.done && s.book.state == machine.Exited) {
 				s.book.unsureRuns = s.book.unsureRuns || s.active()
