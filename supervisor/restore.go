@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -298,7 +299,11 @@ func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
 		if err != nil || !p.Dead() || r.d.byPID[pid] != nil {
 			continue
 		}
-		switch tag := r.d.scanner.Tagged(pid); {
+		tag := r.d.scanner.Tagged(pid)
+		if tag == 0 {
+			tag = proc.GroupGen(pid)
+		}
+		switch {
 		case tag == gen:
 			return p, true
 		case tag == 0 && p.Session == p.PID:
@@ -308,9 +313,9 @@ func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
 	return leader, leader.PID > 0
 }
 
-// unclaimedExit takes an exit that no incarnation was known to have: by its tag, else one without, which is that of a
-// process that died before it could be tagged. Only that one is a guess, and only where more than one fork was under
-// way at the crash; they are taken in the order they happened.
+// unclaimedExit takes an exit that no incarnation was known to have: by its tag or control group, else one without, which
+// is that of a process that died before it could be tagged. Only that one is a guess, and only without cgroup v2 and
+// where more than one fork was under way at the crash; they are taken in the order they happened.
 func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 	if r.d.opt.Handover == nil {
 		return keeper.Exit{}, false
@@ -321,7 +326,7 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 		if _, left := r.exits[e.PID]; !left || e.Gen != 0 {
 			continue
 		}
-		if e.Tag != 0 && e.Tag == proc.Tag(r.d.scanner.Instance, gen) {
+		if e.Tag == gen || e.Tag != 0 && e.Tag == proc.Tag(r.d.scanner.Instance, gen) {
 			return *e, true
 		}
 		if e.Tag == 0 && guess == nil {
@@ -334,17 +339,52 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 	return *guess, true
 }
 
-// byID lists the living processes by their ZINIT_ID, with one pass over /proc.
+// byID lists the living processes by their ZINIT_ID, with one pass over the children of the keeper and of this server. A
+// child that the server before was forking when it died has none before its exec: it is waited for, or it would become a
+// second copy later.
 func (r *restorer) byID() map[string][]proc.Process {
-	if r.scan == nil {
-		r.scan = map[string][]proc.Process{}
-		for _, o := range r.d.scanner.Orphans(r.d.knows) {
-			if id, ok := proc.Variable(o.PID, proc.EnvID); ok {
-				r.scan[id] = append(r.scan[id], o.Process)
+	if r.scan != nil {
+		return r.scan
+	}
+	for end := time.Now().Add(forkPatience); ; time.Sleep(time.Millisecond) {
+		unborn := r.unborn()
+		if len(unborn) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			for _, p := range unborn {
+				_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
 			}
 		}
 	}
+	r.scan = map[string][]proc.Process{}
+	for _, o := range r.d.scanner.Orphans(r.d.knows) {
+		if id, ok := proc.Variable(o.PID, proc.EnvID); ok {
+			r.scan[id] = append(r.scan[id], o.Process)
+		}
+	}
 	return r.scan
+}
+
+// unborn are children of the keeper that are still an image of the server before: their environment is a server's.
+func (r *restorer) unborn() (found []proc.Process) {
+	if r.d.scanner.Keeper == 0 {
+		return nil
+	}
+	ours, _ := proc.Variable(os.Getpid(), proc.EnvID) // this supervisor may itself be somebody's service
+	for _, pid := range proc.ChildrenOf(nil, r.d.scanner.Keeper) {
+		if pid == os.Getpid() {
+			continue
+		}
+		if _, server := proc.Variable(pid, keeper.EnvFD); !server {
+			continue
+		}
+		p, err := proc.ReadProcess(pid)
+		if id, _ := proc.Variable(pid, proc.EnvID); err == nil && !p.Dead() && id == ours {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 // saveAll writes everything that is loaded into a fresh journal.

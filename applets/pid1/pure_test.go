@@ -340,3 +340,20 @@ func TestConfigDirs(t *testing.T) {
 		t.Errorf("variable: %q", got)
 	}
 }
+
+func TestGroupGen(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"": 0, "0::": 0, "0::x.7": 0, "0::/\n": 0, "0::/a.b/c\n": 0, "0::/user.slice/x.7\n": 0,
+		"0::/zinit-12-99/web.7\n":                    7,
+		"1:cpu:/x.3\n0::/zinit-12-99/we.b.8\n":       8,
+		"0::/a/zinit-1-2/db.123 (deleted)\n":         123,
+		"0::/zinit-1-2/supervisor\n":                 0,
+		"0::/zinit-1-2/x.y\n":                        0,
+		"0::/zinit-1-2/web.7/below.9\n":              0,
+		"9:name=systemd:/a\n0::/zinit-77-5/one.1001": 1001,
+	} {
+		if got := groupGen(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}

@@ -70,13 +70,32 @@ func nextZombie() int {
 	}
 }
 
-// tagOf reads the mark that the server puts on what it starts (supervisor/proc, tag.go), 0 = none.
+// tagOf reads the mark that the server puts on what it starts (supervisor/proc, tag.go). A server that dies right after a
+// fork has not put it on; then the number of the incarnation is told by the control group that the child was born in.
+// 0 = neither.
 func tagOf(pid int) uint64 {
 	var limit unix.Rlimit
-	if unix.Prlimit(pid, unix.RLIMIT_RTTIME, nil, &limit) != nil || limit.Max == unix.RLIM_INFINITY {
-		return 0
+	if unix.Prlimit(pid, unix.RLIMIT_RTTIME, nil, &limit) == nil && limit.Max != unix.RLIM_INFINITY && limit.Max>>63 != 0 {
+		return limit.Max
 	}
-	return limit.Max
+	return groupGen(readFile("/proc/"+itoa(pid)+"/cgroup", 4096))
+}
+
+// groupGen takes 7 out of the line 0::/…/zinit-1-42/name.7 of /proc/PID/cgroup, 0 = it is no such group.
+func groupGen(text string) uint64 {
+	for line := range strings.Lines(text) {
+		path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::")
+		if !ok {
+			continue
+		}
+		path = strings.TrimSuffix(path, " (deleted)")
+		slash, dot := strings.LastIndexByte(path, '/'), strings.LastIndexByte(path, '.')
+		if slash < 0 || dot <= slash+1 || !strings.HasPrefix(path[strings.LastIndexByte(path[:slash], '/')+1:], "zinit-") {
+			return 0
+		}
+		return decimal(path[dot+1:])
+	}
+	return 0
 }
 
 // startTime is field 22 of /proc/PID/stat, in clock ticks since boot; 0 = unknown.

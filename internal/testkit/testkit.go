@@ -163,7 +163,7 @@ func Start(t testing.TB, files map[string]string, o Options) *Server {
 	args = append(append(append([]string{}, o.Under...), o.Bin), args...)
 	s.Command = exec.Command(args[0], args[1:]...)
 	s.Command.Stdout, s.Command.Stderr = log, log
-	s.Command.Env = append(append(os.Environ(), "ZINIT_TEST_RUN="+run), o.Env...)
+	s.Command.Env = append(append(os.Environ(), "ZT_RUN="+run), o.Env...)
 	s.Command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.Command.Start(); err != nil {
 		t.Fatal(err)
@@ -333,7 +333,7 @@ func (s *Server) cleanup() {
 
 // Leftovers are the living processes, other than the server itself, that were started under this server.
 func (s *Server) Leftovers() []int {
-	mark := "ZINIT_TEST_RUN=" + filepath.Dir(s.Socket) + "\x00"
+	mark := "ZT_RUN=" + filepath.Dir(s.Socket) + "\x00"
 	entries, _ := os.ReadDir("/proc")
 	var left []int
 	for _, e := range entries {

@@ -112,7 +112,7 @@ type Exit struct {
 	Code   int32 // exit code, valid when Signal == 0
 	Signal int32 // > 0: killed by it
 	Core   bool
-	Tag    uint64 // hard RLIMIT_RTTIME it had, by which supervisor/proc marks what it starts; 0 = not known
+	Tag    uint64 // the mark of supervisor/proc (bit 63 is set), or the incarnation that its control group names; 0 = neither
 	seq    uint64
 }
 

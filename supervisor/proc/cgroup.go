@@ -131,6 +131,20 @@ func (g *Group) Populated(except int) bool {
 	return populated(g.path) // it hops from process to process faster than we can look
 }
 
+// GroupGen is the incarnation that the control group of a process names, also of a zombie; 0 = it is in no group of ours.
+func GroupGen(pid int) uint64 {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return 0
+	}
+	path, ok := unifiedPath(string(text))
+	if _, _, ours := ownerOfBase(filepath.Base(filepath.Dir(path))); !ok || !ours {
+		return 0
+	}
+	_, gen, _ := ParseID(filepath.Base(path))
+	return gen
+}
+
 // Processes lists the pids in the group and the groups below it.
 func (g *Group) Processes() []int { return processesIn(g.path, 0, nil) }
 

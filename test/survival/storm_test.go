@@ -343,6 +343,10 @@ func serverOf(keeper int) int {
 			pid, _ := strconv.Atoi(word)
 			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+			if len(tasks) < 2 {
+				continue // a child that a dead server was forking, before its exec
+			}
 			if strings.TrimSpace(string(comm)) == "zinit-server" && !strings.Contains(string(stat), ") Z ") {
 				return pid
 			}
