@@ -139,6 +139,9 @@ func (c *child) addLast(add func(key, value string)) {
 	if s.Script && looksLikeScript(inDir(s.Path, s.Dir)) {
 		add("script", "1")
 	}
+	if s.WatchdogPID {
+		add("watchdog-pid", "1")
+	}
 }
 
 func (c *child) addCredential(add func(key, value string)) {
