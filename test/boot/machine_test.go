@@ -43,7 +43,8 @@ echo "T:mode $(zinit status | grep mode | tr -s ' ')"
 server() { pidof zinit-server; }
 other() { for i in $(seq 200); do s=$(server); [ -n "$s" ] && [ "$s" != "$1" ] && zinit ping >/dev/null 2>&1 && return; usleep 100000; done; echo T:no other server; }
 pid=$(cat /run/web.pid)
-for round in 1 2 3; do s=$(server); kill -9 $s; other $s; done
+for round in $(seq 12); do s=$(server); kill -9 $s; usleep $((round*20000)); done; other 0
+zinit stop lines; zinit logs -n 1000000 -o cat lines >/run/lines; seq $(wc -l </run/lines) | cmp - /run/lines && [ $(wc -l </run/lines) -gt 100 ] && echo T:lines
 [ "$pid" = "$(cat /run/web.pid)" ] && kill -0 $pid && echo "T:survived $(zinit list -o name | tr '\n' ' ')"
 sig=1; while [ $sig -le 64 ]; do case $sig in 2|9|10|12|15|19|30|37|38|39|41) ;; *) kill -$sig 1;; esac; sig=$((sig+1)); done
 zinit ping && echo T:signals
@@ -60,13 +61,15 @@ for i in $(seq 100); do rss=$(grep VmRSS /proc/1/status | tr -dc 0-9); [ $rss -l
 echo "T:rss $([ $rss -lt 5000 ] && echo small || echo $rss)"
 `)
 	config["services/web.toml"] = "[service]\nname = \"web\"\nexec = \"sh -c 'echo $$ >/run/web.pid; exec sleep 100000'\"\n"
+	config["services/lines.toml"] = "[service]\nname = \"lines\"\nexec = \"sh -c 'i=0; while :; do i=$((i+1)); echo $i; usleep 1000; done'\"\n" +
+		"[logging]\nbuffer_lines = 1000000\nbuffer_bytes = 16000000\n"
 	config["services/script.toml"] += "[dependencies]\nrequires = [\"web\"]\n"
 	config["system/shadow.toml"] = "[service]\nname = \"shadow\"\nexec = \"sh -c 'echo T:shadow system >/dev/console; sleep 100000'\"\n"
 	config["services/shadow.toml"] = "[service]\nname = \"shadow\"\nexec = \"sh -c 'echo T:shadow user >/dev/console; sleep 100000'\"\n"
 	i := image{config: config, busybox: true, add: []string{hostnameFile(t) + ":/etc/hostname"}}
 	m := boot(t, i.build(t), "quiet")
 	for _, want := range []string{"T:mounts 8\n", "T:host testbox lo 1\n", "T:names zinit-pid1 zinit-server oom -1000 0 0\n",
-		"T:mode  mode machine\n", "T:shadow system\n", "T:survived ", "T:signals\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
+		"T:mode  mode machine\n", "T:shadow system\n", "T:lines\n", "T:survived ", "T:signals\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
 		"T:threads\n", "T:memory\n", "T:alive\n", "T:rss small\n"} {
 		m.say(want)
 	}
@@ -87,18 +90,16 @@ func hostnameFile(t *testing.T) string {
 // TestPowerActions: each way to end a machine ends it the right way, services in order first.
 func TestPowerActions(t *testing.T) {
 	t.Parallel()
-	tests := []struct{ do, how string }{
-		{"zinit reboot", restarted},
-		{"/sbin/halt", halted},
-		{"/sbin/shutdown -r now", restarted},
-		{"kill -TERM 1", poweredOff},
-		{"kill -37 1", halted},
-		{"kill -39 1", restarted},
-		// The server is gone and cannot be asked.
-		{"mv /init /init.away; mount -o bind /bin/false /init.away; kill -PWR 1", poweredOff},
+	tests := []struct{ name, do, how string }{
+		{"command", "zinit reboot", restarted},
+		{"link", "/sbin/halt", halted},
+		{"TERM", "kill -TERM 1", poweredOff},
+		{"SIGRTMIN+5", "kill -39 1", restarted},
+		// The file is gone, but not for pid1, which keeps it open.
+		{"executable replaced", "mv /init /old; cp /bin/false /init; kill -9 $(pidof zinit-server); kill -PWR 1", poweredOff},
 	}
 	for _, test := range tests {
-		t.Run(strings.ReplaceAll(test.do, "/", ""), func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			config := bootScript("until [ -e /run/up ]; do usleep 50000; done; " + test.do + "; sleep 100000")
 			config["services/a.toml"] = "[service]\nname = \"a\"\nexec = \"sh -c 'trap \\\"echo T:a stops >/dev/console; exit\\\" TERM; while :; do usleep 50000; done'\"\n"
@@ -185,7 +186,7 @@ func TestServerDies(t *testing.T) {
 	m.say(poweredOff)
 }
 
-// TestNoConfig: nothing is configured: a shell, or where there is none a clear line, and the machine can be ended.
+// TestNoConfig: nothing is configured: a shell.
 func TestNoConfig(t *testing.T) {
 	t.Parallel()
 	i := image{busybox: true, config: nil}
@@ -194,8 +195,13 @@ func TestNoConfig(t *testing.T) {
 	m.enter("echo T:shell $((40+2)); /sbin/reboot")
 	m.say("T:shell 42\n")
 	m.say(restarted)
-	i = image{config: map[string]string{}}
-	m = boot(t, i.build(t), "quiet zinit.config=/nowhere")
+}
+
+// TestNoConfigNoShell: where there is no shell either, a clear line, and the machine can be ended.
+func TestNoConfigNoShell(t *testing.T) {
+	t.Parallel()
+	i := image{config: map[string]string{}}
+	m := boot(t, i.build(t), "quiet zinit.config=/nowhere")
 	m.say("no shell here to repair this: no configuration: /nowhere does not exist")
 	m.press("ctrl-alt-delete")
 	m.ends(restarted)
@@ -205,6 +211,7 @@ func TestNoConfig(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	i := image{busybox: true, config: bootScript("echo T:console; zinit poweroff")}
+	testkit.NeedRoot(t) // cpio makes devices
 	m := boot(t, withoutConsole(t, i.build(t)), "quiet")
 	m.say("T:console")
 	m.ends(poweredOff)

@@ -22,7 +22,7 @@ func file(t *testing.T, text string) string {
 }
 
 // modules are needed for an ext4 disk, in the order of loading; Debian builds them as modules.
-var modules = []string{"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16", "mbcache",
+var modules = []string{"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16", "mbcache",
 	"jbd2", "crc32c_generic", "ext4"}
 
 // findModules returns --add arguments that put them into /lib/modules, and the shell commands that load them.
@@ -95,7 +95,7 @@ echo "T:moved $(grep -c -E ' (/proc|/sys|/dev|/run) ' /proc/mounts) $(cat /run/f
 echo written >/data; echo "T:free $(df -k / | grep -c vda)"; zinit poweroff`)
 	disk := diskRoot(t, config)
 	add, load := findModules(t)
-	first := bootScript(load + `mkdir /new; mount -t ext4 /dev/vda /new && echo T:mounted; echo kept >/run/from-initramfs
+	first := bootScript(load + `mkdir /new; for i in $(seq 100); do [ -b /dev/vda ] && break; usleep 100000; done; mount -t ext4 /dev/vda /new && echo T:mounted; echo kept >/run/from-initramfs
 zinit switch-root /nowhere; zinit switch-root /tmp/none; zinit switch-root /new /no/init
 trap "echo T:old service stopped; exit" TERM; zinit switch-root /new; while :; do usleep 100000; done`)
 	i := image{config: first, busybox: true, add: add}

@@ -98,10 +98,10 @@ func shim(t *testing.T, bin string) string {
 // start runs a container of zinit on the files of a configuration; without a command it waits until the server answers.
 func start(t *testing.T, files map[string]string, args ...string) *box {
 	t.Helper()
-	return startWith(t, files, "", nil, args...)
+	return startWith(t, files, testkit.Binary(t, ""), args...)
 }
 
-func startWith(t *testing.T, files map[string]string, before string, change func(*exec.Cmd), args ...string) *box {
+func startWith(t *testing.T, files map[string]string, bin string, args ...string) *box {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "box")
 	if err != nil {
@@ -119,8 +119,8 @@ func startWith(t *testing.T, files map[string]string, before string, change func
 			t.Fatal(err)
 		}
 	}
-	argv := append([]string{shim(t, testkit.Binary(t, "")), "--config", dir + "/cfg", "--socket", dir + "/s"}, args...)
-	b := enter(t, before, argv, change)
+	argv := append([]string{shim(t, bin), "--config", dir + "/cfg", "--socket", dir + "/s"}, args...)
+	b := enter(t, "", argv, nil)
 	b.dir = dir
 	for _, a := range args {
 		if a == "--" {

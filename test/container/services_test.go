@@ -242,6 +242,90 @@ restart = "never"
 	})
 }
 
+// TestPanic: an internal error of process 1 makes it execute itself anew; nothing else notices.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	b := startWith(t, map[string]string{"web.toml": polite}, testkit.Binary(t, "zinit_fault"))
+	b.await("the service", func() bool { return exists(b.dir + "/up") })
+	server, before := b.pidOf("zinit-server"), pidIn(t, b.zinit("list", "-o", "json"))
+	for round := range 3 {
+		b.signal(63) // of the test build
+		b.await("the panic", func() bool {
+			return strings.Count(b.out.String(), "internal error, executing itself anew: fault asked for") == round+1
+		})
+		b.await("the new image to reload", func() bool {
+			b.signal(unix.SIGHUP)
+			return strings.Count(b.out.String(), "configuration reloaded") > round
+		})
+	}
+	if b.pidOf("zinit-server") != server || pidIn(t, b.zinit("list", "-o", "json")) != before {
+		t.Errorf("server or service changed:\n%s", b.zinit("list"))
+	}
+	b.signal(unix.SIGTERM)
+	if got := b.wait(); got != 0 || !exists(b.dir+"/stopped") {
+		t.Errorf("status %d", got)
+	}
+}
+
+// TestKilledWhileStopping: a server that dies in the middle of the ordered stop is followed by one that goes on with it.
+func TestKilledWhileStopping(t *testing.T) {
+	t.Parallel()
+	b := start(t, map[string]string{"a.toml": `
+[service]
+name = "slow"
+exec = "sh -c 'trap \"while ! [ -e DIR/go ]; do sleep 0.01; done; echo x >DIR/stopped; exit\" TERM; touch DIR/slow; while :; do sleep 0.01; done'"
+`, "b.toml": `
+[service]
+name = "web"
+exec = "sh -c 'while :; do sleep 0.01; done'"
+[dependencies]
+requires = ["slow"]
+[lifecycle]
+restart = "always"
+`})
+	b.await("the service", func() bool { return exists(b.dir + "/slow") })
+	b.signal(unix.SIGTERM)
+	b.await("the stop to begin", func() bool { return strings.Contains(b.zinit("status", "slow"), "stopping") })
+	for range 2 {
+		server := b.pidOf("zinit-server")
+		if err := unix.Kill(server, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
+	}
+	if got := b.zinit("list"); !strings.Contains(got, "stopping") {
+		t.Errorf("after the crash:\n%s", got)
+	}
+	if err := os.WriteFile(b.dir+"/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.wait(); got != 0 || !exists(b.dir+"/stopped") {
+		t.Errorf("status %d, stopped in order: %v", got, exists(b.dir+"/stopped"))
+	}
+}
+
+// TestNothingThere: no /proc, no /run, no /dev, no /etc, no user: the container runs and stops.
+func TestNothingThere(t *testing.T) {
+	t.Parallel()
+	testkit.NeedProgram(t, "unshare")
+	busybox := testkit.NeedProgram(t, "busybox")
+	before := "mount -t tmpfs -o mode=1777 tmpfs /mnt && cp $BIN /mnt/zinit-pid1 && mkdir /mnt/cfg && cp " + busybox + " /mnt/busybox && " +
+		`printf '[service]\nname="a"\nexec=["/busybox","sh","-c","echo running inside; while :; do /busybox sleep 1; done"]\n' >/mnt/cfg/a.toml && cd /mnt && `
+	argv := []string{"unshare", "--root=/mnt", "--setuid=65534", "--setgid=65534", "/zinit-pid1", "--container", "--config", "/cfg", "--socket", "/s", "--log-stdout"}
+	b := enter(t, before, argv, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "BIN="+testkit.Binary(t, "")) })
+	b.says("a | running inside")
+	server := b.pidOf("zinit-server")
+	if err := unix.Kill(server, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server })
+	b.says("signal SIGKILL")
+	b.signal(unix.SIGTERM)
+	if got := b.wait(); got != 0 {
+		t.Errorf("status %d", got)
+	}
+}
+
 // TestConfined: as another user, without capabilities, on a read-only root.
 func TestConfined(t *testing.T) {
 	t.Parallel()
