@@ -27,7 +27,7 @@ type checker struct {
 	criticals []*service // said to have failed for good in this Step
 	stopped   []stopping // in this Step
 	exiting   bool       // a shutdown began in this Step without being asked for
-	reloads   int
+	reloading bool       // a reload is entered into the book
 	kept      []survivor
 }
 

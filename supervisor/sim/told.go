@@ -215,7 +215,8 @@ func (c *checker) oppose(s *service) {
 
 // toldReload enters a new configuration: config.md, Reload.
 func (c *checker) toldReload(ev machine.Reloaded) {
-	c.reloads++
+	c.reloading = true // services may be Stopping by the time that they are pulled in
+	defer func() { c.reloading = false }()
 	for _, change := range ev.Plan.Changed {
 		c.toldChange(c.w.byName[change.Name], change)
 	}
