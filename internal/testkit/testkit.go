@@ -21,7 +21,7 @@ import (
 )
 
 // Patience is how long a test waits for a condition before it fails.
-const Patience = 20 * time.Second
+const Patience = 60 * time.Second
 
 // Need skips the test when a prerequisite is missing, and fails it where ZINIT_TEST_STRICT=1 says that nothing may be
 // missing.

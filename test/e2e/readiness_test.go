@@ -37,8 +37,8 @@ func TestReadyRedis(t *testing.T) {
 // TestReadyGoSystemd: readiness, status, RELOADING and the watchdog with go-systemd; a service that stops pinging fails.
 func TestReadyGoSystemd(t *testing.T) {
 	s := testkit.Start(t, map[string]string{
-		"pings.toml": service("pings", "ready = \"notify\"\nwatchdog_ms = 400\n"+helper(t, "notify")),
-		"falls.toml": service("falls", "ready = \"notify\"\nwatchdog_ms = 400\n"+helper(t, "notify 2")+"[lifecycle]\nrestart = \"never\"\n"),
+		"pings.toml": service("pings", "ready = \"notify\"\nwatchdog_ms = 1500\n"+helper(t, "notify")),
+		"falls.toml": service("falls", "ready = \"notify\"\nwatchdog_ms = 1500\n"+helper(t, "notify 2")+"[lifecycle]\nrestart = \"never\"\n"),
 	}, testkit.Options{})
 	c := s.Client()
 	st := s.AwaitState(c, "pings", "running")
@@ -46,7 +46,7 @@ func TestReadyGoSystemd(t *testing.T) {
 		t.Errorf("status %q", st.StatusText)
 	}
 	for _, name := range []string{"pings", "falls"} {
-		s.Await("the environment of the watchdog", hasLine(s, name, "watchdog 400ms true"))
+		s.Await("the environment of the watchdog", hasLine(s, name, "watchdog 1.5s true"))
 	}
 	failed := s.AwaitState(c, "falls", "failed")
 	if r := failed.State.Reason; r == nil || r.Type != "health_check_failed" || r.Kind != "watchdog" {
