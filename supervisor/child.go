@@ -18,16 +18,17 @@ type child struct {
 	gen    machine.Gen
 	config *graph.Config // the definition it was started with
 
-	pid        int      // main process, 0 = not known yet
-	start      uint64   // its start time in clock ticks since boot
-	inodes     []uint64 // of its log pipes
-	adopted    bool     // not our child: started by a server before this one
-	gone       bool     // the main process has ended
-	reaped     bool     // and its zombie is away, so its group number may be somebody else's
-	ending     bool     // a stop or kill was begun
-	killed     bool     // SIGKILL was sent to the tree
-	told       bool     // the kernel tells when its control group is empty
-	daemonized bool     // the main process is a descendant, which we reap as an orphan
+	pid        int          // main process, 0 = not known yet
+	start      uint64       // its start time in clock ticks since boot
+	inodes     []uint64     // of its log pipes
+	adopted    bool         // not our child: started by a server before this one
+	gone       bool         // the main process has ended
+	reaped     bool         // and its zombie is away, so its group number may be somebody else's
+	ending     bool         // a stop or kill was begun
+	killed     bool         // SIGKILL was sent to the tree
+	told       bool         // the kernel tells when its control group is empty
+	endedAt    machine.Time // when the keeper reaped the main process, 0 = not told
+	daemonized bool         // the main process is a descendant, which we reap as an orphan
 
 	preparing bool // pre_start: the main process has not been forked
 

@@ -134,7 +134,7 @@ func (d *driver) heardOut(c *child, e proc.Exit) {
 
 // mainExited tells the machine about one. Survivors are the other processes of its tree.
 func (d *driver) mainExited(c *child, st machine.Status, survivors []proc.Process) {
-	ev := machine.ProcessExited{Gen: c.gen, Status: st, Alive: len(survivors)}
+	ev := machine.ProcessExited{Gen: c.gen, Status: st, Alive: len(survivors), At: c.endedAt}
 	if st.Signal == int32(unix.SIGKILL) && c.group != nil && c.group.OOMKilled() {
 		ev.Status.OOM = true
 	}
@@ -209,7 +209,7 @@ func (d *driver) foreignExit(e keeper.Exit) {
 	if c == nil || !c.adopted || e.Start != 0 && c.start != 0 && e.Start != c.start {
 		d.trees.kick()
 	} else {
-		c.reaped = true
+		c.reaped, c.endedAt = true, machine.Time(e.At)
 		d.mainsExited([]proc.Exit{{PID: e.PID, Status: st}})
 	}
 	fault.Here("ack")

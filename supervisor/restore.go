@@ -238,7 +238,7 @@ func (r *restorer) ended(c *child, e keeper.Exit) {
 	c.gone, c.reaped, c.adopted = true, true, true
 	r.d.lost = append(r.d.lost, c)
 	r.words = append(r.words, machine.ProcessExited{Gen: c.gen, PID: c.pid, Alive: r.leftovers(c),
-		Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}})
+		Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}, At: machine.Time(e.At)})
 }
 
 // leftovers counts what else of a tree lives.

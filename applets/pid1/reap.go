@@ -23,7 +23,7 @@ func (s *shim) reap() {
 		if err != nil || got != pid {
 			return
 		}
-		s.reaped(keeper.Exit{PID: pid, Start: start, Tag: tag}, ws)
+		s.reaped(keeper.Exit{PID: pid, Start: start, Tag: tag, At: monotonic()}, ws)
 	}
 	s.arm(timerSweep, 0) // more than that at once: let the rest have its turn
 }

@@ -144,7 +144,7 @@ func (s *Store) Encode(e *Encoder) {
 func (e *Encoder) exits(list []Exit) {
 	e.Int(int64(len(list)))
 	for _, x := range list {
-		for _, n := range []int64{int64(x.PID), int64(x.Start), int64(x.Gen), int64(x.Code), int64(x.Signal), int64(x.seq), int64(x.Tag)} {
+		for _, n := range []int64{int64(x.PID), int64(x.Start), int64(x.Gen), int64(x.Code), int64(x.Signal), int64(x.seq), int64(x.Tag), x.At} {
 			e.Int(n)
 		}
 		e.Bool(x.Core)
@@ -154,7 +154,7 @@ func (e *Encoder) exits(list []Exit) {
 func (d *Decoder) exits() (list []Exit) {
 	for range d.count() {
 		x := Exit{PID: int(d.Int()), Start: uint64(d.Int()), Gen: uint64(d.Int()), Code: int32(d.Int()),
-			Signal: int32(d.Int()), seq: uint64(d.Int()), Tag: uint64(d.Int())}
+			Signal: int32(d.Int()), seq: uint64(d.Int()), Tag: uint64(d.Int()), At: d.Int()}
 		x.Core = d.Bool()
 		list = append(list, x)
 	}

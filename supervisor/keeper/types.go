@@ -113,6 +113,7 @@ type Exit struct {
 	Signal int32 // > 0: killed by it
 	Core   bool
 	Tag    uint64 // the mark of supervisor/proc (bit 63 is set), or the incarnation that its control group names; 0 = neither
+	At     int64  // CLOCK_MONOTONIC when it was reaped, ns; 0 = not known
 	seq    uint64
 }
 

@@ -39,7 +39,7 @@ const (
 	headerSize = 8
 	magic      = 0x4b5a // "ZK"
 	pipeSize   = 16 + MaxName
-	exitSize   = 56
+	exitSize   = 64
 	pairSize   = 16
 )
 
@@ -164,6 +164,7 @@ func (f *frame) putExit(e *Exit) {
 	f.put64(core)
 	f.put64(e.seq)
 	f.put64(e.Tag)
+	f.put64(uint64(e.At))
 }
 
 func (f *frame) getExit() Exit {
@@ -175,7 +176,7 @@ func (f *frame) getExit() Exit {
 		PID: int(int64(order.Uint64(b))), Start: order.Uint64(b[8:]), Gen: order.Uint64(b[16:]),
 		Code: int32(order.Uint32(b[24:])), Signal: int32(order.Uint32(b[28:])),
 		Core: order.Uint64(b[32:])&1 != 0, seq: order.Uint64(b[40:]),
-		Tag: order.Uint64(b[48:]),
+		Tag: order.Uint64(b[48:]), At: int64(order.Uint64(b[56:])),
 	}
 }
 

@@ -16,7 +16,7 @@ func (m *Machine) onExited(i int32, ev any) {
 	if stale(s, word) || m.daemonized(i, word) {
 		return
 	}
-	m.mainEnded(i, word.Status, word.Alive)
+	m.mainEnded(i, word.Status, word.Alive, word.At)
 }
 
 // stale reports whether another process is the main one by now.
@@ -45,12 +45,12 @@ func (m *Machine) daemonized(i int32, word ProcessExited) bool {
 }
 
 // mainEnded notes how the main process of a Starting or Running service ended and goes on with what is left of the tree.
-func (m *Machine) mainEnded(i int32, status Status, alive int) {
+func (m *Machine) mainEnded(i int32, status Status, alive int, at Time) {
 	s := &m.services[i]
 	if s.is(flagEmptied) {
 		alive = 0
 	}
-	m.noteExit(i, status)
+	m.noteExit(i, status, at)
 	result, ok := m.judge(s, status, alive)
 	switch {
 	case s.oneshot() && ok:
@@ -66,10 +66,14 @@ func (m *Machine) mainEnded(i int32, status Status, alive int) {
 	}
 }
 
-func (m *Machine) noteExit(i int32, status Status) {
+// noteExit keeps how and when a main process ended; at is 0 for just now.
+func (m *Machine) noteExit(i int32, status Status, at Time) {
 	s := &m.services[i]
+	if at == 0 || at > m.now {
+		at = m.now
+	}
 	s.pid = 0
-	s.lastExit = LastExit{Valid: true, Status: status, At: m.now}
+	s.lastExit = LastExit{Valid: true, Status: status, At: at}
 	m.touch(i)
 }
 
@@ -114,11 +118,11 @@ func (m *Machine) oneshotDone(i int32, left bool) {
 func (m *Machine) onExitedStopping(i int32, ev any) {
 	word := ev.(ProcessExited)
 	if !stale(&m.services[i], word) {
-		m.mainEndedStopping(i, word.Status, word.Alive)
+		m.mainEndedStopping(i, word.Status, word.Alive, word.At)
 	}
 }
 
-func (m *Machine) mainEndedStopping(i int32, status Status, alive int) {
+func (m *Machine) mainEndedStopping(i int32, status Status, alive int, at Time) {
 	s := &m.services[i]
 	if s.is(flagMainGone|flagDone) || s.phase == PhaseHook {
 		return
@@ -127,7 +131,7 @@ func (m *Machine) mainEndedStopping(i int32, status Status, alive int) {
 		s.signals, s.reload = 0, false // nobody is left to get them
 		m.known(i, 0)
 	}
-	m.noteExit(i, status)
+	m.noteExit(i, status, at)
 	if alive == 0 || s.is(flagEmptied) {
 		m.treeGone(i, CauseExit)
 		return
@@ -335,13 +339,13 @@ func (m *Machine) onVanished(i int32, ev any) {
 	if s.unanswered() {
 		m.spawned(i, 0)
 	}
-	m.mainEnded(i, Status{Unknown: true}, word.Alive)
+	m.mainEnded(i, Status{Unknown: true}, word.Alive, 0)
 }
 
 func (m *Machine) onVanishedStopping(i int32, ev any) {
 	s, word := &m.services[i], ev.(Vanished)
 	if !word.NeverWas {
-		m.mainEndedStopping(i, Status{Unknown: true}, word.Alive)
+		m.mainEndedStopping(i, Status{Unknown: true}, word.Alive, 0)
 	} else if s.unanswered() {
 		m.finish(i, CauseRestore)
 	}

@@ -76,7 +76,11 @@ func (m *Machine) judgeRun(s *service) {
 	if from == 0 || s.target() {
 		return
 	}
-	if int64(m.now-from) >= int64(s.config.Lifecycle.StabilityPeriod) || m.bug(BugStabilityIgnored) {
+	until := m.now
+	if s.lastExit.Valid && s.lastExit.At > from {
+		until = s.lastExit.At // of this run, perhaps learned late
+	}
+	if int64(until-from) >= int64(s.config.Lifecycle.StabilityPeriod) || m.bug(BugStabilityIgnored) {
 		s.restarts, s.backoff = 0, 0
 	}
 }

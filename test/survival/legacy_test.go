@@ -77,7 +77,7 @@ func TestLegacyState(t *testing.T) {
 				t.Error("the file is still there")
 			}
 			gone := func(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
-			if _, err := c.Stop(ctx, "kept", rpc.Change{Wait: true}); err != nil || !gone(pids["kept"]) {
+			if _, err := c.Stop(ctx, "kept", rpc.Change{Wait: true}); err != nil || !testkit.Until(testkit.Patience, func() bool { return gone(pids["kept"]) }) {
 				t.Errorf("an adopted process cannot be stopped: %v", err)
 			}
 			if err := syscall.Kill(pids["guest"], syscall.SIGKILL); err != nil {
