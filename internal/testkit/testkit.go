@@ -327,7 +327,7 @@ func (s *Server) cleanup() {
 		s.t.Error("the race detector found something")
 	}
 	if s.t.Failed() {
-		s.t.Log(s.Logs())
+		s.t.Logf("%s, %v\n%s", s.Command.Path, s.Command.ProcessState, s.Logs())
 	}
 }
 
