@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -259,9 +260,16 @@ func (t *table) ownerOf(gen uint64) int {
 	return -1
 }
 
+// execPause is how long a process that has no environment at all is given at first: in the middle of an exec it has none.
+const execPause = 50 * time.Microsecond
+
 // identified reads ZINIT_ID, and compares ZINIT_INSTANCE if we have a name.
 func (s *Scanner) identified(pid int) (gen uint64, ok bool) {
 	data, err := readAllProc(pid, "environ", environMax)
+	for wait := execPause; err == nil && len(data) == 0 && wait < 16*execPause; wait *= 2 {
+		time.Sleep(wait)
+		data, err = readAllProc(pid, "environ", environMax)
+	}
 	if err != nil {
 		return 0, false
 	}
