@@ -110,7 +110,7 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 
 // sweep ends what a hook without a main process beside it has left, then goes on. It is cheap when nothing is.
 func (d *driver) sweep(c *child, group *proc.Group, then func()) {
-	left := slices.ContainsFunc(d.scanner.Orphans(d.knows), func(o proc.Orphan) bool { return o.Gen == uint64(c.gen) })
+	left := slices.ContainsFunc(d.scanner.Orphans(d.knows), func(o proc.Orphan) bool { return o.Gen == uint64(c.gen) || o.Gen == 0 })
 	if group == nil && !left {
 		then()
 		return
@@ -123,11 +123,26 @@ func (d *driver) sweep(c *child, group *proc.Group, then func()) {
 		if left {
 			d.scanner.KillTree(&owner)
 		}
+		d.awaitEmpty(&owner, group)
 		d.post(then)
 		if group != nil {
 			_ = group.Remove()
 		}
 	}()
+}
+
+// awaitEmpty waits until killed processes have ended, which takes them a moment; for sweepPatience, since one may be in an
+// uninterruptible sleep.
+func (d *driver) awaitEmpty(owner *proc.Owner, group *proc.Group) {
+	end := time.Now().Add(sweepPatience)
+	tick := time.NewTicker(treePollFirst)
+	defer tick.Stop()
+	for time.Now().Before(end) {
+		if group != nil && !group.Populated(0) || group == nil && len(d.scanner.Members(owner)) == 0 {
+			return
+		}
+		<-tick.C
+	}
 }
 
 // startAux forks an auxiliary process on a worker. failed is called when there is none.

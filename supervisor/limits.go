@@ -21,6 +21,8 @@ const (
 	spawnStuckLone = 10 * time.Second
 	// outputGrace is how long a log pipe that a stranger holds open is read after the tree is gone.
 	outputGrace = 5 * time.Second
+	// sweepPatience is how long the end of a hook waits for what it left behind to have ended by SIGKILL.
+	sweepPatience = 2 * time.Second
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
 	treePollFirst = 5 * time.Millisecond
 	treePollMax   = 250 * time.Millisecond
