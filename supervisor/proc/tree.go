@@ -260,13 +260,22 @@ func (t *table) ownerOf(gen uint64) int {
 	return -1
 }
 
-// execPause is how long a process that has no environment at all is given at first: in the middle of an exec it has none.
-const execPause = 50 * time.Microsecond
+// In the middle of an exec a process has no environment. It is looked at again after execPause, twice that, and so on up
+// to execPatience, while it is at work; one that sleeps was started without any.
+const (
+	execPause    = 50 * time.Microsecond
+	execPatience = 20 * time.Millisecond
+)
+
+func atWork(pid int) bool {
+	p, err := ReadProcess(pid)
+	return err == nil && (p.State == 'R' || p.State == 'D')
+}
 
 // identified reads ZINIT_ID, and compares ZINIT_INSTANCE if we have a name.
 func (s *Scanner) identified(pid int) (gen uint64, ok bool) {
 	data, err := readAllProc(pid, "environ", environMax)
-	for wait := execPause; err == nil && len(data) == 0 && wait < 16*execPause; wait *= 2 {
+	for wait := execPause; err == nil && len(data) == 0 && wait < execPatience && atWork(pid); wait *= 2 {
 		time.Sleep(wait)
 		data, err = readAllProc(pid, "environ", environMax)
 	}
