@@ -65,6 +65,22 @@ func (s *Server) hand(c *serverConn) bool {
 	return true
 }
 
+// handOn gives a connection that was accepted when the handover had begun to it.
+func (s *Server) handOn(conn *net.UnixConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != stateHanding {
+		return false
+	}
+	file, err := conn.File()
+	if err != nil {
+		return false
+	}
+	s.handed = append(s.handed, ConnState{File: file})
+	_ = conn.Close()
+	return true
+}
+
 func (c *serverConn) broken() bool {
 	c.writing.Lock()
 	defer c.writing.Unlock()

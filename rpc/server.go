@@ -143,6 +143,7 @@ func (s *Server) track(listener net.Listener) bool {
 		return false
 	}
 	s.listeners[listener] = struct{}{}
+	s.working.Add(1)
 	if l, ok := listener.(deadliner); ok {
 		_ = l.SetDeadline(time.Time{}) // a handover that came to nothing had set it
 	}
@@ -153,6 +154,7 @@ func (s *Server) untrack(listener net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, listener)
+	s.working.Done()
 }
 
 func (s *Server) serving() bool {
@@ -177,6 +179,9 @@ func (s *Server) admit(conn net.Conn) {
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
 		conn.Close() //nolint:errcheck // it is no connection of ours
+		return
+	}
+	if s.handOn(unixConn) {
 		return
 	}
 	c := newConn(s, unixConn)

@@ -284,7 +284,10 @@ func upgradeUnderLoad(t *testing.T, applet string, files map[string]string, floo
 		clients.Add(1)
 		go func() {
 			defer clients.Done()
-			callForEver(within, s.Socket, i, &calls, &failed)
+			if err := callForEver(within, s.Socket, i, &calls); err != nil {
+				failed.Add(1)
+				t.Errorf("client %d: %v", i, err)
+			}
 		}()
 	}
 	began := time.Now()
@@ -314,11 +317,10 @@ func upgradeUnderLoad(t *testing.T, applet string, files map[string]string, floo
 }
 
 // callForEver asks over one connection, which the client makes anew where it must; no call may fail.
-func callForEver(within context.Context, socket string, i int, calls, failed *atomic.Int64) {
+func callForEver(within context.Context, socket string, i int, calls *atomic.Int64) error {
 	c, err := rpc.Dial(within, socket, rpc.WithReconnect(testkit.Patience))
 	if err != nil {
-		failed.Add(1)
-		return
+		return err
 	}
 	defer c.Close()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -332,12 +334,13 @@ func callForEver(within context.Context, socket string, i int, calls, failed *at
 		switch {
 		case within.Err() != nil:
 		case err != nil:
-			failed.Add(1)
+			return err
 		default:
 			calls.Add(1)
 		}
 		<-tick.C
 	}
+	return nil
 }
 
 // checkFlood compares the numbers in the last lines with the ring's own: were one lost or doubled, they would differ. It
