@@ -5,6 +5,7 @@ package testkit
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,16 +92,22 @@ func Binary(t testing.TB, tags string) string {
 }
 
 func compile(tags string) (string, error) {
-	dir, err := os.MkdirTemp("", "zinit-bin-")
-	if err != nil {
+	// One folder for each checkout and kind of build, so that nothing piles up; test processes that run beside each
+	// other put the file in place whole.
+	race := os.Getenv("ZINIT_TEST_RACE") == "1"
+	key := fnv.New64a()
+	fmt.Fprint(key, Root(), tags, race)
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("zinit-bin-%d-%x", os.Getuid(), key.Sum64()))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "zinit")
+	fresh := fmt.Sprintf("%s.%d", path, os.Getpid())
 	if tags != "" {
 		tags = "," + tags
 	}
-	args, cgo := []string{"build", "-buildvcs=false", "-trimpath", "-tags", "urfave_cli_no_docs" + tags, "-ldflags", "-s -w", "-o", path}, "0"
-	if os.Getenv("ZINIT_TEST_RACE") == "1" {
+	args, cgo := []string{"build", "-buildvcs=false", "-trimpath", "-tags", "urfave_cli_no_docs" + tags, "-ldflags", "-s -w", "-o", fresh}, "0"
+	if race {
 		args, cgo = append(args, "-race"), "1"
 	}
 	cmd := exec.Command("go", append(args, ".")...)
@@ -109,7 +116,7 @@ func compile(tags string) (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the binary: %v\n%s", err, out)
 	}
-	return path, nil
+	return path, os.Rename(fresh, path)
 }
 
 // Server is a zinit server, or a keeper with a server, that a test started.
