@@ -276,7 +276,7 @@ func TestState(t *testing.T) {
 	if !ok {
 		t.Fatal("cannot be loaded")
 	}
-	got.store, s.store = nil, nil
+	got.store, s.store, got.counted = nil, nil, 0
 	if !reflect.DeepEqual(got, s) {
 		t.Errorf("loaded\n%+v, want\n%+v", got, s)
 	}

@@ -2,6 +2,7 @@ package pid1
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -110,12 +111,14 @@ func (c console) writeAll(text string) { c.write([]byte(text)) }
 
 // execute replaces this image by another, which takes over everything. It returns when that could not be done.
 func (s *shim) execute(path string) {
-	kept := s.descriptors()
+	kept := append(s.descriptors(), early.Page())
 	for _, fd := range kept {
 		setCloexec(fd, false)
 	}
+	runtime.GOMAXPROCS(2) // signals are counted on while this goroutine is in the system call
+	defer runtime.GOMAXPROCS(1)
 	early.Block()
-	state, err := s.saveState() // as late as possible: a signal that is counted after this is lost
+	state, err := s.saveState()
 	if err == nil {
 		setCloexec(state, false)
 		err = syscall.Exec(path, os.Args, append(environ(stateEnv), stateEnv+"="+itoa(state)))
@@ -162,9 +165,7 @@ func (s *shim) resume() bool {
 		return false
 	}
 	*s = *loaded
-	for n, times := range s.signalled {
-		early.Put(n, times)
-	}
+	early.Adopt(s.counted)
 	for _, fd := range s.descriptors() {
 		setCloexec(fd, true)
 	}

@@ -63,8 +63,7 @@ type shim struct {
 	stop    stopping
 	panics  int
 	trimmed int // pipes that were held at the last trim
-
-	signalled [early.NSignals]int // what the image before had received and not carried out
+	counted int // the page with the signals that the image before had not carried out, see early.Adopt
 }
 
 // Main is the PID 1 applet. argv[0] is its name. It returns the exit status, on a machine never.

@@ -77,9 +77,7 @@ func (s *shim) encode(e *keeper.Encoder) {
 	s.server.encode(e)
 	s.upgrade.encode(e)
 	s.stop.encode(e)
-	for n := range early.NSignals {
-		e.Int(int64(early.Count(n)))
-	}
+	e.Int(int64(early.Page()))
 }
 
 func (s *shim) decode(d *keeper.Decoder) {
@@ -100,9 +98,7 @@ func (s *shim) decode(d *keeper.Decoder) {
 	s.server.decode(d)
 	s.upgrade.decode(d)
 	s.stop.decode(d)
-	for n := range s.signalled {
-		s.signalled[n] = int(d.Int())
-	}
+	s.counted = int(d.Int())
 }
 
 func (v *server) encode(e *keeper.Encoder) {

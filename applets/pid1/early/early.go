@@ -4,9 +4,11 @@
 //
 // What cannot be closed from Go is the time between the runtime's own handlers and this init (some 0.5 ms on an idle
 // machine) in which a TERM, QUIT, ABRT or a synchronous signal from outside ends the process: the runtime unblocks those
-// whatever it inherits. Nobody sends them at boot. Over a re-execution HUP and INT are ignored, which the runtime
-// respects, and every other signal is blocked before the exec and inherited so, pending, until Notify opens it in the one
-// thread that listens. Children would inherit the mask too, so they are started through Unmask.
+// whatever it inherits. Nobody sends them at boot. Over a re-execution (SIGUSR2, a panic) a signal of those that arrives
+// in the exec itself is lost, one that arrives in that half millisecond is fatal; INT and HUP are ignored meanwhile, and
+// every other signal is blocked and so stays pending until Notify opens it in the one thread that listens. Children would
+// inherit the mask too, so they are started through Unmask. Whoever sends SIGUSR2 should wait for its line on the console
+// before sending TERM.
 package early
 
 import (
@@ -30,11 +32,15 @@ const Unmask = "zinit-unmask"
 const NSignals = 65
 
 var (
-	counts [NSignals]atomic.Uint32
+	counts = new(tally)
+	page   = -1 // the memfd that counts is in, -1 = ordinary memory
 	bell   = -1
 	on     bool
 	masked bool
 )
+
+// tally counts signals that arrived and were not taken yet.
+type tally [NSignals]atomic.Uint32
 
 func init() {
 	if len(os.Args) > 2 && os.Args[0] == Unmask {
@@ -88,6 +94,7 @@ func Listen() {
 		return
 	}
 	on = true
+	share()
 	ch := make(chan os.Signal, 256)
 	// Those that would end the process first: each takes some microseconds.
 	signal.Notify(ch, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGINT, syscall.SIGABRT, syscall.SIGSEGV)
@@ -168,16 +175,44 @@ func Bell() int {
 // Take returns how often signal n came since the last call.
 func Take(n int) int { return int(counts[n].Swap(0)) }
 
-// Count returns how often signal n came since the last Take, Put adds to that: what an image had not taken yet goes over to
-// the next.
-func Count(n int) int { return int(counts[n].Load()) }
-
-// Put is the counterpart of Count.
-func Put(n, times int) {
-	if n > 0 && n < NSignals && times > 0 {
-		counts[n].Add(uint32(times))
-		Ring()
+// share puts the counts into a page that the next image can read: until the kernel ends them, in the exec, the other
+// threads go on receiving signals.
+func share() {
+	fd, err := unix.MemfdCreate("zinit-signals", unix.MFD_CLOEXEC)
+	if err != nil {
+		return
 	}
+	if unix.Ftruncate(fd, pageSize) == nil && unix.Fallocate(fd, 0, 0, pageSize) == nil {
+		if mem, err := unix.Mmap(fd, 0, pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
+			counts, page = (*tally)(unsafe.Pointer(&mem[0])), fd
+			return
+		}
+	}
+	_ = unix.Close(fd)
+}
+
+const pageSize = 4096
+
+// Page returns the descriptor of the counts, -1 = none, for the next image.
+func Page() int { return page }
+
+// Adopt adds the counts of the image before, and closes its page.
+func Adopt(fd int) {
+	if fd < 0 {
+		return
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && st.Size == pageSize {
+		if mem, err := unix.Mmap(fd, 0, pageSize, unix.PROT_READ, unix.MAP_SHARED); err == nil {
+			before := (*tally)(unsafe.Pointer(&mem[0]))
+			for n := range before {
+				counts[n].Add(before[n].Load())
+			}
+			_ = unix.Munmap(mem)
+		}
+	}
+	_ = unix.Close(fd)
+	Ring()
 }
 
 // Masked reports whether this process was started with blocked signals, which its children inherit.
