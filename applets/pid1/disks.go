@@ -59,6 +59,9 @@ func (s *shim) finish() {
 		how = unix.LINUX_REBOOT_CMD_HALT
 	}
 	s.con.warn(s.stop.action.String())
+	if unix.Getpid() != 1 {
+		return // whatever brought us here, this is not our machine
+	}
 	if err := unix.Reboot(how); err != nil {
 		s.con.warn("reboot(2) failed: ", err.Error())
 	}
@@ -68,7 +71,7 @@ func (s *shim) finish() {
 func (s *shim) force() {
 	s.con.warn("forced reboot")
 	s.stop.action, s.stop.phase = actReboot, phaseFinal
-	_ = unix.Kill(-1, unix.SIGKILL)
+	s.signalRest(unix.SIGKILL)
 	s.stop.disks = disks{running: true, done: new(atomic.Bool)}
 	done := s.stop.disks.done
 	s.arm(timerFinal, 2*second)

@@ -201,7 +201,7 @@ func (s *shim) afterProcesses() {
 // signalRest signals every process that is to end before us. Only process 1 may use kill(-1), which then reaches exactly
 // its own pid namespace.
 func (s *shim) signalRest(sig unix.Signal) {
-	if s.mode != keeper.Plain {
+	if s.mode != keeper.Plain && unix.Getpid() == 1 {
 		_ = unix.Kill(-1, sig)
 		return
 	}

@@ -135,6 +135,7 @@ func TestCommandTerminal(t *testing.T) {
 		argv := append(init, testkit.NeedProgram(t, "bash"), "-c", script)
 		b := enter(t, "", argv, func(cmd *exec.Cmd) {
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+			cmd.SysProcAttr.Setpgid = false
 			cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty, cmd.SysProcAttr.Ctty = true, true, 0
 		})
 		_ = slave.Close()

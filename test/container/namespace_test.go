@@ -64,7 +64,7 @@ func enter(t *testing.T, before string, argv []string, change func(*exec.Cmd)) *
 	b.cmd = exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, argv...)...)
 	b.cmd.Stdout, b.cmd.Stderr = b.out, b.out
 	b.cmd.WaitDelay = time.Second
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Setpgid: true}
 	if change != nil {
 		change(b.cmd)
 	}
