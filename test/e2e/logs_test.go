@@ -23,7 +23,7 @@ import (
 func TestFloodLeavesTheServerAnswering(t *testing.T) {
 	megabytes, chatty := 200, 50
 	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		megabytes, chatty = 2000, 200
+		megabytes, chatty = 2000, 100
 	}
 	done := filepath.Join(t.TempDir(), "done")
 	files := map[string]string{
@@ -32,7 +32,7 @@ func TestFloodLeavesTheServerAnswering(t *testing.T) {
 	}
 	for i := range chatty {
 		name := fmt.Sprintf("chat%d", i)
-		files[name+".toml"] = service(name, "exec = 'while sleep 0.1; do echo a line of a chatty service; done'\n")
+		files[name+".toml"] = service(name, "exec = 'while sleep 1; do echo a line of a chatty service; done'\n")
 	}
 	s := testkit.Start(t, files, testkit.Options{})
 	c := s.Client()
