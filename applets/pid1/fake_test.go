@@ -272,7 +272,7 @@ func (th *theatre) log() string {
 // next waits for the next puppet.
 func (th *theatre) next() *actor {
 	th.t.Helper()
-	_ = th.listener.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = th.listener.SetDeadline(time.Now().Add(60 * time.Second))
 	conn, err := th.listener.Accept()
 	if err != nil {
 		th.t.Fatalf("no server: %v\n%s", err, th.log())
@@ -285,7 +285,7 @@ func (th *theatre) next() *actor {
 
 func (a *actor) answer() (answer puppetAnswer) {
 	a.t.Helper()
-	_ = a.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = a.conn.SetDeadline(time.Now().Add(60 * time.Second))
 	if err := a.in.Decode(&answer); err != nil {
 		a.t.Fatalf("the puppet does not answer: %v", err)
 	}
@@ -327,7 +327,7 @@ func (th *theatre) wait() int {
 	select {
 	case <-th.done:
 		return th.cmd.ProcessState.ExitCode()
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		th.t.Fatalf("pid1 does not end\n%s", th.log())
 		return -1
 	}
@@ -335,7 +335,7 @@ func (th *theatre) wait() int {
 
 func (th *theatre) await(what string, ok func() bool) {
 	th.t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(60 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
