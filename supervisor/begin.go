@@ -153,7 +153,8 @@ func (d *driver) giveUpLater(c *child) {
 	pid, start := c.pid, c.start
 	time.AfterFunc(patience, func() {
 		d.post(func() {
-			if c.gone || c.pid != pid || d.byPID[pid] != c || startTime(pid) == start && !zombie(pid) {
+			d.reap() // it may have become our child since, and then its status is known
+			if c.gone || !c.adopted || c.pid != pid || d.byPID[pid] != c || startTime(pid) == start && !zombie(pid) {
 				return
 			}
 			delete(d.byPID, pid)
