@@ -69,9 +69,9 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		return OutcomeRemoved
 	case m.shutting:
 		return OutcomeShutdown
-	case s.is(flagMissing) && (s.idle() || s.state == Stopping || ev.Verb == VerbRestart):
+	case s.is(flagMissing) && (!s.goesOn() || ev.Verb == VerbRestart):
 		return OutcomeMissing
-	case s.is(flagBroken) && (s.idle() || s.state == Stopping || ev.Verb == VerbRestart):
+	case s.is(flagBroken) && (!s.goesOn() || ev.Verb == VerbRestart):
 		return OutcomeFailed
 	}
 	in := inStart

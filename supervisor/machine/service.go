@@ -162,6 +162,11 @@ func (s *service) active() bool {
 	return false
 }
 
+// goesOn reports whether its process is to go on, so that a start changes nothing.
+func (s *service) goesOn() bool {
+	return s.state == Starting || s.state == Running && !s.target()
+}
+
 // finished reports whether it is a oneshot that is done and satisfies.
 func (s *service) finished() bool { return s.state == Exited && s.is(flagDone) && s.has(traitOneshot) }
 

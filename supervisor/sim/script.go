@@ -129,17 +129,21 @@ func (b *blueprint) drawTroubles(list []op, horizon Time) []op {
 			return
 		}
 		r := newRng(b.seed, 8, uint64(f))
+		last := Time(0)
 		for i := range 1 + r.n(most) {
 			o := op{at: r.between(loadedAt, horizon), service: r.n(b.total()), number: i + 1}
-			if len(requests) > 0 && r.chance(500) { // right at some request, where it hurts
+			if soon := r.between(0, choose(&r, 5*millisecond, second)); i > 0 && r.chance(350) { // one soon after the other
+				o.at = last + soon
+			} else if len(requests) > 0 && r.chance(500) { // right at some request, where it hurts
 				o.at = requests[r.n(len(requests))].at + r.between(0, 2*millisecond)
 			}
+			last = o.at
 			draw(&r, &o)
 			list = append(list, o)
 		}
 	}
-	add(FaultReload, 4, func(r *rng, o *op) { o.what = opReload })
-	add(FaultCrash, 4, func(r *rng, o *op) {
+	add(FaultReload, 6, func(r *rng, o *op) { o.what = opReload })
+	add(FaultCrash, 5, func(r *rng, o *op) {
 		o.what, o.arg, o.length = opCrash, choose(r, atOnce, beforeJournal, beforeJournal, 0, 0, 1, 1, 2, 3, 5), r.between(1*millisecond, 3*second)
 	})
 	add(FaultJump, 2, func(r *rng, o *op) { o.what, o.length = opJump, r.between(500*millisecond, 2*minute) })

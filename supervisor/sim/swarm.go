@@ -102,9 +102,9 @@ func drawSwarm(seed uint64) swarm {
 	}
 	drawShares(&r, &s)
 	drawRates(&r, &s)
-	s.ops = choose(&r, 0, 2, 4, 8, 8, 12, 16, 24)
+	s.ops = choose(&r, 0, 4, 8, 12, 16, 24, 32, 48)
 	s.tempo = choose(&r, 5*millisecond, 200*millisecond, 2*second, 8*second)
-	s.burst = choose(&r, 0, 300, 700)
+	s.burst = choose(&r, 0, 300, 600, 850)
 	s.timescale = r.n(3)
 	s.doomed = choose(&r, 0, 0, 150, 400)
 	s.hurry = choose(&r, 0, 300, 800)
