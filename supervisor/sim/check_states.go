@@ -203,6 +203,9 @@ func (c *checker) goingDown(d *service) bool {
 // mayCome reports whether d may be on its way: wanted up, and a start is owed or a oneshot not over.
 func (c *checker) mayCome(d *service) bool {
 	b := &d.book
+	if c.w.broken(d) && b.state == machine.Stopping {
+		return true // what it can be is seen when its old process is gone
+	}
 	if b.wish != wishUp || d.config.Status == graph.StatusIgnore {
 		return false
 	}
