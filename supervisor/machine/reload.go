@@ -415,9 +415,25 @@ type changedKeys []string
 // onChangedEnded: failed or exited for good, or waiting for a restart: a changed definition is tried at once.
 func (m *Machine) onChangedEnded(i int32, _ any) {
 	s := &m.services[i]
+	if s.phase == PhaseDependents && !s.finished() {
+		m.noLongerFinished(i)
+		return
+	}
 	if s.is(flagWanted) && !s.is(flagDue|flagBroken) && !s.finished() && !s.has(traitIgnored) {
 		m.owed(i, CauseReload, "")
 	}
+}
+
+// noLongerFinished: a finished oneshot that was to go down after its dependents is no oneshot any more: it has nothing to
+// wait for.
+func (m *Machine) noLongerFinished(i int32) {
+	s := &m.services[i]
+	s.phase = PhaseNone
+	m.touch(i)
+	if !s.is(flagWanted) {
+		m.rest(i, CauseReload)
+	}
+	m.wake(i)
 }
 
 func (m *Machine) onChangedRunning(i int32, ev any) {

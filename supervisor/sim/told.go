@@ -274,8 +274,8 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 			b.warrant |= byReload
 		}
 		back := byReturn
-		if b.state == machine.Running && b.reached {
-			back = byEdge // a target that becomes a service stops nobody
+		if b.state == machine.Running && b.reached || b.state == machine.Stopping {
+			back = byEdge // a target that becomes a service stops nobody; one that is stopping has done so before
 		}
 		c.beginPull()
 		c.spreadFrom(s, back)
