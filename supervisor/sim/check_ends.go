@@ -32,7 +32,7 @@ func (c *checker) stop(s *service, gen Gen) {
 		c.failf("I11", s, "a second stop signal")
 	}
 	again := b.stopGen == gen || b.abortGen == gen // or after a crash; what stands on s now came later
-	b.stopAt, b.stopLimit = c.w.now, Time(s.config.Lifecycle.StopTimeout)
+	b.stopAt, b.stopLimit = c.w.now, Time(min(s.config.Lifecycle.StopTimeout, c.w.proc(gen).config.Lifecycle.StopTimeout))
 	b.stopGen, b.stopLife, b.begun = gen, c.w.life, true
 	if !again {
 		c.beginsStop(s)

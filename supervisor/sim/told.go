@@ -109,7 +109,11 @@ func (c *checker) toldExit(p *process, status machine.Status, alive int) {
 		p.heard |= heardEmpty
 	}
 	b := &p.svc.book
-	b.done = success(p.config, status) && p.config.Oneshot && b.state == machine.Starting
+	rules := p.config
+	if p.svc.present {
+		rules = p.svc.config // success_codes act without touching the process
+	}
+	b.done = success(rules, status) && p.config.Oneshot && b.state == machine.Starting
 	p.toldStatus, p.toldAt = status, c.w.now
 }
 
