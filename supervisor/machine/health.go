@@ -128,11 +128,7 @@ func (m *Machine) onExtendedUp(i int32, ev any) {
 		m.leave(i, CauseHealth, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: detail}, false)
 		return
 	}
-	if word.SetWatchdog > 0 {
-		s.watchdog = word.SetWatchdog
-		s.set(flagPings)
-		m.touch(i)
-	}
+	m.setWatchdog(i, word.SetWatchdog)
 	if s.state == Running && (word.Watchdog || word.SetWatchdog > 0) {
 		m.armWatchdog(i)
 	}
@@ -142,10 +138,28 @@ func (m *Machine) onExtendedUp(i int32, ev any) {
 	}
 }
 
-// onExtendedStopping: the stop timeout may be put off, not the patience after SIGKILL.
+// setWatchdog notes the time between pings that the service has set itself.
+func (m *Machine) setWatchdog(i int32, every int64) {
+	if every > 0 {
+		m.services[i].watchdog = every
+		m.services[i].set(flagPings)
+		m.touch(i)
+	}
+}
+
+// onExtendedStopping: the stop timeout may be put off, not the patience after SIGKILL; a stop that has not begun may be
+// taken back, so that the rest is remembered.
 func (m *Machine) onExtendedStopping(i int32, ev any) {
-	if m.services[i].phase == PhaseTerm {
-		m.extend(i, ev.(Extended).By)
+	s, word := &m.services[i], ev.(Extended)
+	switch s.phase {
+	case PhaseTerm:
+		m.extend(i, word.By)
+	case PhaseDependents:
+		m.setWatchdog(i, word.SetWatchdog)
+		if s.startBy != 0 && word.By > 0 {
+			s.startBy = max(s.startBy, m.now+Time(word.By))
+			m.touch(i)
+		}
 	}
 }
 

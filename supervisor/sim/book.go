@@ -183,6 +183,7 @@ func (c *checker) pull(s *service, explicit, hard bool) {
 			}
 			c.pulled[id] = mark
 			if w.broken(d) { // it cannot start, but what it needs is pulled in
+				c.oppose(d)
 				c.pull(d, explicit, hard)
 				continue
 			}

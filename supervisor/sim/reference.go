@@ -134,7 +134,7 @@ func (r *reference) standing(id graph.ID) graph.Standing {
 			}
 			return graph.Satisfied
 		}
-		if x.up && !oneshot {
+		if x.up {
 			return graph.FailedForGood
 		}
 	case machine.Failed:
