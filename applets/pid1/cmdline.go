@@ -11,6 +11,7 @@ type kernelWords struct {
 	shutdownMS int    // zinit.shutdown_ms=, 0 = not there
 	rescue     bool   // single, rescue, …
 	quiet      bool
+	lenient    bool // zinit.lenient
 }
 
 // parseKernelWords reads a command line as the kernel does: words at white space, double quotes hold words together.
@@ -31,6 +32,8 @@ func parseKernelWords(line string) (k kernelWords) {
 			k.container = truth(value)
 		case name == "zinit.shutdown_ms":
 			k.shutdownMS = max(number(value), 0)
+		case name == "zinit.lenient":
+			k.lenient = truth(value) == "1"
 		case name == "zinitdebug" && value == "1":
 			k.log = "debug"
 		}
@@ -44,6 +47,8 @@ func (k *kernelWords) flag(name string) {
 		k.rescue = true
 	case "quiet":
 		k.quiet = true
+	case "zinit.lenient":
+		k.lenient = true
 	}
 }
 
@@ -78,6 +83,9 @@ func (k *kernelWords) serverFlags(given []string) []string {
 		if f.value != "" && !hasFlag(given, f.name) {
 			flags = append(flags, f.name, f.value)
 		}
+	}
+	if k.lenient && !hasFlag(given, "--lenient") {
+		flags = append(flags, "--lenient")
 	}
 	return append(flags, given...)
 }

@@ -55,6 +55,8 @@ func TestParseKernelWords(t *testing.T) {
 		{"zinitdebug=1 zinit.shutdown_ms=never", kernelWords{log: "debug"}},
 		{"zinit.target= zinit.frob=9 quiet=1 1", kernelWords{rescue: true}},
 		{"-- single", kernelWords{rescue: true}},
+		{"zinit.lenient", kernelWords{lenient: true}},
+		{"zinit.lenient=0", kernelWords{}},
 		{"zinit.log=\"unterminated", kernelWords{log: "unterminated"}},
 	}
 	for _, test := range tests {
@@ -62,7 +64,7 @@ func TestParseKernelWords(t *testing.T) {
 			t.Errorf("%q: %+v, want %+v", test.line, got, test.want)
 		}
 	}
-	words := kernelWords{log: "debug", config: "/a", target: "net"}
+	words := kernelWords{log: "debug", config: "/a", target: "net", lenient: true}
 	got := words.serverFlags([]string{"--config=/b", "--lenient"})
 	if want := []string{"--log-level", "debug", "--target", "net", "--config=/b", "--lenient"}; !slices.Equal(got, want) {
 		t.Errorf("flags %q, want %q", got, want)

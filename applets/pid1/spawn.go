@@ -21,22 +21,34 @@ type child struct {
 
 // spawn starts a child with an empty signal mask and the oom_score_adj that pid1 found. It never looks up PATH.
 func (s *shim) spawn(c child) (pid int, err error) {
-	path, argv := execPath(c.exe, c.path), c.argv
+	exe := c.exe
+	argv := c.argv
 	if early.Masked() {
 		// The runtime would give the child the blocked signals that this image inherited from the one before.
+		path := c.path
 		if c.exe >= 0 {
 			c.files = append(c.files, uintptr(c.exe))
 			path = "/proc/self/fd/" + itoa(len(c.files)-1)
 		}
 		argv = append([]string{early.Unmask, path}, argv...)
-		path = execPath(s.server.self, s.server.selfPath)
+		exe, c.path = s.server.self, s.server.selfPath
+	}
+	// The child puts its files to their places before it executes, so a descriptor with a low number would be another.
+	if exe >= 0 {
+		if exe, err = unix.FcntlInt(uintptr(exe), unix.F_DUPFD_CLOEXEC, lowDescriptors); err != nil {
+			return 0, err
+		}
+		defer closeFD(exe)
 	}
 	if s.oom != "" {
 		writeFile("/proc/self/oom_score_adj", s.oom)
 		defer writeFile("/proc/self/oom_score_adj", "-1000")
 	}
-	return syscall.ForkExec(path, argv, &syscall.ProcAttr{Env: c.env, Files: c.files, Sys: c.sys})
+	return syscall.ForkExec(execPath(exe, c.path), argv, &syscall.ProcAttr{Env: c.env, Files: c.files, Sys: c.sys})
 }
+
+// lowDescriptors is more than any child is given.
+const lowDescriptors = 16
 
 // execPath names an open executable where /proc is there, so that it is found also after its file was replaced.
 func execPath(fd int, path string) string {

@@ -16,6 +16,7 @@ type stopping struct {
 	until   int64 // end of the present phase
 	crashes int   // servers that died meanwhile
 	presses burst
+	asked   int64  // when it was asked for
 	root    string // switch-root
 	init    []string
 	disks   disks
@@ -30,6 +31,7 @@ const (
 	killGrace       = 2 * second  // after KILL
 	sweepEvery      = 50 * millisecond
 	stopCrashes     = 3
+	doubled         = 1 * second // a second request that comes so soon is the same one
 )
 
 // budget is the time from the request to the end of the server.
@@ -50,7 +52,10 @@ func (s *shim) ask(a act) {
 	}
 	switch {
 	case s.stop.phase == phaseRun:
+		s.stop.asked = monotonic()
 		s.beginStop(a)
+	case a == s.stop.action && monotonic()-s.stop.asked < doubled:
+		// timeout(1), and shells that end, signal a process and then its whole group.
 	case s.mode != keeper.Machine:
 		if s.stop.phase == phaseStop {
 			s.con.warn("asked again: killing what is left")

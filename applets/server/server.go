@@ -141,6 +141,9 @@ func run(o *options, argv []string) (int, error) {
 	s.announce()
 	debug.SetGCPercent(usual)
 	copied := s.copyToStdout()
+	if s.keeper != nil && s.handover.Order != 0 {
+		s.order(s.handover.Order) // the server before died over it
+	}
 	code := s.sup.Run()
 	copied()
 	closing, stop := context.WithTimeout(context.Background(), closePatience)

@@ -121,9 +121,9 @@ func TestDeadline(t *testing.T) {
 	t.Parallel()
 	i := image{busybox: true, config: bootScript(`
 trap '' TERM
-kill -STOP $(pidof zinit-server); echo T:go; kill -TERM 1; sleep 1; kill -TERM 1; sleep 1; kill -INT 1; sleep 100000`)}
-	m := boot(t, i.build(t), "quiet zinit.shutdown_ms=4000")
-	m.say("powering off, at most 4 s")
+kill -STOP $(pidof zinit-server); echo T:go; kill -TERM 1; sleep 2; kill -TERM 1; sleep 1; kill -INT 1; sleep 100000`)}
+	m := boot(t, i.build(t), "quiet zinit.shutdown_ms=6000")
+	m.say("powering off, at most 6 s")
 	m.say("already powering off")
 	m.say("now rebooting after the stop under way")
 	m.say("did not stop everything in time")
