@@ -424,6 +424,18 @@ func (m *Machine) onChangedEnded(i int32, _ any) {
 	}
 }
 
+// onChangedStopping: the new definition counts at the next start; with an end of its own carried it is tried at once after
+// that, as if the reload had come an instant later.
+func (m *Machine) onChangedStopping(i int32, _ any) {
+	s := &m.services[i]
+	if s.is(flagWanted) && s.is(flagResult) && !s.is(flagDue|flagBroken) && m.status(i) != graph.StatusIgnore {
+		s.set(flagKillOthers)
+		s.forgetCounts()
+		s.owe(CauseReload, "")
+		m.touch(i)
+	}
+}
+
 // noLongerFinished: a finished oneshot that was to go down after its dependents is no oneshot any more: it has nothing to
 // wait for.
 func (m *Machine) noLongerFinished(i int32) {

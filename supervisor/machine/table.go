@@ -204,7 +204,7 @@ func stoppingRow() [nInputs]cell {
 		inWatchdogTimer: noTimer,
 		inDown:          stopIgnores,
 		inCycle:         does((*Machine).onCycleStopping),
-		inChanged:       ignored("the new definition counts at the next start"),
+		inChanged:       does((*Machine).onChangedStopping),
 		inRemoved:       does((*Machine).onRemovedStopping),
 		inShutdown:      does((*Machine).onShutdownStopping),
 		inForce:         does((*Machine).onForceStopping),
