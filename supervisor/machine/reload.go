@@ -55,7 +55,18 @@ func (m *Machine) reloadGraph(ev Reloaded) {
 	m.rebuild()
 	m.takeDown(w)
 	m.takeUp(w)
+	m.reachTargets()
 	m.answerDue = true
+}
+
+// reachTargets reaches what can be reached before losses are looked for: a target that comes with the new definitions must
+// not seem lost to those who bind it.
+func (m *Machine) reachTargets() {
+	for _, i := range m.byRank {
+		if s := &m.services[i]; s.is(flagDue) && s.idle() && s.target() && !s.is(flagGone) {
+			m.dispatch(i, inWake, nil)
+		}
+	}
 }
 
 // place finds every new service's predecessor.

@@ -191,7 +191,8 @@ func (c *checker) pull(s *service, explicit, hard bool) {
 			if (!d.satisfied() || d.book.asked) && d.book.state != machine.Starting && d.book.state != machine.Running {
 				d.book.warrant |= byWish
 			}
-			d.book.unsureRuns = d.book.unsureRuns || c.reloading || d.book.state != machine.Starting && d.book.state != machine.Running
+			up := d.book.state == machine.Starting || d.book.state == machine.Running
+			d.book.unsureRuns = d.book.unsureRuns || c.unsettled || !up
 			c.oppose(d)
 			c.pull(d, explicit, hard)
 		}

@@ -27,7 +27,7 @@ type checker struct {
 	criticals []*service // said to have failed for good in this Step
 	stopped   []stopping // in this Step
 	exiting   bool       // a shutdown began in this Step without being asked for
-	reloading bool       // a reload is entered into the book
+	unsettled bool       // what is entered comes in several parts: services may be Stopping by the time that they are pulled in
 	kept      []survivor
 }
 
@@ -74,12 +74,22 @@ func (c *checker) standsOnStop(s *service, seen map[*service]bool) bool {
 	c.w.hard(s, func(d *service) bool {
 		if !seen[d] {
 			seen[d] = true
-			going := d.book.state == machine.Stopping && !d.book.alone || c.goingDown(d)
+			going := d.book.state == machine.Stopping && !d.book.alone || c.goingDown(d) || c.w.missing(d) && c.removedStops()
 			found = going || !(d.satisfied() && d.config.Oneshot) && c.standsOnStop(d, seen)
 		}
 		return !found
 	})
 	return found
+}
+
+// removedStops reports whether a service that a reload removed is still stopping: what required it still counts.
+func (c *checker) removedStops() bool {
+	for _, s := range c.w.services {
+		if !s.present && s.book.state == machine.Stopping {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *checker) init(w *World) {

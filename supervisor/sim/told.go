@@ -141,6 +141,8 @@ func (c *checker) toldAsked(ev machine.Asked) {
 	if c.shutting {
 		return
 	}
+	c.unsettled = len(ev.IDs) > 1
+	defer func() { c.unsettled = false }()
 	for _, id := range ev.IDs {
 		s := c.w.byID[id]
 		switch ev.Verb {
@@ -219,8 +221,8 @@ func (c *checker) oppose(s *service) {
 
 // toldReload enters a new configuration: config.md, Reload.
 func (c *checker) toldReload(ev machine.Reloaded) {
-	c.reloading = true // services may be Stopping by the time that they are pulled in
-	defer func() { c.reloading = false }()
+	c.unsettled = true
+	defer func() { c.unsettled = false }()
 	for _, change := range ev.Plan.Changed {
 		c.toldChange(c.w.byName[change.Name], change)
 	}
@@ -284,6 +286,9 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 		c.beginPull()
 		c.spreadFrom(s, back)
 	}
+	if len(change.Fields) > 0 && c.triedAgain(s) {
+		b.warrant |= byReload
+	}
 	status, definition := slices.Contains(change.Fields, "status"), slices.Contains(change.Fields, "definition")
 	if definition && s.config.Target {
 		b.done = false
@@ -305,8 +310,11 @@ func (c *checker) toldStatus(s *service) {
 	c.oppose(s)
 	switch s.config.Status {
 	case graph.StatusStop:
+		turned := b.wish != wishDown || s.active() || s.tree()
 		b.wish, b.warrant, b.asked = wishDown, 0, true
-		c.spread(s)
+		if turned {
+			c.spread(s)
+		}
 	case graph.StatusIgnore:
 		b.wish = wishEither
 		if !s.active() && !s.tree() {
@@ -314,6 +322,23 @@ func (c *checker) toldStatus(s *service) {
 			c.spread(s)
 		}
 	}
+}
+
+// triedAgain: a reload that changes a service which has ended for good, or is about to, tries it again (states.md 3).
+func (c *checker) triedAgain(s *service) bool {
+	b := &s.book
+	if b.wish != wishUp || s.config.Status == graph.StatusIgnore || s.config.Target || c.w.broken(s) {
+		return false
+	}
+	switch b.state {
+	case machine.Failed:
+		return true
+	case machine.Exited:
+		return !s.satisfied()
+	case machine.Stopping:
+		return b.alone
+	}
+	return false
 }
 
 // appears: a definition has become usable, or is to be started from now on.
