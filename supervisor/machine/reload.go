@@ -55,15 +55,20 @@ func (m *Machine) reloadGraph(ev Reloaded) {
 	m.rebuild()
 	m.takeDown(w)
 	m.takeUp(w)
-	m.reachTargets()
+	m.look()
 	m.answerDue = true
 }
 
-// reachTargets reaches what can be reached before losses are looked for: a target that comes with the new definitions must
-// not seem lost to those who bind it.
-func (m *Machine) reachTargets() {
+// look goes over all in start order, so that each sees what those before it have become: a target that comes with the new
+// definitions must not seem lost to those who bind it, and one whose requirement goes down must not be reached.
+func (m *Machine) look() {
 	for _, i := range m.byRank {
-		if s := &m.services[i]; s.is(flagDue) && s.idle() && s.target() && !s.is(flagGone) {
+		s := &m.services[i]
+		switch {
+		case s.is(flagGone):
+		case s.state == Running || s.state == Starting:
+			m.dispatch(i, inDrain, nil)
+		case s.is(flagDue) && s.idle() && s.target():
 			m.dispatch(i, inWake, nil)
 		}
 	}
