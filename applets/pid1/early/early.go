@@ -2,10 +2,10 @@
 // even an ABRT from outside, ends a Go program with status 2, which is a kernel panic on a machine. Its init runs among the
 // first of the program, because it needs next to nothing and the packages of this module come early in the alphabet.
 //
-// What cannot be closed from Go is the time between the runtime's own handlers and this init (some 0.5 ms on an idle
+// What cannot be closed from Go is the time between the runtime's own handlers and this init (about 1 ms on a small virtual
 // machine) in which a TERM, QUIT, ABRT or a synchronous signal from outside ends the process: the runtime unblocks those
 // whatever it inherits. Nobody sends them at boot. Over a re-execution (SIGUSR2, a panic) a signal of those that arrives
-// in the exec itself is lost, one that arrives in that half millisecond is fatal; INT and HUP are ignored meanwhile, and
+// in the exec itself (2 to 3 ms) is lost, one that arrives in that millisecond is fatal; INT and HUP are ignored meanwhile, and
 // every other signal is blocked and so stays pending until Notify opens it in the one thread that listens. Children would
 // inherit the mask too, so they are started through Unmask. Whoever sends SIGUSR2 should wait for its line on the console
 // before sending TERM.
@@ -94,10 +94,22 @@ func Listen() {
 		return
 	}
 	on = true
+	// Notify takes a millisecond or two, with a thread to create: until then those that would end the process are ignored.
+	fatal := [...]syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGINT, syscall.SIGABRT}
+	var found [len(fatal)]sigaction
+	for i, n := range fatal {
+		var action sigaction
+		action[0] = 1 // SIG_IGN
+		sigactionCall(n, &action, &found[i])
+	}
 	share()
 	ch := make(chan os.Signal, 256)
-	// Those that would end the process first: each takes some microseconds.
-	signal.Notify(ch, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGINT, syscall.SIGABRT, syscall.SIGSEGV)
+	for i, n := range fatal {
+		signal.Notify(ch, n)
+		if found[i][0] > 1 { // else the runtime itself has just put its handler there
+			sigactionCall(n, &found[i], nil)
+		}
+	}
 	all := make([]os.Signal, 0, NSignals)
 	for n := 1; n < NSignals; n++ {
 		if s := syscall.Signal(n); s != syscall.SIGURG && s != syscall.SIGKILL && s != syscall.SIGSTOP {
