@@ -179,5 +179,6 @@ func (s *shim) resume() bool {
 		s.con = openConsole()
 		s.con.quiet = quiet
 	}
+	s.con.warn("goes on, executed again from ", s.server.selfPath)
 	return true
 }
