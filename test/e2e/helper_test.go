@@ -113,7 +113,7 @@ func helpPretend(args []string) {
 		_, err = c.Write([]byte(strings.Join(args[1:], "\n")))
 	}
 	fmt.Println("pretended", err)
-	select {}
+	forever()
 }
 
 // helpCrowd forks as many processes as asked for, in sessions of their own, that ignore SIGTERM, and is one itself.
@@ -132,7 +132,14 @@ func helpCrowd(args []string) {
 		}
 	}
 	fmt.Println("all there")
-	select {}
+	forever()
+}
+
+// forever waits for a signal that ends the process. It has a timer, so that Go sees no deadlock.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func syscallLookPath(name string) (string, error) {
