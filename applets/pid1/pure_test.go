@@ -220,25 +220,6 @@ func TestHostname(t *testing.T) {
 	}
 }
 
-func TestCleanMappings(t *testing.T) {
-	smaps := `00400000-00992000 r-xp 00000000 fe:00 99 /tmp/zinit
-Rss: 4 kB
-Anonymous:         0 kB
-VmFlags: rd ex
-00992000-00f48000 r--p 00592000 fe:00 99 /tmp/zinit
-Anonymous:         8 kB
-00f48000-00fac000 rw-p 00b48000 fe:00 99 /tmp/zinit
-Anonymous:         0 kB
-7f0000000000-7f0000001000 r--s 00000000 fe:00 99 /tmp/shared
-Anonymous:         0 kB
-7fff70cc7000-7fff70ce8000 r--p 00000000 00:00 0 [vvar]
-Anonymous:         0 kB
-`
-	if got := cleanMappings(smaps); !reflect.DeepEqual(got, []mapping{{0x400000, 0x992000}}) {
-		t.Errorf("%x", got)
-	}
-}
-
 func TestLookPath(t *testing.T) {
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"run": 0o755, "data": 0o644} {

@@ -4,7 +4,6 @@ package memory
 
 import (
 	"math"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -69,12 +68,28 @@ func sentinel() {
 
 // Unmap drops the clean pages of the executable from this process's memory.
 func Unmap() {
-	data, err := os.ReadFile("/proc/self/smaps")
-	if err != nil {
-		return
-	}
-	for _, m := range cleanMappings(string(data)) {
+	for _, m := range cleanMappings(smaps()) {
 		_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED)
+	}
+}
+
+// smaps reads the file without package os, which would start the runtime's poller: pid1 has none.
+func smaps() string {
+	fd, err := unix.Open("/proc/self/smaps", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var data []byte
+	for chunk := make([]byte, 32<<10); ; {
+		n, err := unix.Read(fd, chunk)
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 || len(data) > 1<<20 {
+			return string(data)
+		}
+		data = append(data, chunk[:n]...)
 	}
 }
 

@@ -312,17 +312,20 @@ func (m *Machine) leave(i int32, cause Cause, result Reason, ok bool) {
 
 // onDrainStopping: go on when the last dependent is gone.
 func (m *Machine) onDrainStopping(i int32, _ any) {
-	s := &m.services[i]
-	if s.phase != PhaseDependents {
-		s.clear(flagLost)
-		return
+	if m.dependentsGone(i) {
+		m.proceed(i)
 	}
-	if s.occupied > 0 && !m.bug(BugStopOrderIgnored) {
+}
+
+// dependentsGone tells whether a service waited for its dependents and the last one is gone. It sees to those that are not.
+func (m *Machine) dependentsGone(i int32) bool {
+	s := &m.services[i]
+	if s.phase == PhaseDependents && s.occupied > 0 && !m.bug(BugStopOrderIgnored) {
 		m.waitForDependents(i)
-		return
+		return false
 	}
 	s.clear(flagLost)
-	m.proceed(i)
+	return s.phase == PhaseDependents
 }
 
 // waitForDependents sees to it that whoever stands on i is on its way down, also who came to it meanwhile.
@@ -396,17 +399,10 @@ func (m *Machine) lostBind(i int32) (string, Cause) {
 
 // onDrainExited: a finished oneshot goes down when its dependents are gone.
 func (m *Machine) onDrainExited(i int32, _ any) {
-	s := &m.services[i]
-	if s.phase != PhaseDependents {
-		s.clear(flagLost)
+	if !m.dependentsGone(i) {
 		return
 	}
-	if s.occupied > 0 && !m.bug(BugStopOrderIgnored) {
-		m.waitForDependents(i)
-		return
-	}
-	s.clear(flagLost)
-	if s.is(flagDue) {
+	if s := &m.services[i]; s.is(flagDue) {
 		s.phase = PhaseNone
 		m.touch(i)
 		m.wake(i)
