@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -273,23 +274,24 @@ func bytesCrash(p *player, src *source) error {
 	return p.step(Resumed{})
 }
 
-// TestWriteFuzzSeeds keeps the committed seeds in step with the format of playBytes: it writes them when told to.
-func TestWriteFuzzSeeds(t *testing.T) {
-	if os.Getenv("ZINIT_WRITE_SEEDS") == "" {
-		t.Skip("only to make the seeds anew")
-	}
+// TestFuzzSeeds: the committed seeds are those of the format that playBytes reads. ZINIT_WRITE_SEEDS=1 makes them anew.
+func TestFuzzSeeds(t *testing.T) {
 	dir := "../../testdata/fuzz-machine"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	write := os.Getenv("ZINIT_WRITE_SEEDS") != ""
 	for seed := range uint64(12) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		data := make([]byte, 120+20*seed)
 		for i := range data {
 			data[i] = byte(r.Uint32())
 		}
-		if err := os.WriteFile(filepath.Join(dir, "seed"+strconv.Itoa(int(seed))+".bin"), data, 0o644); err != nil {
-			t.Fatal(err)
+		file := filepath.Join(dir, "seed"+strconv.Itoa(int(seed))+".bin")
+		if write {
+			if err := os.WriteFile(file, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if committed, err := os.ReadFile(file); err != nil || !bytes.Equal(committed, data) {
+			t.Errorf("%s is not what seed %d makes (%v); make it anew with ZINIT_WRITE_SEEDS=1", file, seed, err)
 		}
 	}
 }

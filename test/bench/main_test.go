@@ -35,16 +35,18 @@ func TestMain(m *testing.M) {
 // sizes are how much is run; the small ones are for a run that only checks.
 type sizes struct {
 	many, few, chain, layer, idle, storm, kills int
+	lines, talkers                              int
 	repeat                                      int
 	idleFor, stormFor, rateFor                  time.Duration
 }
 
 func chosenSizes() sizes {
 	if *measure {
-		return sizes{many: 1000, few: 10, chain: 200, layer: 100, idle: 100, storm: 200, kills: 100, repeat: *repeat,
+		return sizes{many: 1000, few: 10, chain: 200, layer: 100, idle: 100, storm: 200, kills: 100, lines: 2_000_000, talkers: 100,
+			repeat:  *repeat,
 			idleFor: *idleFor, stormFor: 3 * time.Second, rateFor: time.Second}
 	}
-	return sizes{many: 12, few: 3, chain: 5, layer: 3, idle: 3, storm: 3, kills: 3, repeat: 1,
+	return sizes{many: 12, few: 3, chain: 5, layer: 3, idle: 3, storm: 3, kills: 3, lines: 3000, talkers: 3, repeat: 1,
 		idleFor: 200 * time.Millisecond, stormFor: 300 * time.Millisecond, rateFor: 100 * time.Millisecond}
 }
 
@@ -56,7 +58,7 @@ func TestWorkloads(t *testing.T) {
 		run  func(*bench, *testing.T)
 	}{
 		{"W9 size", (*bench).size}, {"W1 start", (*bench).start}, {"W2 dependencies", (*bench).dependencies},
-		{"W3 restart", (*bench).restart}, {"W6 queries", (*bench).queries}, {"W8 storm", (*bench).storm},
+		{"W3 restart", (*bench).restart}, {"W5 logs", (*bench).logs}, {"W6 queries", (*bench).queries}, {"W8 storm", (*bench).storm},
 		{"W4 idle", (*bench).idle},
 	} {
 		if *only != "" && !strings.Contains(","+*only+",", ","+w.name[:2]+",") {

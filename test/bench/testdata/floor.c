@@ -2,6 +2,8 @@
  * Usage: floor start|restart|storm N SERVICE ARGUMENTS…   (the child's last argument is its index)
  *   start    start N; on SIGTERM end them all, wait for all, exit
  *   restart  start N, and start each one that ends again, until SIGTERM; print how many were started
+ *   drain    start N, read what they write until all have closed their pipes, print how many bytes came; where FLOOR_FILE
+ *            names a file they are appended to it
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -71,6 +73,25 @@ static int find(pid_t pid) {
 
 static int stopping, again;
 
+static int drain(void) {
+	static char buf[1 << 16];
+	const char *path = getenv("FLOOR_FILE");
+	int file = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640) : -1;
+	long long bytes = 0;
+	for (int open = 2 * n; open > 0;) {
+		struct epoll_event events[256];
+		int k = epoll_wait(poller, events, 256, -1);
+		for (int j = 0; j < k; j++) {
+			ssize_t got = read(events[j].data.fd, buf, sizeof buf);
+			if (got > 0) bytes += got;
+			if (got > 0 && file >= 0 && write(file, buf, got) != got) return 5;
+			if (got == 0) { epoll_ctl(poller, EPOLL_CTL_DEL, events[j].data.fd, 0); open--; }
+		}
+	}
+	printf("%lld\n", bytes);
+	return 0;
+}
+
 /* reap collects all that are dead before any is started again. */
 static int reap(int *dead) {
 	int count = 0;
@@ -85,6 +106,7 @@ static int reap(int *dead) {
 int main(int argc, char **argv) {
 	if (argc < 5) return 2;
 	again = argv[1][0] == 'r';
+	int draining = argv[1][0] == 'd';
 	n = atoi(argv[2]);
 	args = argv + 3;
 	children = calloc(n, sizeof *children);
@@ -104,6 +126,7 @@ int main(int argc, char **argv) {
 	struct epoll_event e = {.events = EPOLLIN, .data.fd = sfd};
 	epoll_ctl(poller, EPOLL_CTL_ADD, sfd, &e);
 	for (int i = 0; i < n; i++) start(i);
+	if (draining) return drain();
 	for (;;) {
 		struct epoll_event events[256];
 		int k = epoll_wait(poller, events, 256, -1);

@@ -3,6 +3,8 @@
  *   stay  send {CLOCK_MONOTONIC in ns, index, pid} as a datagram to SOCKET, then wait for a signal
  *   quick exit with 1 at once
  *   true  exit with 0 at once
+ * service flood SOCKET GO LINES INDEX sends the datagram, waits until nobody holds the FIFO GO open for writing any more,
+ * and writes so many numbered lines of 100 bytes, 655 at a time.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +26,35 @@ static long call(long n, long a, long b, long c, long d, long e, long f) {
 #define call syscall
 #endif
 
+static char block[65500];
+
+static long number(const char *p) {
+	long v = 0;
+	for (; *p; p++) v = v * 10 + (*p - '0');
+	return v;
+}
+
+static int flood(const char *go, long lines) {
+	char c;
+	int fd = call(SYS_open, (long)go, 0, 0, 0, 0, 0);
+	while (call(SYS_read, fd, (long)&c, 1, 0, 0, 0) > 0) {}
+	for (long i = 0; i < (long)sizeof block; i++) block[i] = i % 100 == 99 ? '\n' : i % 100 == 9 ? ' ' : 'x';
+	for (long at = 0; at < lines;) {
+		long n = lines - at < 655 ? lines - at : 655;
+		for (long i = 0; i < n; i++) {
+			long v = at + i;
+			for (int k = 8; k >= 0; k--, v /= 10) block[i * 100 + k] = '0' + v % 10;
+		}
+		for (long done = 0; done < n * 100;) {
+			long w = call(SYS_write, 1, (long)block + done, n * 100 - done, 0, 0, 0);
+			if (w <= 0) return 1;
+			done += w;
+		}
+		at += n;
+	}
+	return 0;
+}
+
 static int run(int argc, char **argv) {
 	if (argc < 2 || argv[1][0] == 't') return 0;
 	if (argv[1][0] == 'q') return 1;
@@ -32,8 +63,7 @@ static int run(int argc, char **argv) {
 	struct timespec now;
 	call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0, 0);
 	word.ns = (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec;
-	word.index = 0;
-	for (const char *p = argv[3]; *p; p++) word.index = word.index * 10 + (*p - '0');
+	word.index = number(argv[argc - 1]);
 	word.pid = call(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	struct sockaddr_un to;
 	size_t i;
@@ -43,6 +73,7 @@ static int run(int argc, char **argv) {
 	int fd = call(SYS_socket, AF_UNIX, SOCK_DGRAM, 0, 0, 0, 0);
 	call(SYS_sendto, fd, (long)&word, sizeof word, 0, (long)&to, sizeof(sa_family_t) + i + 1);
 	call(SYS_close, fd, 0, 0, 0, 0, 0);
+	if (argv[1][0] == 'f') return flood(argv[3], number(argv[4]));
 	for (;;) call(SYS_ppoll, 0, 0, 0, 0, 0, 0);
 }
 
