@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ type bench struct {
 	service string // the tiny service
 	floorC  string // "" = no C compiler
 	rows    []*row
+	absent  []string // lines that say who did not take part
 }
 
 // row is one figure: samples of ours and of the floors, and what ours must be.
@@ -29,6 +31,7 @@ type row struct {
 	target     float64              // 0 = none
 	atLeast    bool                 // the target is a lower bound
 	ratio      float64              // target as a ratio to the Go floor, 0 = none
+	logs       bool                 // a row of the table of logs, which has other contenders
 }
 
 // Contenders.
@@ -41,6 +44,16 @@ const (
 )
 
 var contenders = []string{floorC, floorGo, floorGo2, ours, oursCg}
+
+// Those that keep logs. Who is not found on the machine is left out and named.
+const (
+	peerZinit      = "zinit 0.3.9"
+	peerS6         = "s6-log"
+	peerSvlogd     = "svlogd"
+	peerSupervisor = "supervisord"
+)
+
+var loggers = []string{floorC, floorGo, ours, peerZinit, peerS6, peerSvlogd, peerSupervisor}
 
 func newBench(t *testing.T) *bench {
 	b := &bench{sizes: chosenSizes(), zinit: *zinitPath}
@@ -120,20 +133,11 @@ func (b *bench) print(t *testing.T) {
 		return
 	}
 	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "workload\tunit\t%s\tours/C\tours/Go\ttarget\n", strings.Join(contenders, "\t"))
-	for _, r := range b.rows {
-		fmt.Fprintf(w, "%s\t%s", r.name, r.unit)
-		for _, c := range contenders {
-			if v, ok := r.median(c); ok {
-				fmt.Fprintf(w, "\t%s", figure(v))
-			} else {
-				fmt.Fprint(w, "\t")
-			}
-		}
-		fmt.Fprintf(w, "\t%s\t%s\t%s\n", r.over(floorC), r.over(floorGo), r.verdict())
+	b.table(&text, false, contenders, floorC, floorGo)
+	b.table(&text, true, loggers, floorC, floorGo, peerZinit, peerS6, peerSvlogd, peerSupervisor)
+	for _, line := range b.absent {
+		fmt.Fprintln(&text, line)
 	}
-	w.Flush()
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("medians of %d; load %s\n%s", b.repeat, strings.TrimSpace(string(load)), text.String())
 	if path := os.Getenv("ZINIT_BENCH_REPORT"); path != "" {
@@ -141,6 +145,43 @@ func (b *bench) print(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// table prints the rows of one kind: medians of those who took part, ours as a ratio to some of them, the verdict.
+func (b *bench) table(text io.Writer, logs bool, columns []string, over ...string) {
+	there := func(who string) bool {
+		return slices.ContainsFunc(b.rows, func(r *row) bool { return r.logs == logs && len(r.samples[who]) > 0 })
+	}
+	absent := func(who string) bool { return !there(who) }
+	columns = slices.DeleteFunc(slices.Clone(columns), absent)
+	over = slices.DeleteFunc(slices.Clone(over), absent)
+	if len(columns) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "workload\tunit\t%s", strings.Join(columns, "\t"))
+	for _, who := range over {
+		fmt.Fprintf(w, "\tours/%s", who)
+	}
+	fmt.Fprintln(w, "\ttarget")
+	for _, r := range b.rows {
+		if r.logs != logs {
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s", r.name, r.unit)
+		for _, who := range columns {
+			if v, ok := r.median(who); ok {
+				fmt.Fprintf(w, "\t%s", figure(v))
+			} else {
+				fmt.Fprint(w, "\t")
+			}
+		}
+		for _, who := range over {
+			fmt.Fprintf(w, "\t%s", r.over(who))
+		}
+		fmt.Fprintf(w, "\t%s\n", r.verdict())
+	}
+	w.Flush()
 }
 
 func (r *row) over(floor string) string {
