@@ -11,6 +11,10 @@ const (
 	eventsKept = 8192
 	// spawners is how many workers fork at the same time; a second one gains a fifth on an idle machine.
 	spawners = 2
+	// sparePs is how many processors the Go scheduler has beyond the machine's own: a worker holds one from its vfork to
+	// the exec without using it (ForkExec blocks its thread unknown to the scheduler), and one more is left over that waits
+	// for clients. Without them a storm of restarts delays answers by the scheduler's 10 ms look at the network.
+	sparePs = spawners + 1
 	// jobsReady is how many starts are laid out for the workers at once.
 	jobsReady = 64
 	// spawnersMax bounds the workers that replace ones which hang in an exec (a program on a dead network mount).
@@ -28,6 +32,8 @@ const (
 	treePollMax   = 250 * time.Millisecond
 	// treePollIdle bounds it for a tree that nobody ends, such as what a oneshot has left.
 	treePollIdle = 30 * time.Second
+	// surviveLooks is how often what a main process has left is looked for again while processes come and go too fast.
+	surviveLooks = 3
 	// logLinesStatus is how many lines status shows.
 	logLinesStatus = 10
 	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.

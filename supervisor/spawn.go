@@ -32,6 +32,9 @@ type spawnWorker struct {
 	replaced int64        // the job for which it got a replacement; the driver's own
 }
 
+// Processors is what runtime.GOMAXPROCS should be for a supervisor on a machine, or in a container, with n of them.
+func Processors(n int) int { return n + sparePs }
+
 // newSpawnPool starts the workers. Each is tied to an OS thread that lives as long as the process: the parent-death
 // signal of a child fires when the thread that forked it ends (prctl(2), PR_SET_PDEATHSIG).
 // A lone server (one without a keeper) forks on the main thread only, in serve: an upgrade executes on that thread, an

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -113,6 +114,7 @@ type server struct {
 func run(o *options, argv []string) (int, error) {
 	s := &server{o: o, argv: argv, lock: -1, served: make(chan error, 1)}
 	usual := debug.SetGCPercent(startGC)
+	runtime.GOMAXPROCS(supervisor.Processors(runtime.GOMAXPROCS(0)))
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
 	if err := s.inherit(); err != nil {
