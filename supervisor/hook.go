@@ -138,7 +138,7 @@ func (d *driver) awaitEmpty(owner *proc.Owner, group *proc.Group) {
 	tick := time.NewTicker(treePollFirst)
 	defer tick.Stop()
 	for time.Now().Before(end) {
-		if group != nil && !group.Populated(0) || group == nil && len(d.scanner.Members(owner)) == 0 {
+		if group != nil && !group.Populated(0) || group == nil && d.scanner.KillTree(owner) == 0 {
 			return
 		}
 		<-tick.C

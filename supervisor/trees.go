@@ -59,7 +59,13 @@ func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
 	if len(ask) == 0 {
 		return out
 	}
-	members, _ := t.d.scanner.Scan(ask)
+	members, sure := t.d.scanner.Look(ask)
+	for range surviveLooks {
+		if sure {
+			break
+		}
+		members, sure = t.d.scanner.Look(ask)
+	}
 	for _, c := range cs {
 		for _, p := range members[uint64(c.gen)] {
 			// A hook or a check that runs carries the signs of the service, and is not what the service left behind.
@@ -122,9 +128,9 @@ func (d *driver) scanTrees(looks []treeLook) map[machine.Gen]bool {
 		owners = append(owners, l.owner)
 	}
 	if len(owners) > 0 {
-		members, _ := d.scanner.Scan(owners)
-		for gen := range members {
-			alive[machine.Gen(gen)] = true
+		members, sure := d.scanner.Look(owners)
+		for _, o := range owners {
+			alive[machine.Gen(o.Gen)] = len(members[o.Gen]) > 0 || !sure
 		}
 	}
 	for _, l := range looks {

@@ -41,8 +41,8 @@ func parentOf(pid int) int {
 func (s *Scanner) SignalTree(o *Owner, sig unix.Signal) int { return s.Signal(s.Members(o), sig) }
 
 // KillTree sends SIGKILL to every process of an incarnation and looks again until it finds none that was not killed yet.
-// left is how many of them have not ended yet: killed processes need a moment, or for ever in an uninterruptible sleep.
-// Call it again to learn whether they are gone.
+// left is how many of them have not ended yet: killed processes need a moment, or for ever in an uninterruptible sleep; it
+// is at least 1 as long as that could not be told for sure. Call it again to learn whether they are gone.
 //
 // The main process must not have been reaped by the supervisor yet, if it is its child: its zombie keeps the group's
 // number.
@@ -51,14 +51,14 @@ func (s *Scanner) KillTree(o *Owner) (left int) {
 	k := killer{scanner: s, owner: o, guard: s.guard(), session: own.Session, killed: make(map[int]uint64)}
 	k.mainGroup()
 	for range killPasses {
-		members, _, settled := s.scan([]Owner{*o})
+		members, sure := s.Look([]Owner{*o})
 		left = len(members[o.Gen])
-		if fresh := k.each(members[o.Gen]); fresh == 0 && settled {
+		if fresh := k.each(members[o.Gen]); fresh == 0 && sure {
 			return left
 		}
 		k.chase()
 	}
-	return left
+	return max(left, 1)
 }
 
 // killer is one KillTree under way.

@@ -31,6 +31,12 @@ type Process struct {
 // Dead reports whether the process has ended and only its entry is left.
 func (p *Process) Dead() bool { return p.State == 'Z' || p.State == 'X' || p.State == 'x' }
 
+// alive reports whether exactly this process is still there.
+func (p *Process) alive() bool {
+	now, err := ReadProcess(p.PID)
+	return err == nil && now.Start == p.Start && !now.Dead()
+}
+
 // CPU is the processor time that the process has used, without its children.
 func (p *Process) CPU() time.Duration {
 	return time.Duration(p.UTime+p.STime) * (time.Second / ticksPerSecond)

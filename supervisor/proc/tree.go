@@ -1,6 +1,8 @@
 package proc
 
 import (
+	"bytes"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -40,14 +42,20 @@ func (s *Scanner) Scan(owners []Owner) (members map[uint64][]Process, strays []P
 	return members, strays
 }
 
-// scan is Scan, and tells whether no new processes were appearing all the time.
-func (s *Scanner) scan(owners []Owner) (members map[uint64][]Process, strays []Process, settled bool) {
+// Look is Scan for those who must know that nothing is left: when sure is false, processes came and went faster than they
+// could be looked at, and an incarnation without members may have one all the same. Look again then.
+func (s *Scanner) Look(owners []Owner) (members map[uint64][]Process, sure bool) {
+	members, _, sure = s.scan(owners)
+	return members, sure
+}
+
+func (s *Scanner) scan(owners []Owner) (members map[uint64][]Process, strays []Process, sure bool) {
 	quiet := watchForks()
 	t := s.table(owners)
 	members = make(map[uint64][]Process)
-	for _, pid := range t.order {
+	for _, pid := range slices.Sorted(maps.Keys(t.nodes)) {
 		n := t.nodes[pid]
-		if n.Dead() || n.Kernel {
+		if n.Dead() || n.Kernel || n.lost {
 			continue
 		}
 		owner, below := t.resolve(n)
@@ -84,8 +92,9 @@ func (s *Scanner) self() int { return os.Getpid() }
 type node struct {
 	Process
 	resolved bool
-	owner    int // index, -1 = nobody
-	below    int // the nearest protected ancestor (or itself)
+	lost     bool // it ended before it could be told whose it was
+	owner    int  // index, -1 = nobody
+	below    int  // the nearest protected ancestor (or itself)
 }
 
 // table is one look at /proc.
@@ -93,16 +102,17 @@ type table struct {
 	scanner  *Scanner
 	owners   []Owner
 	nodes    map[int]*node
-	order    []int
 	byGen    map[uint64]int
 	sessions map[int]int // session id to owner
 	pipes    map[uint64]int
-	settled  bool  // no process was new in the last list
-	keepers  []int // whose descendants may be recognised by tag, environment or pipe
+	settled  bool        // no process was new in the last list, and none was lost
+	lost     bool        // since the last list a process has ended before it could be told whose it was
+	keepers  []int       // whose descendants may be recognised by tag, environment or pipe
+	parents  map[int]int // pid to a parent that was not in any list
 }
 
 func (s *Scanner) table(owners []Owner) *table {
-	t := &table{scanner: s, owners: owners}
+	t := &table{scanner: s, owners: owners, nodes: map[int]*node{}, parents: map[int]int{}}
 	t.read()
 	t.keepers = []int{s.self()}
 	if s.Keeper > 0 {
@@ -110,19 +120,37 @@ func (s *Scanner) table(owners []Owner) *table {
 	}
 	t.protect()
 	t.index()
+	for range relists {
+		if t.lost = false; t.resolveAll() {
+			break
+		}
+		t.read() // what a lost one has forked is there
+	}
+	t.settled = t.settled && !t.lost
 	return t
+}
+
+// resolveAll finds out whose each process is; false when one was lost.
+func (t *table) resolveAll() bool {
+	for _, n := range t.nodes {
+		t.resolve(n)
+	}
+	return !t.lost
 }
 
 // relists bounds how often the list of processes is read again for ones that are new.
 const relists = 8
 
-// read reads all processes. Reading takes some milliseconds, in which a process that forks and exits gets away from the
-// list it was in; so the list is read again, which takes far less, until nothing in it is new.
+// read reads all processes that are not known yet. Reading takes some milliseconds, in which a process that forks and exits
+// gets away from the list it was in; so the list is read again, which takes far less, until nothing in it is new. Since a
+// list goes by pid, and a child's is higher than its parent's, such a list misses none, unless the numbers began again
+// from below meanwhile.
 func (t *table) read() {
-	pids := listNumbers("/proc", nil)
-	t.nodes = make(map[int]*node, len(pids))
+	before := lastPID()
 	vanished := map[int]bool{}
+	var pids []int
 	for range relists {
+		pids = listNumbers("/proc", pids[:0])
 		fresh := 0
 		for _, pid := range pids {
 			if t.nodes[pid] != nil || vanished[pid] {
@@ -135,14 +163,23 @@ func (t *table) read() {
 				continue
 			}
 			t.nodes[pid] = &node{Process: p, owner: -1}
-			t.order = append(t.order, pid)
 		}
 		if t.settled = fresh == 0; t.settled {
 			break
 		}
-		pids = listNumbers("/proc", pids[:0])
 	}
-	slices.Sort(t.order)
+	t.settled = t.settled && lastPID() >= before
+}
+
+// lastPID is the number that was given to the newest process or thread; 0 where /proc does not tell.
+func lastPID() int {
+	var buf [128]byte
+	data, err := readInto("/proc/loadavg", buf[:])
+	if err != nil {
+		return 0
+	}
+	n, _ := atoi(bytes.TrimSpace(data[bytes.LastIndexByte(data, ' ')+1:]))
+	return n
 }
 
 // protect marks process 1, the supervisor, the keeper and all ancestors as nobody's.
@@ -219,14 +256,32 @@ func (t *table) resolve(n *node) (owner, below int) {
 	owner, below = -1, 0
 	if n != nil {
 		owner, below = n.owner, n.below
+	} else if t.orphaned(chain) {
+		return -1, 0
 	}
 	for _, n := range slices.Backward(chain) {
 		if owner < 0 {
 			owner = t.bySigns(n, below)
 		}
+		if owner < 0 && slices.Contains(t.keepers, below) && !n.Dead() && !n.Process.alive() {
+			n.lost, t.lost = true, true
+		}
 		n.resolved, n.owner, n.below = true, owner, below
 	}
 	return owner, below
+}
+
+// orphaned tells that the first of a chain of ancestors has another parent by now, since the one it had when it was read
+// is in no list; it is read again then. Without one for good are those whose parent is outside of our view.
+func (t *table) orphaned(chain []*node) bool {
+	first := chain[len(chain)-1]
+	if first.PPID == 0 || t.parents[first.PID] == first.PPID {
+		return false
+	}
+	t.parents[first.PID] = first.PPID
+	delete(t.nodes, first.PID)
+	t.lost = true
+	return true
 }
 
 // bySigns recognises a process whose ancestors are nobody's.

@@ -2,6 +2,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -208,4 +209,13 @@ func assertOrder(t *testing.T, c *rpc.Client, first, second string) {
 	}
 }
 
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+// exists reports whether a process is there, be it only as a zombie.
+func exists(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// alive reports whether a process runs. One that has ended may be there as a zombie for a moment more, until whoever its
+// parent is by then has heard of it.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, found := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	return err == nil && found && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}

@@ -112,7 +112,7 @@ func TestReadyWords(t *testing.T) {
 		st, err := c.StatusFull(ctx, "mainpid")
 		return err == nil && st.LastExit != nil && st.LastExit.Signal != nil && *st.LastExit.Signal == 9
 	})
-	s.Await("no zombie to be left", func() bool { return !alive(main.PID) })
+	s.Await("no zombie to be left", func() bool { return !exists(main.PID) })
 }
 
 // TestReadyStrangers: nobody but the service is heard on its socket, which is its user's alone; MAINPID must be its own.
