@@ -13,6 +13,7 @@ import (
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/test/survival/storm"
 )
 
 // points are the places in the server at which it is killed, each of them at every passing of every operation below.
@@ -51,12 +52,9 @@ type run struct {
 }
 
 func TestFaults(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := self(t)
 	w := &faultWorld{t: t, dir: t.TempDir(), work: t.TempDir(), died: map[string]int{}}
-	files := map[string]string{"steady.toml": fmt.Sprintf("[service]\nname = \"steady\"\nexec = [%q]\nenv = {ZT_ROLE = \"lines\", ZT_PER_TICK = \"1\"}\n"+
+	files := map[string]string{"steady.toml": fmt.Sprintf("[service]\nname = \"steady\"\nexec = [%q]\nenv = {ZT_ROLE = \"lines\", ZT_PER_TICK = \"1\", ZT_TICK_MS = \"10\"}\n"+
 		"[logging]\nbuffer_lines = 2000000\nbuffer_bytes = 16000000\n", self)}
 	w.s = testkit.Start(t, files, testkit.Options{Bin: testkit.Binary(t, "zinit_fault"), Applet: "pid1", Env: []string{"ZINIT_FAULT=" + w.dir}})
 	steady := w.s.AwaitState(w.s.Client(), "steady", "running")
@@ -84,13 +82,11 @@ func (w *faultWorld) checkSteady() {
 	if err != nil || len(lines) == 0 {
 		w.t.Fatalf("%d lines, %v", len(lines), err)
 	}
-	st := &storm{}
-	counts := map[string]int{}
+	book := storm.Lines{}
 	for _, l := range lines {
-		st.line(counts, "steady", l.Content)
-	}
-	for _, b := range st.bad {
-		w.t.Error(b)
+		if err := book.See(l.Content); err != nil {
+			w.t.Error(err)
+		}
 	}
 }
 
@@ -271,7 +267,7 @@ func (w *faultWorld) ping() {
 
 func (w *faultWorld) killServer() {
 	pid := 0
-	w.s.Await("a server", func() bool { pid = serverOf(w.s.Command.Process.Pid); return pid > 0 })
+	w.s.Await("a server", func() bool { pid = storm.ServerOf(w.s.Command.Process.Pid); return pid > 0 })
 	if syscall.Kill(pid, syscall.SIGKILL) != nil {
 		w.t.Fatal("there is no server to kill")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/test/survival/storm"
 )
 
 var gapRounds = flag.Int("gap-rounds", 7, "how often the gap is measured with each number of services")
@@ -61,7 +62,7 @@ func measureGap(t *testing.T, n int) {
 }
 
 func oneGap(t *testing.T, s *testkit.Server) time.Duration {
-	pid := serverOf(s.Command.Process.Pid)
+	pid := storm.ServerOf(s.Command.Process.Pid)
 	began := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/test/survival/storm"
 )
 
 var applets = []string{"pid1", "server"}
@@ -196,76 +197,58 @@ const pingLine = `{"jsonrpc":"2.0","id":7,"method":"system.ping"}` + "\n"
 
 // TestUpgradeKeeps: over many upgrades services, their exit codes, connections, half a request, and calls that wait.
 func TestUpgradeKeeps(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, applet := range applets {
-		t.Run(applet, func(t *testing.T) {
-			st := &storm{t: t, work: t.TempDir(), stop: make(chan struct{})}
-			st.s = testkit.Start(t, st.config(self), testkit.Options{Applet: applet})
-			c := st.s.Client()
-			before := st.prepare(c)
-			pid := serverPIDOf(t, c)
-			images := [2]string{copyOf(t, st.s.Bin, "a", nil), copyOf(t, st.s.Bin, "b", nil)}
-			idle, half := dialPlain(t, st.s.Socket), dialPlain(t, st.s.Socket)
-			waited := make(chan error, 1)
-			go func() {
-				w, err := rpc.Dial(ctx, st.s.Socket)
-				if err == nil {
-					defer w.Close()
-					_, err = w.Wait(ctx, []string{"guest"}, "gone", 60000)
-				}
-				waited <- err
-			}()
-			st.background(st.follow)
-			st.background(st.watchCodes)
-			for i := range 10 {
-				fmt.Fprint(half, pingLine[:20])
-				if _, err := c.Upgrade(ctx, images[i%2]); err != nil {
-					t.Fatal(err)
-				}
-				st.s.Await("the new executable", func() bool { return exeOf(pid) == images[i%2] })
-				fmt.Fprint(half, pingLine[20:])
-				fmt.Fprint(idle, pingLine)
-				for _, conn := range []*plainConn{idle, half} {
-					if line, err := conn.in.ReadString('\n'); err != nil || !strings.Contains(line, fmt.Sprintf(`"pid":%d`, pid)) {
-						t.Fatalf("upgrade %d: a connection was not kept: %q, %v\n%s", i, line, err, st.s.Logs())
-					}
-				}
-			}
-			close(st.stop)
-			st.wg.Wait()
-			c = st.s.Client()
-			st.compare(c, before)
-			st.checkLines(c)
-			st.checkCrashes(c)
-			if _, err := c.Remove(ctx, "guest", true); err != nil {
-				t.Error(err)
-			}
-			if err := <-waited; err != nil {
-				t.Errorf("a call that waited: %v", err)
-			}
-			for _, b := range st.bad {
-				t.Error(b)
-			}
-			if _, err := c.Kill(ctx, "slow", "SIGKILL"); err != nil {
-				t.Error(err)
-			}
-		})
+		t.Run(applet, func(t *testing.T) { upgradeKeeps(t, applet) })
 	}
+}
+
+func upgradeKeeps(t *testing.T, applet string) {
+	st, s := startStorm(t, testkit.Options{Applet: applet})
+	c := s.Client()
+	pid := serverPIDOf(t, c)
+	images := [2]string{copyOf(t, s.Bin, "a", nil), copyOf(t, s.Bin, "b", nil)}
+	idle, half := dialPlain(t, s.Socket), dialPlain(t, s.Socket)
+	waited := make(chan error, 1)
+	go func() {
+		w, err := rpc.Dial(ctx, s.Socket)
+		if err == nil {
+			defer w.Close()
+			_, err = w.Wait(ctx, []string{"guest"}, "gone", 60000)
+		}
+		waited <- err
+	}()
+	for i := range 10 {
+		fmt.Fprint(half, pingLine[:20])
+		if _, err := c.Upgrade(ctx, images[i%2]); err != nil {
+			t.Fatal(err)
+		}
+		s.Await("the new executable", func() bool { return exeOf(pid) == images[i%2] })
+		fmt.Fprint(half, pingLine[20:])
+		fmt.Fprint(idle, pingLine)
+		for _, conn := range []*plainConn{idle, half} {
+			if line, err := conn.in.ReadString('\n'); err != nil || !strings.Contains(line, fmt.Sprintf(`"pid":%d`, pid)) {
+				t.Fatalf("upgrade %d: a connection was not kept: %q, %v\n%s", i, line, err, s.Logs())
+			}
+		}
+	}
+	for _, bad := range st.Finish() {
+		t.Error(bad)
+	}
+	if _, err := s.Client().Remove(ctx, "guest", true); err != nil {
+		t.Error(err)
+	}
+	if err := <-waited; err != nil {
+		t.Errorf("a call that waited: %v", err)
+	}
+	t.Log(st.Summary())
 }
 
 // TestUpgradeUnderLoad: 10 MB/s of lines and 100 clients.
 func TestUpgradeUnderLoad(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := map[string]string{}
 	const floods = 4
 	for i := range floods {
-		files[fmt.Sprintf("flood%d.toml", i)] = fmt.Sprintf("[service]\nname = \"flood%d\"\nexec = [%q]\nenv = {ZT_ROLE = \"flood\", ZT_RATE = \"2600000\"}\n", i, self)
+		files[fmt.Sprintf("flood%d.toml", i)] = fmt.Sprintf("[service]\nname = \"flood%d\"\nexec = [%q]\nenv = {ZT_ROLE = \"flood\", ZT_RATE = \"2600000\"}\n", i, self(t))
 	}
 	for _, applet := range applets {
 		t.Run(applet, func(t *testing.T) { upgradeUnderLoad(t, applet, files, floods) })
@@ -353,12 +336,12 @@ func checkFlood(t *testing.T, c *rpc.Client, name string) int {
 	}
 	for _, l := range lines {
 		var n uint64
-		if _, err := fmt.Sscanf(l.Content, "%d", &n); err != nil || n != l.Seq || len(l.Content) != floodLine {
+		if _, err := fmt.Sscanf(l.Content, "%d", &n); err != nil || n != l.Seq || len(l.Content) != storm.FloodLine {
 			t.Errorf("%s: line %d is %q", name, l.Seq, l.Content)
 			return 0
 		}
 	}
-	return int(lines[len(lines)-1].Seq) * (floodLine + 1)
+	return int(lines[len(lines)-1].Seq) * (storm.FloodLine + 1)
 }
 
 // TestUpgradeBySignal: SIGUSR1, to the keeper and to a lone server, takes what stands where the executable stood.
