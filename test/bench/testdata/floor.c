@@ -124,7 +124,7 @@ int main(int argc, char **argv) {
 	sigprocmask(SIG_BLOCK, &set, 0);
 	int sfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	struct epoll_event e = {.events = EPOLLIN, .data.fd = sfd};
-	epoll_ctl(poller, EPOLL_CTL_ADD, sfd, &e);
+	if (!draining) epoll_ctl(poller, EPOLL_CTL_ADD, sfd, &e);
 	for (int i = 0; i < n; i++) start(i);
 	if (draining) return drain();
 	for (;;) {

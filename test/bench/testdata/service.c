@@ -3,8 +3,8 @@
  *   stay  send {CLOCK_MONOTONIC in ns, index, pid} as a datagram to SOCKET, then wait for a signal
  *   quick exit with 1 at once
  *   true  exit with 0 at once
- * service flood SOCKET GO LINES INDEX sends the datagram, waits until nobody holds the FIFO GO open for writing any more,
- * and writes so many numbered lines of 100 bytes, 655 at a time.
+ * service flood SOCKET GO LINES INDEX opens the FIFO GO, sends the datagram, waits until nobody holds GO open for writing any
+ * more, and writes so many numbered lines of 100 bytes, 655 at a time.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -34,17 +34,25 @@ static long number(const char *p) {
 	return v;
 }
 
-static int flood(const char *go, long lines) {
+/* advance adds 655 to the decimal number that ends at p. */
+static void advance(char *p) {
+	static const char by[3] = {5, 5, 6};
+	for (int k = 0, carry = 0; k < 3 || carry; k++, p--) {
+		int d = *p - '0' + carry + (k < 3 ? by[k] : 0);
+		carry = d > 9;
+		*p = '0' + (carry ? d - 10 : d);
+	}
+}
+
+static int flood(int fd, long lines) {
 	char c;
-	int fd = call(SYS_open, (long)go, 0, 0, 0, 0, 0);
 	while (call(SYS_read, fd, (long)&c, 1, 0, 0, 0) > 0) {}
 	for (long i = 0; i < (long)sizeof block; i++) block[i] = i % 100 == 99 ? '\n' : i % 100 == 9 ? ' ' : 'x';
+	for (long i = 0; i < 655; i++)
+		for (long k = 8, v = i; k >= 0; k--, v /= 10) block[i * 100 + k] = '0' + v % 10;
 	for (long at = 0; at < lines;) {
 		long n = lines - at < 655 ? lines - at : 655;
-		for (long i = 0; i < n; i++) {
-			long v = at + i;
-			for (int k = 8; k >= 0; k--, v /= 10) block[i * 100 + k] = '0' + v % 10;
-		}
+		for (long i = 0; at > 0 && i < n; i++) advance(block + i * 100 + 8);
 		for (long done = 0; done < n * 100;) {
 			long w = call(SYS_write, 1, (long)block + done, n * 100 - done, 0, 0, 0);
 			if (w <= 0) return 1;
@@ -65,6 +73,7 @@ static int run(int argc, char **argv) {
 	word.ns = (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec;
 	word.index = number(argv[argc - 1]);
 	word.pid = call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	int go = argv[1][0] == 'f' ? call(SYS_open, (long)argv[3], 0, 0, 0, 0, 0) : -1;
 	struct sockaddr_un to;
 	size_t i;
 	to.sun_family = AF_UNIX;
@@ -73,7 +82,7 @@ static int run(int argc, char **argv) {
 	int fd = call(SYS_socket, AF_UNIX, SOCK_DGRAM, 0, 0, 0, 0);
 	call(SYS_sendto, fd, (long)&word, sizeof word, 0, (long)&to, sizeof(sa_family_t) + i + 1);
 	call(SYS_close, fd, 0, 0, 0, 0, 0);
-	if (argv[1][0] == 'f') return flood(argv[3], number(argv[4]));
+	if (go >= 0) return flood(go, number(argv[4]));
 	for (;;) call(SYS_ppoll, 0, 0, 0, 0, 0, 0);
 }
 
