@@ -38,7 +38,6 @@ type legacyState struct {
 }
 
 type legacyService struct {
-	State     string          `json:"state"` // inactive blocked starting running stopping exited failed
 	PID       int             `json:"pid"`
 	StartedAt int64           `json:"started_at"`
 	Ephemeral bool            `json:"ephemeral"`
@@ -126,12 +125,9 @@ func (o *legacyService) process() (proc.Process, error) {
 // userHertz is the unit of start times in /proc, the same on every architecture.
 const userHertz = 100
 
-// adoptable says why a service cannot be taken over, "" when it can. A definition that was added at run time is taken
-// from the file.
+// adoptable says why a service cannot be taken over, "" when it can. That it was just being stopped is no reason: without
+// it a second copy would be started beside it. A definition that was added at run time is taken from the file.
 func (ds *definitions) adoptable(name string, old *legacyService) string {
-	if old.State != "running" && old.State != "starting" {
-		return "it was " + old.State
-	}
 	if c := ds.configs[name]; c != nil {
 		if c.Target {
 			return "it is a target now"

@@ -3,6 +3,7 @@ package logfile
 import (
 	"sync"
 
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -126,9 +127,11 @@ func (s *source) write(w *writer, b []byte, size int64) error {
 	p.Values[valIno], p.Values[valOffset] = w.ino, uint64(size)
 	p.Values[valTo], p.Values[valLength] = s.next, uint64(len(b))
 	s.set(p)
+	fault.Here("file")
 	if err := w.append(s, b); err != nil {
 		return err
 	}
+	fault.Here("filed")
 	s.done(p)
 	return nil
 }
