@@ -67,7 +67,7 @@ func (r *Root) limit(g *Group, c graph.Cgroup) *Error {
 		{"memory_high", "memory", "memory.high", c.MemoryHigh},
 		{"cpu_max", "cpu", "cpu.max", c.CPUMax},
 		{"pids_max", "pids", "pids.max", c.PidsMax},
-		{"io_weight", "io", "io.weight", c.IOWeight},
+		{"io_weight", "io", "", c.IOWeight},
 	} {
 		if l.value == "" {
 			continue
@@ -75,11 +75,40 @@ func (r *Root) limit(g *Group, c graph.Cgroup) *Error {
 		if !slices.Contains(r.controllers, l.controller) {
 			return failf(StepCgroup, 0, "cannot set %s: there is no %s controller in %s (%s)", l.key, l.controller, r.base, r.lacking)
 		}
-		if err := writeFile(filepath.Join(g.path, l.file), l.value); err != nil {
+		var err error
+		if l.file == "" {
+			err = g.setWeight(l.value)
+		} else {
+			err = writeFile(filepath.Join(g.path, l.file), l.value)
+		}
+		if err != nil {
 			return failf(StepCgroup, errnoOf(err), "cannot set %s to %q: %v", l.key, l.value, cause(err))
 		}
 	}
 	return nil
+}
+
+// setWeight writes the share of the disks for both who may go by it, as systemd does: the kernel's cost model, and the BFQ
+// scheduler while it is loaded, which has a scale of its own. One of them must be there.
+func (g *Group) setWeight(weight string) error {
+	cost := writeFile(g.path+"/io.weight", weight)
+	if cost != nil && cost != unix.ENOENT {
+		return cost
+	}
+	bfq := writeFile(g.path+"/io.bfq.weight", bfqWeight(weight))
+	if bfq == unix.ENOENT {
+		return cost
+	}
+	return bfq
+}
+
+// bfqWeight maps 1 to 100 to 10000 (default 100) to BFQ's 1 to 100 to 1000, like systemd's BFQ_WEIGHT.
+func bfqWeight(weight string) string {
+	n, err := strconv.Atoi(weight)
+	if err != nil || n <= 100 {
+		return weight
+	}
+	return strconv.Itoa(100 + (n-100)*(1000-100)/(10000-100))
 }
 
 // writeFile writes to a file of the kernel, which must exist.

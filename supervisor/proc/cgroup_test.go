@@ -347,3 +347,27 @@ func TestGroupWatchTellsWhenGroupsAreEmpty(t *testing.T) {
 		t.Errorf("told too much: %s", <-told)
 	}
 }
+
+// TestDiskWeight: the share of the disks is written for the kernel's cost model and, on its own scale, for BFQ, where they
+// are; without both it is an error.
+func TestDiskWeight(t *testing.T) {
+	for _, row := range []struct{ weight, cost, bfq string }{{"1", "1", "1"}, {"100", "100", "100"}, {"10000", "10000", "1000"}, {"1200", "1200", "200"}} {
+		for _, files := range []string{"io.weight io.bfq.weight", "io.weight", "io.bfq.weight", ""} {
+			g := &Group{path: t.TempDir()}
+			for _, name := range strings.Fields(files) {
+				if err := os.WriteFile(g.path+"/"+name, nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := g.setWeight(row.weight); (err == nil) != (files != "") {
+				t.Errorf("%s with %q: %v", row.weight, files, err)
+			}
+			for name, want := range map[string]string{"io.weight": row.cost, "io.bfq.weight": row.bfq} {
+				data, err := os.ReadFile(g.path + "/" + name)
+				if slices.Contains(strings.Fields(files), name) && (err != nil || string(data) != want) {
+					t.Errorf("%s with %q: %s is %q %v, want %s", row.weight, files, name, data, err, want)
+				}
+			}
+		}
+	}
+}

@@ -21,10 +21,17 @@ import (
 const vmVariable = "ZINIT_PROC_TEST_VM"
 
 // TestInVirtualMachine boots a kernel that has all cgroup2 controllers, with an initramfs of busybox and this test binary,
-// and runs the cgroup tests there. It takes half a minute or more without KVM, so it must be asked for.
+// and runs the tests of control groups there, this one too, which then runs those that make sense nowhere else. It takes
+// half a minute or more without KVM.
 func TestInVirtualMachine(t *testing.T) {
-	if os.Getenv("ZINIT_TEST_QEMU") == "" {
-		t.Skip("boots a kernel; set ZINIT_TEST_QEMU=1")
+	if os.Getenv(vmVariable) == "inside" {
+		for _, row := range insideVM {
+			t.Run(row.name, row.test)
+		}
+		return
+	}
+	if testing.Short() {
+		t.Skip("boots a kernel")
 	}
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	need(t, err == nil, "qemu-system-x86_64")
@@ -53,7 +60,18 @@ func TestInVirtualMachine(t *testing.T) {
 }
 
 // vmTests are run in the machine.
-const vmTests = "^TestVM|Cgroup|Group|TestLimitsWithout|TestRoot|TestControllers"
+const vmTests = "^TestInVirtualMachine|Cgroup|Group|TestLimitsWithout|TestRoot|TestControllers"
+
+// insideVM are tests for a kernel with all controllers and nobody else on it.
+var insideVM = []struct {
+	name string
+	test func(*testing.T)
+}{
+	{"root", vmRoot},
+	{"memory limit kills", vmMemoryLimitKills},
+	{"fork bomb under pids_max", vmForkBombUnderPidsMax},
+	{"delegated subtree", vmDelegatedSubtree},
+}
 
 // vmInit is process 1 there.
 func vmInit() {
@@ -71,13 +89,6 @@ func vmInit() {
 		fmt.Println("FAIL in the machine:", err)
 	}
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
-}
-
-func inVM(t *testing.T) {
-	t.Helper()
-	if os.Getenv(vmVariable) != "inside" {
-		t.Skip("runs in the machine of TestInVirtualMachine")
-	}
 }
 
 // initramfs is a cpio archive (newc) with /init, busybox and its links.
@@ -122,9 +133,8 @@ func pad(b *bytes.Buffer) {
 	}
 }
 
-// TestVMRoot: at the root of the hierarchy controllers can be enabled beside processes.
-func TestVMRoot(t *testing.T) {
-	inVM(t)
+// vmRoot: at the root of the hierarchy controllers can be enabled beside processes.
+func vmRoot(t *testing.T) {
 	root, reason := DetectCgroups()
 	if root == nil {
 		t.Fatal(reason)
@@ -133,16 +143,16 @@ func TestVMRoot(t *testing.T) {
 	if filepath.Dir(root.Path()) != "/sys/fs/cgroup" {
 		t.Errorf("our folder is %s", root.Path())
 	}
-	for _, c := range []string{"memory", "pids", "cpu"} {
+	for _, c := range []string{"memory", "pids", "cpu", "io"} {
 		if !slices.Contains(root.Controllers(), c) {
 			t.Errorf("no %s controller: %v, %s", c, root.Controllers(), root.lacking)
 		}
 	}
-	group, err := root.New("svc", 1, graph.Cgroup{MemoryMax: "64M", MemoryHigh: "32M", CPUMax: "50000 100000", PidsMax: "20"})
+	group, err := root.New("svc", 1, graph.Cgroup{MemoryMax: "64M", MemoryHigh: "32M", CPUMax: "50000 100000", PidsMax: "20", IOWeight: "250"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, want := range map[string]string{"memory.max": "67108864", "memory.high": "33554432", "cpu.max": "50000 100000", "pids.max": "20"} {
+	for file, want := range map[string]string{"memory.max": "67108864", "memory.high": "33554432", "cpu.max": "50000 100000", "pids.max": "20", "io.weight": "default 250"} {
 		if data, err := os.ReadFile(group.Path() + "/" + file); err != nil || strings.TrimSpace(string(data)) != want {
 			t.Errorf("%s: %q %v", file, data, err)
 		}
@@ -150,13 +160,15 @@ func TestVMRoot(t *testing.T) {
 	if err := group.Remove(); err != nil {
 		t.Error(err)
 	}
+	if _, err := root.New("svc", 2, graph.Cgroup{IOWeight: "20000"}); err == nil || !strings.Contains(err.Detail, `cannot set io_weight to "20000"`) {
+		t.Errorf("a weight that the kernel refuses: %v", err)
+	}
 	if _, err := root.New("svc", 2, graph.Cgroup{MemoryMax: "much"}); err == nil || err.Detail != `cannot set memory_max to "much": invalid argument` {
 		t.Errorf("nonsense as a limit: %v", err)
 	}
 }
 
-func TestVMMemoryLimitKills(t *testing.T) {
-	inVM(t)
+func vmMemoryLimitKills(t *testing.T) {
 	root := testRoot(t)
 	group, err := root.New("svc", 1, graph.Cgroup{MemoryMax: "16M"})
 	if err != nil {
@@ -176,8 +188,7 @@ func TestVMMemoryLimitKills(t *testing.T) {
 	}
 }
 
-func TestVMForkBombUnderPidsMax(t *testing.T) {
-	inVM(t)
+func vmForkBombUnderPidsMax(t *testing.T) {
 	root := testRoot(t)
 	f := newFakeSupervisor(t)
 	group, err := root.New("svc", 1, graph.Cgroup{PidsMax: "30"})
@@ -208,8 +219,7 @@ func TestVMForkBombUnderPidsMax(t *testing.T) {
 	}
 }
 
-func TestVMDelegatedSubtree(t *testing.T) {
-	inVM(t)
+func vmDelegatedSubtree(t *testing.T) {
 	const folder = "/sys/fs/cgroup/delegated"
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		t.Fatal(err)

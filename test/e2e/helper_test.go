@@ -36,6 +36,9 @@ var helpers = map[string]func(args []string){
 	"listen":  helpListen,
 	"pretend": helpPretend,
 	"crowd":   helpCrowd,
+	"fuse":    helpFuse,
+
+	"fuse-daemon": helpFuseDaemon,
 }
 
 // helper is the exec line and env table of a service that runs a helper.
