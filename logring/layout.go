@@ -93,7 +93,7 @@ type partHeader struct {
 
 // recordHeader precedes the text of each line; the text is padded to a multiple of 4.
 type recordHeader struct {
-	word  uint32 // length in the low 20 bits, then stream (3), continued (1)
+	word  uint32 // length in the low 20 bits, then stream (3), continued (1), priority (8; 0 in arenas of before there was one)
 	delta int32  // milliseconds after the page's baseMS
 	pid   int32
 }
@@ -111,6 +111,7 @@ const (
 	streamShift   = 20
 	streamMask    = 7
 	continuedFlag = 1 << 23
+	priorityShift = 24
 )
 
 // Sizes that the layout relies on; a change does not compile.

@@ -46,8 +46,8 @@ func (p *page) walk(from uint64, fn func(*Record) bool) (stop uint64, ok bool) {
 			rec = Record{
 				Seq: seq, TimeMS: p.baseMS + int64(h.delta), PID: h.pid,
 				Stream:    uint8(h.word >> streamShift & streamMask),
-				Continued: h.word&continuedFlag != 0,
-				Text:      p.mem[text : text+n : text+n],
+				Continued: h.word&continuedFlag != 0, Priority: Priority(h.word >> priorityShift),
+				Text: p.mem[text : text+n : text+n],
 			}
 			if !fn(&rec) {
 				return seq, false

@@ -24,6 +24,7 @@ type Record struct {
 	Stream    uint8  // Stdout, Stderr, Syslog
 	PID       int32  // who wrote it, 0 = unknown
 	Continued bool   // cut at MaxLine; the next record of the stream goes on
+	Priority  Priority
 	Text      []byte // without its newline; any bytes
 }
 
@@ -186,12 +187,8 @@ func (r *Ring) put(head, text []byte, meta *Record, continued bool) bool {
 			return false
 		}
 	}
-	word := uint32(n) | uint32(meta.Stream&streamMask)<<streamShift
-	if continued {
-		word |= continuedFlag
-	}
 	at := p.mem[p.used : p.used+span]
-	*(*recordHeader)(unsafe.Pointer(&at[0])) = recordHeader{word, int32(meta.TimeMS - p.baseMS), meta.PID}
+	*(*recordHeader)(unsafe.Pointer(&at[0])) = recordHeader{recordWord(n, meta, continued), int32(meta.TimeMS - p.baseMS), meta.PID}
 	copy(at[recordSize:], head)
 	copy(at[recordSize+len(head):], text)
 	p.used += span
@@ -200,6 +197,15 @@ func (r *Ring) put(head, text []byte, meta *Record, continued bool) bool {
 		p.maxMS = meta.TimeMS
 	}
 	return true
+}
+
+// recordWord is the first word of a record of n bytes.
+func recordWord(n int, meta *Record, continued bool) uint32 {
+	word := uint32(n) | uint32(meta.Stream&streamMask)<<streamShift | uint32(meta.Priority)<<priorityShift
+	if continued {
+		word |= continuedFlag
+	}
+	return word
 }
 
 func fits(delta int64) bool { return delta >= math.MinInt32 && delta <= math.MaxInt32 }

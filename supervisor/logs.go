@@ -51,7 +51,7 @@ func (s *Supervisor) query(q wire.LogQuery) (logring.Query, error) {
 func wireLine(service string, r *logring.Record) wire.LogLine {
 	return wire.LogLine{Content: strings.ToValidUTF8(string(r.Text), "\uFFFD"), Service: service,
 		Stream: streamWords[min(int(r.Stream), len(streamWords)-1)], TimestampMS: r.TimeMS, Seq: r.Seq, PID: int(r.PID),
-		Continued: r.Continued}
+		Continued: r.Continued, Severity: r.Priority.Severity(), Facility: r.Priority.Facility()}
 }
 
 func wireLines(lines []logring.Line) []wire.LogLine {

@@ -232,7 +232,7 @@ func (p *logPrinter) short(l wire.LogLine) string {
 		p.width = max(p.width, min(utf8.RuneCountInString(l.Service), maxPrefix))
 		head += s.paint(nameColor(l.Service), fmt.Sprintf("%-*s", p.width, l.Service)) + " | "
 	}
-	return head + s.paint(streamColor(l.Stream), p.safe(l.Content))
+	return head + s.paint(lineColor(&l), p.safe(l.Content))
 }
 
 // safe escapes what would steer a terminal; a file or a pipe gets the line as it is.
@@ -243,9 +243,19 @@ func (p *logPrinter) safe(content string) string {
 	return content
 }
 
-func streamColor(stream string) string {
-	if stream == "stderr" {
+// lineColor follows the severity, as journalctl does, and where there is none the stream.
+func lineColor(l *wire.LogLine) string {
+	switch l.Severity {
+	case "emerg", "alert", "crit", "err":
+		return red
+	case "warning":
 		return yellow
+	case "debug":
+		return dim
+	case "":
+		if l.Stream == "stderr" {
+			return yellow
+		}
 	}
 	return ""
 }

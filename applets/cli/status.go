@@ -432,7 +432,7 @@ func logTail(lines []wire.LogLine, st style, room int) []string {
 		if room > 0 {
 			text = cut(text, room)
 		}
-		texts = append(texts, st.paint(streamColor(l.Stream), text))
+		texts = append(texts, st.paint(lineColor(&l), text))
 	}
 	return texts
 }

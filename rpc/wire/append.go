@@ -210,6 +210,8 @@ func (l LogLine) AppendJSON(b []byte) []byte {
 	if l.Continued {
 		b = append(b, `,"continued":true`...)
 	}
+	b = appendText(b, "severity", l.Severity, false)
+	b = appendText(b, "facility", l.Facility, false)
 	return append(b, '}')
 }
 

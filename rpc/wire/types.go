@@ -157,6 +157,8 @@ type LogLine struct {
 	Seq         uint64 `json:"seq"`
 	PID         int    `json:"pid"`
 	Continued   bool   `json:"continued,omitempty"` // cut at 64 KiB; the next line goes on
+	Severity    string `json:"severity,omitempty"`  // of a syslog message, and of zinit's own: emerg alert crit err warning notice info debug
+	Facility    string `json:"facility,omitempty"`  // of the same: kern user mail daemon …
 }
 
 // Children is service.children.

@@ -163,7 +163,7 @@ func (c *core) write(ctx context.Context, h *Handler, r slog.Record) error {
 		r.Time = time.Now()
 	}
 	line := appendLine(nil, h, r)
-	c.file(r.Time, line)
+	c.file(r.Time, r.Level, line)
 	if h.json != nil {
 		return h.json.Handle(ctx, r)
 	}
@@ -177,14 +177,28 @@ func (c *core) write(ctx context.Context, h *Handler, r slog.Record) error {
 	return err
 }
 
-func (c *core) file(at time.Time, line []byte) {
-	rec := logring.Record{TimeMS: at.UnixMilli(), Stream: logring.Stderr, PID: int32(os.Getpid()), Text: line}
+func (c *core) file(at time.Time, level slog.Level, line []byte) {
+	rec := logring.Record{TimeMS: at.UnixMilli(), Stream: logring.Stderr, PID: int32(os.Getpid()), Priority: priority(level), Text: line}
 	switch {
 	case c.arena != nil:
 		c.arena.Ring(Service, logring.Limits{}).Append(rec)
 	case len(c.early) < 100:
 		c.early = append(c.early, rec)
 	}
+}
+
+// priority is the facility daemon with the severity that a level is.
+func priority(l slog.Level) logring.Priority {
+	const daemon = 3
+	switch {
+	case l >= slog.LevelError:
+		return logring.MakePriority(daemon, 3)
+	case l >= slog.LevelWarn:
+		return logring.MakePriority(daemon, 4)
+	case l >= slog.LevelInfo:
+		return logring.MakePriority(daemon, 6)
+	}
+	return logring.MakePriority(daemon, 7)
 }
 
 var levelWords = map[slog.Level]string{

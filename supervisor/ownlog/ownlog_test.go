@@ -71,6 +71,7 @@ func TestFiledInTheRing(t *testing.T) {
 	log.Warn("late", "service", "web")
 	recs := a.Ring(Service, logring.Limits{}).Last(10, nil)
 	if len(recs) != 2 || string(recs[0].Text) != "info: early" || string(recs[1].Text) != "warning: late service=web" ||
+		recs[0].Priority.Severity() != "info" || recs[1].Priority.Severity() != "warning" ||
 		recs[1].Stream != logring.Stderr || recs[1].PID == 0 || time.Since(time.UnixMilli(recs[0].TimeMS)) > time.Minute {
 		t.Errorf("got %+v", recs)
 	}

@@ -19,7 +19,8 @@ func streamName(s uint8) string {
 	return "unknown"
 }
 
-// appendJSON appends one line as a JSON object and a newline. The members follow the habits of Vector and ECS.
+// appendJSON appends one line as a JSON object and a newline. The members follow the habits of Vector and ECS; those that
+// only syslog messages have are named as Vector's syslog source names them.
 func appendJSON(b []byte, host, service string, rec *logring.Record) []byte {
 	b = append(b, `{"timestamp":"`...)
 	b = time.UnixMilli(rec.TimeMS).UTC().AppendFormat(b, timeFormat)
@@ -35,6 +36,10 @@ func appendJSON(b []byte, host, service string, rec *logring.Record) []byte {
 	b = strconv.AppendUint(b, rec.Seq, 10)
 	b = append(b, `,"pid":`...)
 	b = strconv.AppendInt(b, int64(rec.PID), 10)
+	if severity := rec.Priority.Severity(); severity != "" {
+		b = append(append(append(b, `,"severity":"`...), severity...), `","facility":"`...)
+		b = append(append(b, rec.Priority.Facility()...), '"')
+	}
 	if rec.Continued {
 		b = append(b, `,"continued":true`...)
 	}
@@ -86,7 +91,8 @@ func appendEscape(b []byte, c byte) []byte {
 	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
 
-// Facility daemon; severity by stream: programs write errors to stderr, as Docker's driver reads it too.
+// A syslog message keeps its priority. What came through a pipe has facility daemon and the severity of its stream:
+// programs write errors to stderr, as Docker's driver reads it too.
 const (
 	priorityInfo  = 3<<3 | 6
 	priorityError = 3<<3 | 3
@@ -95,9 +101,13 @@ const (
 // appendSyslog appends one line as an RFC 5424 message: the service is APP-NAME, the stream MSGID, the sequence
 // number the registered element meta sequenceId (which ends at 2147483647 and begins again at 1).
 func appendSyslog(b []byte, host, service string, rec *logring.Record) []byte {
-	priority := priorityInfo
-	if rec.Stream == logring.Stderr {
+	priority, ok := rec.Priority.PRI()
+	switch {
+	case ok:
+	case rec.Stream == logring.Stderr:
 		priority = priorityError
+	default:
+		priority = priorityInfo
 	}
 	b = append(b, '<')
 	b = strconv.AppendInt(b, int64(priority), 10)

@@ -21,7 +21,7 @@ module(load="imuxsock" SysSock.Use="off")
 input(type="imtcp" address="127.0.0.1" port="%[2]d")
 input(type="imudp" address="127.0.0.1" port="%[3]d" rcvbufSize="8m")
 input(type="imuxsock" Socket="%[1]s/log" UseSpecialParser="off" ParseHostname="on" RateLimit.Interval="0")
-template(name="plain" type="string" string="%%HOSTNAME%%|%%APP-NAME%%|%%PROCID%%|%%MSGID%%|%%syslogseverity-text%%|%%STRUCTURED-DATA%%|%%msg%%\n")
+template(name="plain" type="string" string="%%HOSTNAME%%|%%APP-NAME%%|%%PROCID%%|%%MSGID%%|%%syslogfacility-text%%.%%syslogseverity-text%%|%%STRUCTURED-DATA%%|%%msg%%\n")
 action(type="omfile" file="%[1]s/out" template="plain")
 `
 
@@ -60,7 +60,8 @@ func TestRsyslog(t *testing.T) {
 	}
 	for service, url := range urls {
 		f.log(service, 0, 300)
-		f.a.Ring(service, logring.Limits{}).Append(logring.Record{PID: 42, Text: []byte("with \"quotes\" and ünïcode")})
+		f.a.Ring(service, logring.Limits{}).Append(logring.Record{PID: 42, Text: []byte("with \"quotes\" and ünïcode"),
+			Stream: logring.Syslog, Priority: logring.MakePriority(10, 2)})
 		f.a.Ring(service, logring.Limits{}).Append(logring.Record{PID: 42, Text: []byte(strings.Repeat("x", 5000))})
 		f.set(t, service, url)
 	}
@@ -89,14 +90,15 @@ func checkRsyslogLines(t *testing.T, service string, lines []string) {
 		t.Fatalf("%s: %d lines", service, len(lines))
 	}
 	for i, line := range lines {
-		stream, severity := "stdout", "info"
+		stream, severity := "stdout", "daemon.info"
 		if i < 300 && i%2 == 1 {
-			stream, severity = "stderr", "err"
+			stream, severity = "stderr", "daemon.err"
 		}
 		text := fmt.Sprint("line ", i)
 		switch i {
 		case 300:
 			text = "with \"quotes\" and ünïcode"
+			stream, severity = "syslog", "authpriv.crit" // of syslog: its own priority
 		case 301:
 			text = strings.Repeat("x", 5000)
 		}

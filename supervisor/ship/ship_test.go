@@ -472,10 +472,29 @@ func replaceEach(text []byte) string {
 
 func TestSyslogMessage(t *testing.T) {
 	rec := &logring.Record{Seq: 3, TimeMS: 1_700_000_000_123, Stream: logring.Stderr, PID: 7, Text: []byte("boom")}
+	for priority, want := range map[logring.Priority]string{0: "<27>1", logring.MakePriority(0, 0): "<0>1", logring.MakePriority(20, 4): "<164>1", 200: "<27>1"} {
+		if got := string(appendSyslog(nil, "h", "s", &logring.Record{Seq: 1, Stream: logring.Stderr, Priority: priority})); !strings.HasPrefix(got, want+" ") {
+			t.Errorf("priority %d: %s, want %s", priority, got, want)
+		}
+	}
 	got := string(appendOctetCounted(nil, "my box", "web", rec))
 	want := `<27>1 2023-11-14T22:13:20.123Z my_box web 7 stderr [meta sequenceId="3"] boom`
 	if want = fmt.Sprintf("%d %s", len(want), want); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// The members, as Vector's sources name them; those of syslog only where there is a priority.
+func TestJSONMembers(t *testing.T) {
+	rec := logring.Record{Seq: 3, TimeMS: 1_700_000_000_123, Stream: logring.Stderr, PID: 7, Text: []byte("boom"), Continued: true}
+	want := `{"timestamp":"2023-11-14T22:13:20.123Z","message":"boom","host":"box","service":"web","stream":"stderr","seq":3,"pid":7,"continued":true}` + "\n"
+	if got := string(appendJSON(nil, "box", "web", &rec)); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	rec.Stream, rec.Continued, rec.Priority = logring.Syslog, false, logring.MakePriority(10, 3)
+	want = `{"timestamp":"2023-11-14T22:13:20.123Z","message":"boom","host":"box","service":"web","stream":"syslog","seq":3,"pid":7,"severity":"err","facility":"authpriv"}` + "\n"
+	if got := string(appendJSON(nil, "box", "web", &rec)); got != want {
+		t.Errorf("got  %swant %s", got, want)
 	}
 }
 

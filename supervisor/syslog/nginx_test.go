@@ -67,8 +67,8 @@ func TestRealDaemon(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		for _, rec := range f.await(t, "web", 1) {
 			if strings.Contains(string(rec.Text), "GET /hello") {
-				if !strings.Contains(string(rec.Text), "frontend: ") || rec.PID != int32(cmd.Process.Pid) {
-					t.Errorf("got %q of %d", rec.Text, rec.PID)
+				if !strings.Contains(string(rec.Text), "frontend: ") || rec.PID != int32(cmd.Process.Pid) || rec.Priority.Severity() != "info" || rec.Priority.Facility() != "local7" {
+					t.Errorf("got %q of %d, %s.%s", rec.Text, rec.PID, rec.Priority.Facility(), rec.Priority.Severity())
 				}
 				return
 			}

@@ -3,37 +3,48 @@ package syslog
 import (
 	"bytes"
 	"time"
+
+	"github.com/zinit/zinit/logring"
 )
+
+// noPriority is what a message without a priority has: user.notice (RFC 3164, section 4.3.3).
+var noPriority = logring.MakePriority(1, 5)
 
 // parse takes the priority, time and host off a message of RFC 3164 or RFC 5424, and leaves what a reader wants:
 // "tag[pid]: text" as the sender wrote it, for RFC 5424 put together from its fields. What is no syslog message stays as
 // it is.
-func parse(b []byte, host string) []byte {
+func parse(b []byte, host string) (text []byte, priority logring.Priority) {
 	b = bytes.TrimRight(b, "\x00\n\r ")
-	rest, ok := skipPriority(b)
-	if !ok {
-		return b
+	rest, priority := cutPriority(b)
+	if priority == 0 {
+		return b, noPriority
 	}
 	if after, ok := bytes.CutPrefix(rest, []byte("1 ")); ok {
 		if text, ok := parse5424(after); ok {
-			return text
+			return text, priority
 		}
 	}
-	return parse3164(rest, host)
+	return parse3164(rest, host), priority
 }
 
-// skipPriority takes <0> to <191> off.
-func skipPriority(b []byte) ([]byte, bool) {
+// cutPriority takes <0> to <191> off; 0 when there is none.
+func cutPriority(b []byte) ([]byte, logring.Priority) {
 	end := bytes.IndexByte(b[:min(len(b), 5)], '>')
 	if end < 2 || b[0] != '<' {
-		return b, false
+		return b, 0
 	}
+	n := 0
 	for _, c := range b[1:end] {
 		if c < '0' || c > '9' {
-			return b, false
+			return b, 0
 		}
+		n = 10*n + int(c-'0')
 	}
-	return b[end+1:], true
+	priority := logring.MakePriority(n>>3, n&7)
+	if priority == 0 {
+		return b, 0
+	}
+	return b[end+1:], priority
 }
 
 // parse3164 takes off the time, and this machine's name, which senders over a local socket may or may not write.

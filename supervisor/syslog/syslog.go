@@ -160,11 +160,12 @@ func (s *Server) run() {
 // take files one datagram. Every line of it is a record.
 func (s *Server) take(datagram, oob []byte) {
 	pid, uid := credentials(oob)
-	text := parse(datagram, s.opt.Host)
+	text, priority := parse(datagram, s.opt.Host)
 	ring := s.arena.Ring(s.owner(pid, uid), logring.Limits{})
 	now := time.Now().UnixMilli()
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
-		ring.Append(logring.Record{TimeMS: now, Stream: logring.Syslog, PID: pid, Text: bytes.TrimSuffix(line, []byte("\r"))})
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		ring.Append(logring.Record{TimeMS: now, Stream: logring.Syslog, PID: pid, Priority: priority, Text: line})
 	}
 }
 

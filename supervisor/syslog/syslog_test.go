@@ -18,6 +18,8 @@ import (
 
 func TestParse(t *testing.T) {
 	tests := []struct{ name, in, want string }{
+		{"PRI too large", "<192>hello", "<192>hello"},
+		{"PRI with zeros", "<013>hello", "hello"},
 		{"glibc", "<13>Oct 11 22:14:15 su[42]: 'su root' failed", "su[42]: 'su root' failed"},
 		{"one digit day", "<34>Oct  1 02:14:15 su: x", "su: x"},
 		{"with host", "<34>Oct  1 02:14:15 box su: x", "su: x"},
@@ -40,10 +42,21 @@ func TestParse(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := string(parse([]byte(test.in), "box")); got != test.want {
+			if got, _ := parse([]byte(test.in), "box"); string(got) != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestParsePriority(t *testing.T) {
+	for in, want := range map[string]string{
+		"<0>x": "kern.emerg", "<27>Oct 11 22:14:15 su: x": "daemon.err", "<191>1 - - app - - - x": "local7.debug", "<013>x": "user.notice",
+		"x": "user.notice", "": "user.notice", "<192>x": "user.notice", "<-1>x": "user.notice", "<>x": "user.notice", "<1234>x": "user.notice",
+	} {
+		if _, p := parse([]byte(in), "box"); p.Facility()+"."+p.Severity() != want {
+			t.Errorf("%q is %s.%s, want %s", in, p.Facility(), p.Severity(), want)
+		}
 	}
 }
 
@@ -51,8 +64,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`<165>1 2003-10-11T22:14:15.003Z box app - - [a@1 k="v\]\" ]"][b] text`))
 	f.Add([]byte("<13>Oct 11 22:14:15 su[42]: x"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if got := parse(b, "box"); len(got) > len(b)+8 {
-			t.Errorf("%q became %q", b, got)
+		got, priority := parse(b, "box")
+		if _, ok := priority.PRI(); len(got) > len(b)+8 || !ok {
+			t.Errorf("%q became %q, %d", b, got, priority)
 		}
 	})
 }
@@ -112,7 +126,7 @@ func TestFiledByCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	for _, message := range []string{"<13>Oct 11 22:14:15 sshd[1]: forged tag", "<13>two\nlines\n", "<13>" + strings.Repeat("x", 100_000)} {
+	for _, message := range []string{"<13>Oct 11 22:14:15 sshd[1]: forged tag", "<26>two\nlines\n", "<13>" + strings.Repeat("x", 100_000)} {
 		if _, err := conn.Write([]byte(message)); err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +137,9 @@ func TestFiledByCredentials(t *testing.T) {
 		if string(rec.Text) != want[i] || rec.PID != self || rec.Stream != logring.Syslog || rec.Continued != (i == 3) {
 			t.Errorf("record %d is %.60q of %d", i, rec.Text, rec.PID)
 		}
+		if pri, _ := rec.Priority.PRI(); pri != []int{13, 26, 26, 13, 13}[i] { // every line of a message has it
+			t.Errorf("record %d has priority %d", i, pri)
+		}
 	}
 }
 
@@ -130,7 +147,7 @@ func TestLogger(t *testing.T) {
 	logger := testkit.NeedProgram(t, "logger")
 	f := newFixture(t, nil)
 	for _, format := range []string{"--rfc3164", "--rfc5424=notime,nohost", "--rfc5424"} {
-		cmd := exec.Command(logger, "-u", f.path, format, "-t", "tagged", "hello", "from", format)
+		cmd := exec.Command(logger, "-u", f.path, format, "-p", "local3.warning", "-t", "tagged", "hello", "from", format)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -143,6 +160,13 @@ func TestLogger(t *testing.T) {
 		if !strings.Contains(text, "tagged") || !(strings.Contains(text, "hello from") || strings.HasSuffix(text, "plain")) ||
 			strings.Contains(text, "<") || rec.PID == 0 {
 			t.Errorf("got %q of %d", text, rec.PID)
+		}
+		want := "local3.warning"
+		if strings.HasSuffix(text, "plain") {
+			want = "user.notice"
+		}
+		if got := rec.Priority.Facility() + "." + rec.Priority.Severity(); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
 		}
 	}
 }

@@ -196,10 +196,15 @@ func TestSyslog(t *testing.T) {
 		}
 	}
 	s.Await("the message under its service", find("app", "from the service"))
-	if out, err := exec.Command(logger, "-u", socket, "-t", "app", "from outside").CombinedOutput(); err != nil {
+	if out, err := exec.Command(logger, "-u", socket, "-p", "auth.crit", "-t", "app", "from outside").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
 	s.Await("the other message under syslog", find("syslog", "from outside"))
+	out, _, _ := s.Zinit("logs", "syslog", "-o", "json", "-g", "from outside")
+	var line struct{ Stream, Severity, Facility, Content string }
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Stream != "syslog" || line.Severity != "crit" || line.Facility != "auth" || line.Content != "app: from outside" {
+		t.Errorf("logs -o json: %v %s", err, out)
+	}
 	for _, line := range strings.Split(strings.TrimSpace(s.Logs()), "\n")[1:] {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("--log-format json: %s", line)
