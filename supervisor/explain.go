@@ -8,6 +8,7 @@ import (
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/ownlog"
 )
 
 // node is what the explanations of package graph may know of one service.
@@ -154,7 +155,7 @@ func (d *driver) note(n machine.Note, c *graph.Config) {
 	d.notes = append(d.notes, e)
 	d.boot.note(c.Name, n)
 	level := noteLevel(n)
-	attrs := []any{"service", c.Name, "cause", e.Cause}
+	attrs := []any{"service", c.Name, "cause", e.Cause, ownlog.Transition(e.From, e.To, n.To == machine.Failed)}
 	if i.PID > 0 {
 		attrs = append(attrs, "pid", i.PID)
 	}

@@ -1,9 +1,11 @@
 // Package ownlog is the server's own log: a slog.Handler that writes text or JSON to stderr and files the same line
 // in the ring of the pseudo-service zinit, where `zinit logs zinit` reads it.
 //
-// A storm is summarised: of messages that differ only in their details, and concern one service, five in ten seconds
-// are told, of one kind of message over all services fifty; the rest is counted, and the count told when the ten
-// seconds are over.
+// A storm is summarised. Of transitions of services (see Transition) the first fifty are told, and from then on one line
+// says how many more there were, after a second and, while it goes on, at longer and longer times up to ten seconds. A
+// failure is always told by itself, but for those that a service repeats. Of other messages that differ only in their
+// details, and concern one service, five in ten seconds are told, of one kind of message over all services fifty; the rest
+// is counted, and the count told when the ten seconds are over.
 package ownlog
 
 import (
@@ -54,6 +56,10 @@ type core struct {
 	text   bytes.Buffer
 	limits limiter
 	timer  *time.Timer
+
+	storm      storm
+	stormTimer *time.Timer
+	stormLast  time.Time // of the last summary
 }
 
 // New makes a handler. Lines before SetArena are kept, up to 100, and filed then.
@@ -73,7 +79,7 @@ func New(o Options) *Handler {
 	if o.All <= 0 {
 		o.All = 50
 	}
-	c := &core{opt: o}
+	c := &core{opt: o, storm: newStorm()}
 	c.limits.reset()
 	h := &Handler{core: c}
 	if o.JSON {
@@ -98,6 +104,7 @@ func (h *Handler) SetArena(a *logring.Arena) {
 func (h *Handler) Flush() {
 	h.core.mu.Lock()
 	defer h.core.mu.Unlock()
+	h.core.stormTick()
 	h.core.summarise()
 }
 
@@ -138,23 +145,39 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 
 // Handle implements slog.Handler.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
-	service := h.service
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "service" && h.group == "" {
-			service = a.Value.Resolve().String()
-		}
-		return service == ""
-	})
+	service, change, isChange := h.subject(&r)
 	c := h.core
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.limits.admit(kind{r.Message, r.Level}, service, c.opt.Burst, c.opt.All) {
-		return nil
-	}
 	if c.timer == nil {
 		c.timer = time.AfterFunc(c.opt.Window, c.windowOver)
 	}
+	switch {
+	case isChange && c.opt.Level.Level() <= slog.LevelDebug: // who asks for everything gets it
+	case isChange:
+		if now := time.Now(); !c.storm.admit(now, change, service, c.opt.Burst) {
+			c.stormHolds(now)
+			return nil
+		}
+	case !c.limits.admit(kind{r.Message, r.Level}, service, c.opt.Burst, c.opt.All):
+		return nil
+	}
 	return c.write(ctx, h, r)
+}
+
+// subject is the service that a message is about, and the transition that it tells.
+func (h *Handler) subject(r *slog.Record) (service string, change transition, isChange bool) {
+	service = h.service
+	r.Attrs(func(a slog.Attr) bool {
+		switch {
+		case a.Key == "service" && h.group == "":
+			service = a.Value.Resolve().String()
+		case a.Key == "" && a.Value.Kind() == slog.KindLogValuer:
+			change, isChange = a.Value.LogValuer().(transition)
+		}
+		return true
+	})
+	return service, change, isChange
 }
 
 // write puts one line out; the caller has the lock.
@@ -257,6 +280,15 @@ func appendClean(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
+// bare is a handler without attributes.
+func (c *core) bare() *Handler {
+	h := &Handler{core: c}
+	if c.opt.JSON {
+		h.json = slog.NewJSONHandler(c.opt.Out, nil)
+	}
+	return h
+}
+
 // windowOver ends a window of the limiter.
 func (c *core) windowOver() {
 	c.mu.Lock()
@@ -270,10 +302,7 @@ func (c *core) summarise() {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	h := &Handler{core: c}
-	if c.opt.JSON {
-		h.json = slog.NewJSONHandler(c.opt.Out, nil)
-	}
+	h := c.bare()
 	for _, s := range c.limits.summaries() {
 		r := slog.NewRecord(time.Now(), s.kind.level, s.kind.message, 0)
 		r.AddAttrs(slog.Uint64("more", s.more), slog.Duration("within", c.opt.Window))
@@ -285,4 +314,5 @@ func (c *core) summarise() {
 		_ = c.write(context.Background(), h, r)
 	}
 	c.limits.reset()
+	c.storm.reset()
 }
