@@ -9,8 +9,13 @@ import (
 	"github.com/zinit/zinit/applets"
 )
 
-// The main goroutine stays on the main thread: a lone server forks its services there (see supervisor.Run).
-func init() { runtime.LockOSThread() }
+// The main goroutine stays on the main thread: a lone server forks its services there (see supervisor.Run). Not the client's:
+// each switch of goroutines would be one of threads.
+func init() {
+	if !applets.IsClient(os.Args) {
+		runtime.LockOSThread()
+	}
+}
 
 func main() {
 	os.Exit(applets.Main(os.Args))

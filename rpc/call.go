@@ -16,7 +16,7 @@ import (
 
 // call carries out one request and appends its answer. false: it gets none, or has it already.
 func (c *serverConn) call(req *request) bool {
-	m := methods[string(req.method[1:len(req.method)-1])]
+	m := methods()[string(req.method[1:len(req.method)-1])]
 	if m == nil && bytes.IndexByte(req.method, '\\') >= 0 {
 		m = lookup(unquote(req.method))
 	}
@@ -99,7 +99,7 @@ func unknownMethod(raw []byte) error {
 	}
 	text := fmt.Sprintf("unknown method %q", name)
 	best, distance := "", 4
-	for known := range methods {
+	for known := range methods() {
 		if d := edits(name, known); d < distance || d == distance && known < best {
 			best, distance = known, d
 		}

@@ -18,14 +18,14 @@ type schemas map[string]schema
 // discover makes the OpenRPC document of what is served.
 func discover(version string) map[string]any {
 	types := schemas{}
-	names := make([]string, 0, len(methods))
-	for name := range methods {
+	names := make([]string, 0, len(methods()))
+	for name := range methods() {
 		names = append(names, name)
 	}
 	sort.Strings(names)
 	list := make([]map[string]any, 0, len(names))
 	for _, name := range names {
-		list = append(list, types.method(methods[name]))
+		list = append(list, types.method(methods()[name]))
 	}
 	return map[string]any{
 		"openrpc": "1.3.2",

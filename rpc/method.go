@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"sync"
 
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -65,10 +66,17 @@ type streamEnd struct {
 	Error *wire.Error `json:"error,omitempty"`
 }
 
-// methods is the table by name; discover reads it, so it cannot be initialised in place.
-var methods map[string]*method
+// methods is the table by name, made at the first use: the client has none. discover reads it, so it cannot be
+// initialised in place.
+func methods() map[string]*method {
+	methodsOnce.Do(func() { methodTable = index(table()) })
+	return methodTable
+}
 
-func init() { methods = index(table()) }
+var (
+	methodsOnce sync.Once
+	methodTable map[string]*method
+)
 
 func index(list []method) map[string]*method {
 	byName := make(map[string]*method, len(list))
@@ -80,7 +88,7 @@ func index(list []method) map[string]*method {
 	return byName
 }
 
-func lookup(name string) *method { return methods[name] }
+func lookup(name string) *method { return methods()[name] }
 
 // The parameters that several methods share.
 var (

@@ -3,6 +3,7 @@ package confdir
 import (
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/zinit/zinit/graph"
@@ -44,9 +45,10 @@ func sectionOf(list []*section, name string) *section {
 }
 
 var (
-	serviceSections = []*section{serviceSection, dependenciesSection, lifecycleSection, healthSection, loggingSection,
-		cgroupSection}
-	targetSections = []*section{targetSection, dependenciesSection}
+	serviceSections = sync.OnceValue(func() []*section {
+		return []*section{serviceSection(), dependenciesSection(), lifecycleSection(), healthSection(), loggingSection(), cgroupSection()}
+	})
+	targetSections = sync.OnceValue(func() []*section { return []*section{targetSection(), dependenciesSection()} })
 )
 
 type at[T any] = func(*graph.Config) *T
@@ -190,60 +192,70 @@ func legacy(fields ...field) []field {
 	return fields
 }
 
-var nameField = field{key: "name", doc: "The name; the file should be called NAME.toml", legacy: true,
-	schema: map[string]any{"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*$", "maxLength": maxName},
-	read: func(r *reader, v any) {
-		if name, ok := r.name(v); ok {
-			r.cfg.Name, r.service = name, name
-		}
-	},
-	value: func(c *graph.Config) any { return c.Name },
+func nameField() field {
+	return field{key: "name", doc: "The name; the file should be called NAME.toml", legacy: true,
+		schema: map[string]any{"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]*$", "maxLength": maxName},
+		read: func(r *reader, v any) {
+			if name, ok := r.name(v); ok {
+				r.cfg.Name, r.service = name, name
+			}
+		},
+		value: func(c *graph.Config) any { return c.Name },
+	}
 }
 
-var targetSection = &section{"target", "A target: it has no process and is reached when what it requires is there", []field{
-	nameField,
-	boolField("critical", "As PID 1: failing for good is shown on the console",
-		func(c *graph.Config) *bool { return &c.Critical }),
-}}
+var targetSection = sync.OnceValue(func() *section {
+	return &section{"target", "A target: it has no process and is reached when what it requires is there", []field{
+		nameField(),
+		boolField("critical", "As PID 1: failing for good is shown on the console",
+			func(c *graph.Config) *bool { return &c.Critical }),
+	}}
+})
 
-var dependenciesSection = &section{"dependencies", "The services and targets this one depends on, by name", append(legacy(
-	dependency("after", "Start after their start was attempted", func(c *graph.Config) *[]string { return &c.Deps.After }),
-	dependency("requires", "Start when they are satisfied", func(c *graph.Config) *[]string { return &c.Deps.Requires }),
-	dependency("wants", "Start them as well", func(c *graph.Config) *[]string { return &c.Deps.Wants }),
-	dependency("conflicts", "Never run together with them", func(c *graph.Config) *[]string { return &c.Deps.Conflicts }),
-), dependency("binds", "As requires, and stop when they are no longer satisfied",
-	func(c *graph.Config) *[]string { return &c.Deps.Binds }))}
+var dependenciesSection = sync.OnceValue(func() *section {
+	return &section{"dependencies", "The services and targets this one depends on, by name", append(legacy(
+		dependency("after", "Start after their start was attempted", func(c *graph.Config) *[]string { return &c.Deps.After }),
+		dependency("requires", "Start when they are satisfied", func(c *graph.Config) *[]string { return &c.Deps.Requires }),
+		dependency("wants", "Start them as well", func(c *graph.Config) *[]string { return &c.Deps.Wants }),
+		dependency("conflicts", "Never run together with them", func(c *graph.Config) *[]string { return &c.Deps.Conflicts }),
+	), dependency("binds", "As requires, and stop when they are no longer satisfied",
+		func(c *graph.Config) *[]string { return &c.Deps.Binds }))}
+})
 
 func dependency(key, doc string, at at[[]string]) field { return listField(key, doc, at, CheckName) }
 
-var lifecycleSection = &section{"lifecycle", "Restarts, timeouts and signals", append(legacy(
-	wordField("restart", "When to start it again after it ended; a oneshot: never unless set",
-		func(c *graph.Config) *graph.Restart { return &c.Lifecycle.Restart }, graph.RestartWords(), graph.ParseRestart),
-	millisField("restart_delay_ms", "Delay of the first restart, doubled each time; 0 = the first at once, then from 100 ms",
-		func(c *graph.Config) *time.Duration { return &c.Lifecycle.RestartDelay }, 0),
-	millisField("restart_delay_max_ms", "The longest delay",
-		func(c *graph.Config) *time.Duration { return &c.Lifecycle.RestartDelayMax }, 1),
-	intField("max_restarts", "Restarts without a stable run before it has failed for good; 0 = unlimited",
-		func(c *graph.Config) *int { return &c.Lifecycle.MaxRestarts }, 0, math.MaxUint32),
-	millisField("stability_period_ms", "A run of this length resets the count of restarts; 0 = every run does",
-		func(c *graph.Config) *time.Duration { return &c.Lifecycle.StabilityPeriod }, 0),
-	millisField("start_timeout_ms", "Time to become ready; 0 = none, as for a oneshot unless set",
-		func(c *graph.Config) *time.Duration { return &c.Lifecycle.StartTimeout }, 0),
-	millisField("stop_timeout_ms", "Time between the stop signal and SIGKILL",
-		func(c *graph.Config) *time.Duration { return &c.Lifecycle.StopTimeout }, 1),
-	stopSignalField,
-), successCodesField,
-	wordField("on_exit", "shutdown: when this service ends for good, stop everything and exit with its code",
-		func(c *graph.Config) *graph.OnExit { return &c.Lifecycle.OnExit }, graph.OnExitWords(), graph.ParseOnExit))}
+var lifecycleSection = sync.OnceValue(func() *section {
+	return &section{"lifecycle", "Restarts, timeouts and signals", append(legacy(
+		wordField("restart", "When to start it again after it ended; a oneshot: never unless set",
+			func(c *graph.Config) *graph.Restart { return &c.Lifecycle.Restart }, graph.RestartWords(), graph.ParseRestart),
+		millisField("restart_delay_ms", "Delay of the first restart, doubled each time; 0 = the first at once, then from 100 ms",
+			func(c *graph.Config) *time.Duration { return &c.Lifecycle.RestartDelay }, 0),
+		millisField("restart_delay_max_ms", "The longest delay",
+			func(c *graph.Config) *time.Duration { return &c.Lifecycle.RestartDelayMax }, 1),
+		intField("max_restarts", "Restarts without a stable run before it has failed for good; 0 = unlimited",
+			func(c *graph.Config) *int { return &c.Lifecycle.MaxRestarts }, 0, math.MaxUint32),
+		millisField("stability_period_ms", "A run of this length resets the count of restarts; 0 = every run does",
+			func(c *graph.Config) *time.Duration { return &c.Lifecycle.StabilityPeriod }, 0),
+		millisField("start_timeout_ms", "Time to become ready; 0 = none, as for a oneshot unless set",
+			func(c *graph.Config) *time.Duration { return &c.Lifecycle.StartTimeout }, 0),
+		millisField("stop_timeout_ms", "Time between the stop signal and SIGKILL",
+			func(c *graph.Config) *time.Duration { return &c.Lifecycle.StopTimeout }, 1),
+		stopSignalField(),
+	), successCodesField(),
+		wordField("on_exit", "shutdown: when this service ends for good, stop everything and exit with its code",
+			func(c *graph.Config) *graph.OnExit { return &c.Lifecycle.OnExit }, graph.OnExitWords(), graph.ParseOnExit))}
+})
 
-var stopSignalField = field{key: "stop_signal", doc: "The signal that asks it to end: a name of signal(7) or a number",
-	schema: map[string]any{"type": []string{"string", "integer"}},
-	read: func(r *reader, v any) {
-		if s, ok := r.signal(v); ok {
-			r.cfg.Lifecycle.StopSignal = s
-		}
-	},
-	value: func(c *graph.Config) any { return c.Lifecycle.StopSignal.Name() },
+func stopSignalField() field {
+	return field{key: "stop_signal", doc: "The signal that asks it to end: a name of signal(7) or a number",
+		schema: map[string]any{"type": []string{"string", "integer"}},
+		read: func(r *reader, v any) {
+			if s, ok := r.signal(v); ok {
+				r.cfg.Lifecycle.StopSignal = s
+			}
+		},
+		value: func(c *graph.Config) any { return c.Lifecycle.StopSignal.Name() },
+	}
 }
 
 func (r *reader) signal(v any) (graph.Signal, bool) {
@@ -266,19 +278,21 @@ func (r *reader) signal(v any) (graph.Signal, bool) {
 	return s, true
 }
 
-var successCodesField = field{key: "success_codes", doc: "Exit codes that count as 0, which is always one of them",
-	schema: listOf(ranged(0, 255)),
-	read: func(r *reader, v any) {
-		if list, ok := r.ints(v, 0, 255); ok {
-			codes := []int{0}
-			for _, n := range list {
-				codes = append(codes, int(n))
+func successCodesField() field {
+	return field{key: "success_codes", doc: "Exit codes that count as 0, which is always one of them",
+		schema: listOf(ranged(0, 255)),
+		read: func(r *reader, v any) {
+			if list, ok := r.ints(v, 0, 255); ok {
+				codes := []int{0}
+				for _, n := range list {
+					codes = append(codes, int(n))
+				}
+				slices.Sort(codes)
+				r.cfg.Lifecycle.SuccessCodes = slices.Compact(codes)
 			}
-			slices.Sort(codes)
-			r.cfg.Lifecycle.SuccessCodes = slices.Compact(codes)
-		}
-	},
-	value: func(c *graph.Config) any { return intValues(c.Lifecycle.SuccessCodes) },
+		},
+		value: func(c *graph.Config) any { return intValues(c.Lifecycle.SuccessCodes) },
+	}
 }
 
 func intValues[T ~int | ~uint16](list []T) any {

@@ -8,74 +8,79 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zinit/zinit/graph"
 )
 
-var healthSection = &section{"health", "A health check: before it is ready and while it runs", append(legacy(
-	wordField("type", "tcp: connect, http: GET, exec: a command that exits 0",
-		func(c *graph.Config) *graph.HealthType { return &c.Health.Type }, graph.HealthWords(), graph.ParseHealthType),
-	field{key: "target", doc: "HOST:PORT, a URL, or a command", schema: stringOrList(),
+var healthSection = sync.OnceValue(func() *section {
+	return &section{"health", "A health check: before it is ready and while it runs", append(legacy(
+		wordField("type", "tcp: connect, http: GET, exec: a command that exits 0",
+			func(c *graph.Config) *graph.HealthType { return &c.Health.Type }, graph.HealthWords(), graph.ParseHealthType),
+		field{key: "target", doc: "HOST:PORT, a URL, or a command", schema: stringOrList(),
+			read: func(r *reader, v any) {
+				if command, ok := r.command(v); ok {
+					r.cfg.Health.Exec = command // sorted out by type in checkHealth, when the type is known
+				}
+			},
+			value: func(c *graph.Config) any {
+				if c.Health.Type == graph.HealthExec {
+					return commandValue(c.Health.Exec)
+				}
+				return c.Health.Target
+			}},
+		millisField("interval_ms", "Time between checks while it runs",
+			func(c *graph.Config) *time.Duration { return &c.Health.Interval }, 1),
+		millisField("timeout_ms", "Time limit of one check",
+			func(c *graph.Config) *time.Duration { return &c.Health.Timeout }, 1),
+		intField("retries", "Failures in a row that count as a failure of the service",
+			func(c *graph.Config) *int { return &c.Health.Retries }, 1, math.MaxInt32),
+		millisField("start_period_ms", "Failures so soon after the start do not count",
+			func(c *graph.Config) *time.Duration { return &c.Health.StartPeriod }, 0),
+	), expectStatusField(),
+		boolField("tls_verify", "https: refuse certificates that cannot be verified",
+			func(c *graph.Config) *bool { return &c.Health.TLSVerify }))}
+})
+
+func expectStatusField() field {
+	return field{key: "expect_status",
+		doc:    `http: the answers that are good: 200, "2xx", "200-299", or a list`,
+		schema: map[string]any{"type": []string{"integer", "string", "array"}},
 		read: func(r *reader, v any) {
-			if command, ok := r.command(v); ok {
-				r.cfg.Health.Exec = command // sorted out by type in checkHealth, when the type is known
+			list, isList := v.([]any)
+			if !isList {
+				list = []any{v}
 			}
+			if len(list) == 0 {
+				r.fail("may not be empty")
+			}
+			var ranges []graph.StatusRange
+			for i, element := range list {
+				s, err := parseStatus(element)
+				if err != nil && isList {
+					r.failAt(i, "%s", err)
+				} else if err != nil {
+					r.fail("%s", err)
+				}
+				ranges = append(ranges, s)
+			}
+			r.cfg.Health.ExpectStatus = ranges
 		},
 		value: func(c *graph.Config) any {
-			if c.Health.Type == graph.HealthExec {
-				return commandValue(c.Health.Exec)
+			if c.Health.Type != graph.HealthHTTP {
+				return nil
 			}
-			return c.Health.Target
-		}},
-	millisField("interval_ms", "Time between checks while it runs",
-		func(c *graph.Config) *time.Duration { return &c.Health.Interval }, 1),
-	millisField("timeout_ms", "Time limit of one check",
-		func(c *graph.Config) *time.Duration { return &c.Health.Timeout }, 1),
-	intField("retries", "Failures in a row that count as a failure of the service",
-		func(c *graph.Config) *int { return &c.Health.Retries }, 1, math.MaxInt32),
-	millisField("start_period_ms", "Failures so soon after the start do not count",
-		func(c *graph.Config) *time.Duration { return &c.Health.StartPeriod }, 0),
-), expectStatusField,
-	boolField("tls_verify", "https: refuse certificates that cannot be verified",
-		func(c *graph.Config) *bool { return &c.Health.TLSVerify }))}
-
-var expectStatusField = field{key: "expect_status",
-	doc:    `http: the answers that are good: 200, "2xx", "200-299", or a list`,
-	schema: map[string]any{"type": []string{"integer", "string", "array"}},
-	read: func(r *reader, v any) {
-		list, isList := v.([]any)
-		if !isList {
-			list = []any{v}
-		}
-		if len(list) == 0 {
-			r.fail("may not be empty")
-		}
-		var ranges []graph.StatusRange
-		for i, element := range list {
-			s, err := parseStatus(element)
-			if err != nil && isList {
-				r.failAt(i, "%s", err)
-			} else if err != nil {
-				r.fail("%s", err)
+			if len(c.Health.ExpectStatus) == 1 {
+				return statusValue(c.Health.ExpectStatus[0])
 			}
-			ranges = append(ranges, s)
-		}
-		r.cfg.Health.ExpectStatus = ranges
-	},
-	value: func(c *graph.Config) any {
-		if c.Health.Type != graph.HealthHTTP {
-			return nil
-		}
-		if len(c.Health.ExpectStatus) == 1 {
-			return statusValue(c.Health.ExpectStatus[0])
-		}
-		list := []any{}
-		for _, s := range c.Health.ExpectStatus {
-			list = append(list, statusValue(s))
-		}
-		return list
-	},
+			list := []any{}
+			for _, s := range c.Health.ExpectStatus {
+				list = append(list, statusValue(s))
+			}
+			return list
+		},
+	}
 }
 
 // parseStatus reads 200, "200", "2xx" or "200-299".
@@ -188,37 +193,41 @@ func checkURL(s string) error {
 	return nil
 }
 
-var loggingSection = &section{"logging", "Where the output goes", []field{
-	legacy(intField("buffer_lines", "Lines kept in memory", func(c *graph.Config) *int { return &c.Logging.BufferLines },
-		1, math.MaxInt32))[0],
-	intField("buffer_bytes", "Bytes kept in memory",
-		func(c *graph.Config) *int { return &c.Logging.BufferBytes }, 1, math.MaxInt32),
-	legacy(stringField("file", "File to which every line is appended",
-		func(c *graph.Config) *string { return &c.Logging.File },
-		(*reader).path))[0],
-	intField("rotate_bytes", "The file is rotated at this size",
-		func(c *graph.Config) *int64 { return &c.Logging.RotateBytes },
-		1, math.MaxInt64),
-	intField("rotate_keep", "Rotated files that are kept",
-		func(c *graph.Config) *int { return &c.Logging.RotateKeep }, 0, 10_000),
-	boolField("rotate_gzip", "Compress rotated files", func(c *graph.Config) *bool { return &c.Logging.RotateGzip }),
-	forwardField,
-}}
+var loggingSection = sync.OnceValue(func() *section {
+	return &section{"logging", "Where the output goes", []field{
+		legacy(intField("buffer_lines", "Lines kept in memory", func(c *graph.Config) *int { return &c.Logging.BufferLines },
+			1, math.MaxInt32))[0],
+		intField("buffer_bytes", "Bytes kept in memory",
+			func(c *graph.Config) *int { return &c.Logging.BufferBytes }, 1, math.MaxInt32),
+		legacy(stringField("file", "File to which every line is appended",
+			func(c *graph.Config) *string { return &c.Logging.File },
+			(*reader).path))[0],
+		intField("rotate_bytes", "The file is rotated at this size",
+			func(c *graph.Config) *int64 { return &c.Logging.RotateBytes },
+			1, math.MaxInt64),
+		intField("rotate_keep", "Rotated files that are kept",
+			func(c *graph.Config) *int { return &c.Logging.RotateKeep }, 0, 10_000),
+		boolField("rotate_gzip", "Compress rotated files", func(c *graph.Config) *bool { return &c.Logging.RotateGzip }),
+		forwardField(),
+	}}
+})
 
-var forwardField = field{key: "forward",
-	doc:    "Where else lines go: a URL, true for the server's default, false for nowhere",
-	legacy: true, schema: map[string]any{"type": []string{"string", "boolean"}},
-	read: func(r *reader, v any) { r.cfg.Logging.Forward = r.forward(v) },
-	value: func(c *graph.Config) any {
-		switch f := c.Logging.Forward; {
-		case !f.Set:
-			return nil
-		case f.URL != "":
-			return f.URL
-		default:
-			return f.On
-		}
-	},
+func forwardField() field {
+	return field{key: "forward",
+		doc:    "Where else lines go: a URL, true for the server's default, false for nowhere",
+		legacy: true, schema: map[string]any{"type": []string{"string", "boolean"}},
+		read: func(r *reader, v any) { r.cfg.Logging.Forward = r.forward(v) },
+		value: func(c *graph.Config) any {
+			switch f := c.Logging.Forward; {
+			case !f.Set:
+				return nil
+			case f.URL != "":
+				return f.URL
+			default:
+				return f.On
+			}
+		},
+	}
 }
 
 var forwardSchemes = []string{"http", "https", "tcp", "unix", "syslog+tcp", "syslog+udp", "syslog+unix"}

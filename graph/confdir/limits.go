@@ -24,45 +24,47 @@ var capabilityNames = []string{"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWN
 
 const infinity = math.MaxUint64
 
-var limitsField = field{key: "limits",
-	doc:    `Resource limits of getrlimit(2): nofile = "SOFT:HARD", core = 0, stack = "infinity"`,
-	schema: limitsSchema(),
-	read: func(r *reader, v any) {
-		values, ok := v.(map[string]any)
-		if !ok {
-			r.fail("want a table of limits, not %s", describe(v))
-			return
-		}
-		whole := r.key
-		var limits []graph.Limit
-		for _, name := range sortedKeys(values) {
-			r.key = whole + "." + name
-			if !slices.Contains(limitNames, name) {
-				r.unknown(whole, name, limitNames)
-				continue
+func limitsField() field {
+	return field{key: "limits",
+		doc:    `Resource limits of getrlimit(2): nofile = "SOFT:HARD", core = 0, stack = "infinity"`,
+		schema: limitsSchema(),
+		read: func(r *reader, v any) {
+			values, ok := v.(map[string]any)
+			if !ok {
+				r.fail("want a table of limits, not %s", describe(v))
+				return
 			}
-			soft, hard, err := parseLimit(values[name])
-			if err != nil {
-				r.fail("%s", err)
-				continue
+			whole := r.key
+			var limits []graph.Limit
+			for _, name := range sortedKeys(values) {
+				r.key = whole + "." + name
+				if !slices.Contains(limitNames, name) {
+					r.unknown(whole, name, limitNames)
+					continue
+				}
+				soft, hard, err := parseLimit(values[name])
+				if err != nil {
+					r.fail("%s", err)
+					continue
+				}
+				limits = append(limits, graph.Limit{Name: name, Soft: soft, Hard: hard})
 			}
-			limits = append(limits, graph.Limit{Name: name, Soft: soft, Hard: hard})
-		}
-		r.key = whole
-		r.cfg.Identity.Limits = limits
-	},
-	value: func(c *graph.Config) any {
-		if len(c.Identity.Limits) == 0 {
-			return nil
-		}
-		t := table{}
-		sorted := slices.Clone(c.Identity.Limits)
-		slices.SortFunc(sorted, func(a, b graph.Limit) int { return cmp.Compare(a.Name, b.Name) })
-		for _, limit := range sorted {
-			t = append(t, pair{limit.Name, limitValue(limit)})
-		}
-		return t
-	},
+			r.key = whole
+			r.cfg.Identity.Limits = limits
+		},
+		value: func(c *graph.Config) any {
+			if len(c.Identity.Limits) == 0 {
+				return nil
+			}
+			t := table{}
+			sorted := slices.Clone(c.Identity.Limits)
+			slices.SortFunc(sorted, func(a, b graph.Limit) int { return cmp.Compare(a.Name, b.Name) })
+			for _, limit := range sorted {
+				t = append(t, pair{limit.Name, limitValue(limit)})
+			}
+			return t
+		},
+	}
 }
 
 func limitsSchema() map[string]any {
@@ -122,50 +124,52 @@ func limitValue(l graph.Limit) any {
 	return word(l.Soft)
 }
 
-var capabilitiesField = field{key: "capabilities",
-	doc: "Capabilities: bounding = those it may ever have, ambient = those it has",
-	schema: map[string]any{"type": "object", "additionalProperties": false, "properties": map[string]any{
-		"bounding": listOf(typed("string")), "ambient": listOf(typed("string"))}},
-	read: func(r *reader, v any) {
-		values, ok := v.(map[string]any)
-		if !ok {
-			r.fail("want a table with bounding and ambient, not %s", describe(v))
-			return
-		}
-		whole := r.key
-		c := &graph.Capabilities{}
-		for _, name := range sortedKeys(values) {
-			r.key = whole + "." + name
-			switch name {
-			case "bounding":
-				if c.Bounding = r.capabilities(values[name]); c.Bounding == nil {
-					c.Bounding = []string{}
-				}
-			case "ambient":
-				c.Ambient = r.capabilities(values[name])
-			default:
-				r.unknown(whole, name, []string{"bounding", "ambient"})
+func capabilitiesField() field {
+	return field{key: "capabilities",
+		doc: "Capabilities: bounding = those it may ever have, ambient = those it has",
+		schema: map[string]any{"type": "object", "additionalProperties": false, "properties": map[string]any{
+			"bounding": listOf(typed("string")), "ambient": listOf(typed("string"))}},
+		read: func(r *reader, v any) {
+			values, ok := v.(map[string]any)
+			if !ok {
+				r.fail("want a table with bounding and ambient, not %s", describe(v))
+				return
 			}
-		}
-		r.key = whole
-		if c.Bounding != nil || c.Ambient != nil {
-			r.cfg.Identity.Capabilities = c
-		}
-	},
-	value: func(c *graph.Config) any {
-		caps := c.Identity.Capabilities
-		if caps == nil {
-			return nil
-		}
-		t := table{}
-		if caps.Bounding != nil {
-			t = append(t, pair{"bounding", slices.Clone(caps.Bounding)})
-		}
-		if len(caps.Ambient) > 0 {
-			t = append(t, pair{"ambient", slices.Clone(caps.Ambient)})
-		}
-		return t
-	},
+			whole := r.key
+			c := &graph.Capabilities{}
+			for _, name := range sortedKeys(values) {
+				r.key = whole + "." + name
+				switch name {
+				case "bounding":
+					if c.Bounding = r.capabilities(values[name]); c.Bounding == nil {
+						c.Bounding = []string{}
+					}
+				case "ambient":
+					c.Ambient = r.capabilities(values[name])
+				default:
+					r.unknown(whole, name, []string{"bounding", "ambient"})
+				}
+			}
+			r.key = whole
+			if c.Bounding != nil || c.Ambient != nil {
+				r.cfg.Identity.Capabilities = c
+			}
+		},
+		value: func(c *graph.Config) any {
+			caps := c.Identity.Capabilities
+			if caps == nil {
+				return nil
+			}
+			t := table{}
+			if caps.Bounding != nil {
+				t = append(t, pair{"bounding", slices.Clone(caps.Bounding)})
+			}
+			if len(caps.Ambient) > 0 {
+				t = append(t, pair{"ambient", slices.Clone(caps.Ambient)})
+			}
+			return t
+		},
+	}
 }
 
 // capabilities reads names, with or without CAP_, in any case.

@@ -61,9 +61,9 @@ func Parse(file string, data []byte, o Options) (*graph.Config, []graph.Problem)
 // kind is the name of the section that says what the file is.
 func (r *reader) kind() string {
 	if r.cfg.Target {
-		return targetSection.name
+		return targetSection().name
 	}
-	return serviceSection.name
+	return serviceSection().name
 }
 
 // baseName returns the service's name as the file's name tells it, "" when it tells none.
@@ -142,13 +142,13 @@ func guessName(data []byte, base string) string {
 func (r *reader) document(document map[string]any) {
 	_, isService := document["service"]
 	_, isTarget := document["target"]
-	sections := serviceSections
+	sections := serviceSections()
 	switch {
 	case isService && isTarget:
 		r.report(graph.SeverityError, "target", "", "a file has either [service] or [target], not both")
 		delete(document, "target")
 	case isTarget:
-		sections = targetSections
+		sections = targetSections()
 	case !isService:
 		r.report(graph.SeverityError, "", "", "want a [service] or a [target] section")
 		if r.file != "" {
@@ -176,7 +176,7 @@ func (r *reader) tables(sections []*section, document map[string]any) {
 			r.fail("want one [%s] section, not %s", s.name, describe(v))
 			continue
 		}
-		if s == healthSection {
+		if s == healthSection() {
 			r.cfg.Health = newHealth()
 		}
 		r.values(s, values)
@@ -190,7 +190,7 @@ func (r *reader) tables(sections []*section, document map[string]any) {
 
 // values reads the keys of one section in the order of the table, so that the name is known first.
 func (r *reader) values(s *section, values map[string]any) {
-	if s == healthSection {
+	if s == healthSection() {
 		if v, ok := values["endpoint"]; ok { // zinit 0.3.9's README calls it so
 			if _, both := values["target"]; both {
 				r.key = "health.endpoint"
@@ -286,12 +286,12 @@ func (r *reader) checkPairs() {
 
 // unknownKey reports a key that no section, or another one, has.
 func (r *reader) unknownKey(s *section, key string) {
-	if s == targetSection && serviceSection.field(key) != nil {
+	if s == targetSection() && serviceSection().field(key) != nil {
 		r.unknownText(s.name+"."+key, "unknown key "+quoted(key)+" in [target]: a target has no process")
 		return
 	}
-	for _, other := range serviceSections {
-		if other != s && s != targetSection && other.field(key) != nil && other.field(key).key != "name" {
+	for _, other := range serviceSections() {
+		if other != s && s != targetSection() && other.field(key) != nil && other.field(key).key != "name" {
 			r.unknownText(s.name+"."+key, "unknown key "+quoted(key)+" in ["+s.name+"]: it belongs to ["+other.name+"]")
 			return
 		}
@@ -322,7 +322,7 @@ func (r *reader) unknownText(key, text string) {
 
 func (r *reader) unknownSection(sections []*section, name string) {
 	text := "unknown section [" + name + "]"
-	if r.cfg.Target && sectionOf(serviceSections, name) != nil {
+	if r.cfg.Target && sectionOf(serviceSections(), name) != nil {
 		text = "a target has no [" + name + "] section: it has no process"
 	}
 	var names []string

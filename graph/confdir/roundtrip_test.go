@@ -245,7 +245,7 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 	if err := json.Unmarshal(Schema(), &schema); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range append(serviceSections, targetSection) {
+	for _, s := range append(serviceSections(), targetSection()) {
 		for _, f := range s.fields {
 			if schema.Properties[s.name].Properties[f.key].Description == "" {
 				t.Errorf("%s.%s is not in the schema or has no description", s.name, f.key)

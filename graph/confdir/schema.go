@@ -29,7 +29,7 @@ func Schema() []byte {
 	base := New("x", false)
 	base.Health = newHealth()
 	properties := map[string]any{}
-	for _, s := range append([]*section{targetSection}, serviceSections...) {
+	for _, s := range append([]*section{targetSection()}, serviceSections()...) {
 		keys := map[string]any{}
 		for i := range s.fields {
 			f := &s.fields[i]
@@ -37,7 +37,7 @@ func Schema() []byte {
 			for k, v := range f.schema {
 				entry[k] = v
 			}
-			if value := f.value(base); s != targetSection && f.key != "name" && value != nil && value != "" {
+			if value := f.value(base); s != targetSection() && f.key != "name" && value != nil && value != "" {
 				if t, isTable := value.(table); !isTable || len(t) > 0 {
 					entry["default"] = value
 				}
@@ -46,11 +46,11 @@ func Schema() []byte {
 		}
 		object := map[string]any{"type": "object", "description": s.doc, "additionalProperties": false, "properties": keys}
 		switch s {
-		case serviceSection:
+		case serviceSection():
 			object["required"] = []string{"name", "exec"}
-		case targetSection:
+		case targetSection():
 			object["required"] = []string{"name"}
-		case healthSection:
+		case healthSection():
 			delete(keys["type"].(map[string]any), "default")
 			keys["endpoint"] = map[string]any{"description": "Another name of target", "type": "string"}
 			object["required"] = []string{"type"}

@@ -6,134 +6,147 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zinit/zinit/graph"
 )
 
-var serviceSection = &section{"service", "A service: a program that is kept running, or run once", append(legacy(
-	nameField,
-	commandField("exec", "The command: a string, split or given to a shell as it needs, or an array that is executed as it is",
-		func(c *graph.Config) *graph.Command { return &c.Exec }),
-	stringField("dir", "Working directory; a relative one counts from this file",
-		func(c *graph.Config) *string { return &c.Dir },
-		(*reader).path),
-	envField,
-	boolField("oneshot", "Runs once and is done when it exits 0", func(c *graph.Config) *bool { return &c.Oneshot }),
-	wordField("status", "What happens at load: start it, leave it stopped, or leave it alone altogether",
-		func(c *graph.Config) *graph.Status { return &c.Status }, graph.StatusWords(), graph.ParseStatus),
-	wordField("class", "system: untouched by the bulk operations", func(c *graph.Config) *graph.Class { return &c.Class },
-		graph.ClassWords(), graph.ParseClass),
-	boolField("critical", "As PID 1: failing for good is shown on the console",
-		func(c *graph.Config) *bool { return &c.Critical }),
-	portsField,
-	boolField("kill_others", "End what holds the ports before the start",
-		func(c *graph.Config) *bool { return &c.KillOthers }),
-	listField("process_filters", "Names of processes that must not run, part of the name is enough",
-		func(c *graph.Config) *[]string { return &c.ProcessFilters }, notEmpty),
-), append(append(ourServiceFields, identityFields...), hookFields...)...)}
+var serviceSection = sync.OnceValue(func() *section {
+	return &section{"service", "A service: a program that is kept running, or run once", append(legacy(
+		nameField(),
+		commandField("exec", "The command: a string, split or given to a shell as it needs, or an array that is executed as it is",
+			func(c *graph.Config) *graph.Command { return &c.Exec }),
+		stringField("dir", "Working directory; a relative one counts from this file",
+			func(c *graph.Config) *string { return &c.Dir },
+			(*reader).path),
+		envField(),
+		boolField("oneshot", "Runs once and is done when it exits 0", func(c *graph.Config) *bool { return &c.Oneshot }),
+		wordField("status", "What happens at load: start it, leave it stopped, or leave it alone altogether",
+			func(c *graph.Config) *graph.Status { return &c.Status }, graph.StatusWords(), graph.ParseStatus),
+		wordField("class", "system: untouched by the bulk operations", func(c *graph.Config) *graph.Class { return &c.Class },
+			graph.ClassWords(), graph.ParseClass),
+		boolField("critical", "As PID 1: failing for good is shown on the console",
+			func(c *graph.Config) *bool { return &c.Critical }),
+		portsField(),
+		boolField("kill_others", "End what holds the ports before the start",
+			func(c *graph.Config) *bool { return &c.KillOthers }),
+		listField("process_filters", "Names of processes that must not run, part of the name is enough",
+			func(c *graph.Config) *[]string { return &c.ProcessFilters }, notEmpty),
+	), append(append(ourServiceFields(), identityFields()...), hookFields()...)...)}
+})
 
-var ourServiceFields = []field{
-	readyField,
-	{key: "env_file", doc: "File with KEY=VALUE lines, read at every start; a leading - means it may be missing",
-		schema: typed("string"), read: readEnvFile, value: func(c *graph.Config) any { return orNil(c.EnvFile) }},
-	stringField("tty", "Terminal that becomes stdin, stdout and stderr", func(c *graph.Config) *string { return &c.Tty },
-		(*reader).path),
-	reloadField,
-	stringField("pid_file", "File in which a daemonizing program writes its process id",
-		func(c *graph.Config) *string { return &c.PIDFile }, (*reader).path),
-	{key: "watchdog_ms", doc: "It must send WATCHDOG=1 at least so often; 0 = no watchdog", schema: ranged(0, maxMillis),
+func ourServiceFields() []field {
+	return []field{
+		readyField(),
+		{key: "env_file", doc: "File with KEY=VALUE lines, read at every start; a leading - means it may be missing",
+			schema: typed("string"), read: readEnvFile, value: func(c *graph.Config) any { return orNil(c.EnvFile) }},
+		stringField("tty", "Terminal that becomes stdin, stdout and stderr", func(c *graph.Config) *string { return &c.Tty },
+			(*reader).path),
+		reloadField(),
+		stringField("pid_file", "File in which a daemonizing program writes its process id",
+			func(c *graph.Config) *string { return &c.PIDFile }, (*reader).path),
+		{key: "watchdog_ms", doc: "It must send WATCHDOG=1 at least so often; 0 = no watchdog", schema: ranged(0, maxMillis),
+			read: func(r *reader, v any) {
+				if d, ok := r.millis(v, 0); ok {
+					r.cfg.Watchdog = d
+				}
+			},
+			value: func(c *graph.Config) any {
+				if c.Watchdog == 0 {
+					return nil
+				}
+				return int64(c.Watchdog / time.Millisecond)
+			}},
+	}
+}
+
+func hookFields() []field {
+	return []field{
+		commandField("pre_start", "Command that runs before each start and must succeed",
+			func(c *graph.Config) *graph.Command { return &c.PreStart.Command }),
+		hookTimeout("pre_start_timeout_ms", "Time limit of pre_start",
+			func(c *graph.Config) *graph.Hook { return &c.PreStart }),
+		commandField("post_stop", "Command that runs after each end",
+			func(c *graph.Config) *graph.Command { return &c.PostStop.Command }),
+		hookTimeout("post_stop_timeout_ms", "Time limit of post_stop",
+			func(c *graph.Config) *graph.Hook { return &c.PostStop }),
+		commandField("stop_command", "Command that asks it to end, instead of the stop signal",
+			func(c *graph.Config) *graph.Command { return &c.StopCommand.Command }),
+		hookTimeout("stop_command_timeout_ms", "Time limit of stop_command; stop_timeout_ms unless set",
+			func(c *graph.Config) *graph.Hook { return &c.StopCommand }),
+	}
+}
+
+func envField() field {
+	return field{key: "env", doc: "Variables added to the environment",
+		schema: map[string]any{"type": "object", "additionalProperties": typed("string")},
 		read: func(r *reader, v any) {
-			if d, ok := r.millis(v, 0); ok {
-				r.cfg.Watchdog = d
+			values, ok := v.(map[string]any)
+			if !ok {
+				r.fail("want a table of strings, not %s", describe(v))
+				return
+			}
+			env := make(map[string]string, len(values))
+			whole := r.key
+			for _, name := range sortedKeys(values) {
+				r.key = whole + "." + name
+				text, ok := r.string(values[name])
+				switch {
+				case !ok:
+				case name == "" || strings.ContainsAny(name, "=\x00"):
+					r.fail("%s cannot be the name of a variable", strconv.Quote(name))
+				default:
+					env[name] = text
+				}
+			}
+			r.key = whole
+			if len(env) > 0 {
+				r.cfg.Env = env
 			}
 		},
 		value: func(c *graph.Config) any {
-			if c.Watchdog == 0 {
-				return nil
+			t := table{}
+			for _, name := range sortedKeys(c.Env) {
+				t = append(t, pair{name, c.Env[name]})
 			}
-			return int64(c.Watchdog / time.Millisecond)
-		}},
+			return t
+		},
+	}
 }
 
-var hookFields = []field{
-	commandField("pre_start", "Command that runs before each start and must succeed",
-		func(c *graph.Config) *graph.Command { return &c.PreStart.Command }),
-	hookTimeout("pre_start_timeout_ms", "Time limit of pre_start",
-		func(c *graph.Config) *graph.Hook { return &c.PreStart }),
-	commandField("post_stop", "Command that runs after each end",
-		func(c *graph.Config) *graph.Command { return &c.PostStop.Command }),
-	hookTimeout("post_stop_timeout_ms", "Time limit of post_stop",
-		func(c *graph.Config) *graph.Hook { return &c.PostStop }),
-	commandField("stop_command", "Command that asks it to end, instead of the stop signal",
-		func(c *graph.Config) *graph.Command { return &c.StopCommand.Command }),
-	hookTimeout("stop_command_timeout_ms", "Time limit of stop_command; stop_timeout_ms unless set",
-		func(c *graph.Config) *graph.Hook { return &c.StopCommand }),
-}
-
-var envField = field{key: "env", doc: "Variables added to the environment",
-	schema: map[string]any{"type": "object", "additionalProperties": typed("string")},
-	read: func(r *reader, v any) {
-		values, ok := v.(map[string]any)
-		if !ok {
-			r.fail("want a table of strings, not %s", describe(v))
-			return
-		}
-		env := make(map[string]string, len(values))
-		whole := r.key
-		for _, name := range sortedKeys(values) {
-			r.key = whole + "." + name
-			text, ok := r.string(values[name])
-			switch {
-			case !ok:
-			case name == "" || strings.ContainsAny(name, "=\x00"):
-				r.fail("%s cannot be the name of a variable", strconv.Quote(name))
-			default:
-				env[name] = text
+func portsField() field {
+	return field{key: "ports", doc: "TCP ports that must be free before the start", schema: listOf(ranged(1, 65535)),
+		read: func(r *reader, v any) {
+			if list, ok := r.ints(v, 1, 65535); ok {
+				r.cfg.Ports = nil
+				for _, n := range list {
+					r.cfg.Ports = append(r.cfg.Ports, uint16(n))
+				}
 			}
-		}
-		r.key = whole
-		if len(env) > 0 {
-			r.cfg.Env = env
-		}
-	},
-	value: func(c *graph.Config) any {
-		t := table{}
-		for _, name := range sortedKeys(c.Env) {
-			t = append(t, pair{name, c.Env[name]})
-		}
-		return t
-	},
+		},
+		value: func(c *graph.Config) any { return intValues(c.Ports) },
+	}
 }
 
-var portsField = field{key: "ports", doc: "TCP ports that must be free before the start", schema: listOf(ranged(1, 65535)),
-	read: func(r *reader, v any) {
-		if list, ok := r.ints(v, 1, 65535); ok {
-			r.cfg.Ports = nil
-			for _, n := range list {
-				r.cfg.Ports = append(r.cfg.Ports, uint16(n))
+func readyField() field {
+	return field{key: "ready",
+		doc:    `How it tells that it is ready: "notify" (sd_notify) or "fd:N" (a newline on descriptor N)`,
+		schema: map[string]any{"type": "string", "pattern": "^(notify|fd:[0-9]+)$"},
+		read: func(r *reader, v any) {
+			s, ok := r.string(v)
+			if !ok {
+				return
 			}
-		}
-	},
-	value: func(c *graph.Config) any { return intValues(c.Ports) },
-}
-
-var readyField = field{key: "ready",
-	doc:    `How it tells that it is ready: "notify" (sd_notify) or "fd:N" (a newline on descriptor N)`,
-	schema: map[string]any{"type": "string", "pattern": "^(notify|fd:[0-9]+)$"},
-	read: func(r *reader, v any) {
-		s, ok := r.string(v)
-		if !ok {
-			return
-		}
-		ready, err := graph.ParseReady(s)
-		if err != nil {
-			r.fail("%s", err)
-			return
-		}
-		r.cfg.Ready = ready
-	},
-	value: func(c *graph.Config) any { return orNil(c.Ready.String()) },
+			ready, err := graph.ParseReady(s)
+			if err != nil {
+				r.fail("%s", err)
+				return
+			}
+			r.cfg.Ready = ready
+		},
+		value: func(c *graph.Config) any { return orNil(c.Ready.String()) },
+	}
 }
 
 func readEnvFile(r *reader, v any) {
@@ -151,62 +164,66 @@ func readEnvFile(r *reader, v any) {
 }
 
 // reloadField takes the name of a signal as a signal, and everything else as a command.
-var reloadField = field{key: "reload", doc: "What signal-reload does: a signal (SIGHUP unless set) or a command",
-	schema: stringOrList(),
-	read: func(r *reader, v any) {
-		if _, isInt := integer(v); isInt {
-			if s, ok := r.signal(v); ok {
-				r.cfg.Reload = graph.Reload{Signal: s}
-			}
-			return
-		}
-		if text, ok := v.(string); ok {
-			if s, err := graph.ParseSignal(text); err == nil {
-				r.cfg.Reload = graph.Reload{Signal: s}
+func reloadField() field {
+	return field{key: "reload", doc: "What signal-reload does: a signal (SIGHUP unless set) or a command",
+		schema: stringOrList(),
+		read: func(r *reader, v any) {
+			if _, isInt := integer(v); isInt {
+				if s, ok := r.signal(v); ok {
+					r.cfg.Reload = graph.Reload{Signal: s}
+				}
 				return
 			}
-		}
-		if command, ok := r.command(v); ok {
-			r.cfg.Reload = graph.Reload{Command: command}
-		}
-	},
-	value: func(c *graph.Config) any {
-		if !c.Reload.Command.IsZero() {
-			return commandValue(c.Reload.Command)
-		}
-		return c.Reload.Signal.Name()
-	},
+			if text, ok := v.(string); ok {
+				if s, err := graph.ParseSignal(text); err == nil {
+					r.cfg.Reload = graph.Reload{Signal: s}
+					return
+				}
+			}
+			if command, ok := r.command(v); ok {
+				r.cfg.Reload = graph.Reload{Command: command}
+			}
+		},
+		value: func(c *graph.Config) any {
+			if !c.Reload.Command.IsZero() {
+				return commandValue(c.Reload.Command)
+			}
+			return c.Reload.Signal.Name()
+		},
+	}
 }
 
-var identityFields = []field{
-	userField("user", "User it runs as, name or number", func(c *graph.Config) *string { return &c.Identity.User }),
-	userField("group", "Group it runs as, name or number", func(c *graph.Config) *string { return &c.Identity.Group }),
-	{key: "groups", doc: "Supplementary groups, names or numbers; those of the user unless set", schema: listOf(
-		map[string]any{"type": []string{"string", "integer"}}),
-		read: readGroups,
-		value: func(c *graph.Config) any {
-			if c.Identity.Groups == nil {
-				return nil
-			}
-			return slices.Clone(c.Identity.Groups)
-		}},
-	{key: "umask", doc: `File mode creation mask: an octal string such as "022", or a number`,
-		schema: map[string]any{"type": []string{"string", "integer"}}, read: readUmask,
-		value: func(c *graph.Config) any {
-			if c.Identity.Umask == nil {
-				return nil
-			}
-			text := strconv.FormatInt(int64(*c.Identity.Umask), 8)
-			return strings.Repeat("0", max(0, 3-len(text))) + text
-		}},
-	optionalField("nice", "Scheduling priority, -20 is the highest",
-		func(c *graph.Config) **int { return &c.Identity.Nice }, -20, 19),
-	optionalField("oom_score_adj", "How likely the kernel ends it when memory is short",
-		func(c *graph.Config) **int { return &c.Identity.OOMScoreAdj }, -1000, 1000),
-	limitsField,
-	boolField("no_new_privileges", "set-user-id programs and file capabilities gain nothing",
-		func(c *graph.Config) *bool { return &c.Identity.NoNewPrivileges }),
-	capabilitiesField,
+func identityFields() []field {
+	return []field{
+		userField("user", "User it runs as, name or number", func(c *graph.Config) *string { return &c.Identity.User }),
+		userField("group", "Group it runs as, name or number", func(c *graph.Config) *string { return &c.Identity.Group }),
+		{key: "groups", doc: "Supplementary groups, names or numbers; those of the user unless set", schema: listOf(
+			map[string]any{"type": []string{"string", "integer"}}),
+			read: readGroups,
+			value: func(c *graph.Config) any {
+				if c.Identity.Groups == nil {
+					return nil
+				}
+				return slices.Clone(c.Identity.Groups)
+			}},
+		{key: "umask", doc: `File mode creation mask: an octal string such as "022", or a number`,
+			schema: map[string]any{"type": []string{"string", "integer"}}, read: readUmask,
+			value: func(c *graph.Config) any {
+				if c.Identity.Umask == nil {
+					return nil
+				}
+				text := strconv.FormatInt(int64(*c.Identity.Umask), 8)
+				return strings.Repeat("0", max(0, 3-len(text))) + text
+			}},
+		optionalField("nice", "Scheduling priority, -20 is the highest",
+			func(c *graph.Config) **int { return &c.Identity.Nice }, -20, 19),
+		optionalField("oom_score_adj", "How likely the kernel ends it when memory is short",
+			func(c *graph.Config) **int { return &c.Identity.OOMScoreAdj }, -1000, 1000),
+		limitsField(),
+		boolField("no_new_privileges", "set-user-id programs and file capabilities gain nothing",
+			func(c *graph.Config) *bool { return &c.Identity.NoNewPrivileges }),
+		capabilitiesField(),
+	}
 }
 
 // userField is a name or number of a user or group.
@@ -280,20 +297,22 @@ func readUmask(r *reader, v any) {
 	r.cfg.Identity.Umask = &mask
 }
 
-var cgroupSection = &section{"cgroup", "Limits that need a writable cgroup v2 hierarchy", []field{
-	cgroupField("memory_max", "Memory above which the kernel ends it: bytes, with K, M, G, or max",
-		func(c *graph.Config) *string { return &c.Cgroup.MemoryMax }, checkSize),
-	cgroupField("memory_high", "Memory above which it is slowed: bytes, with K, M, G, or max",
-		func(c *graph.Config) *string { return &c.Cgroup.MemoryHigh }, checkSize),
-	cgroupField("cpu_max", `"QUOTA PERIOD" in microseconds, "max PERIOD", or a percentage of one processor such as "50%"`,
-		func(c *graph.Config) *string { return &c.Cgroup.CPUMax }, checkCPU),
-	cgroupField("pids_max", "Number of processes and threads, or max",
-		func(c *graph.Config) *string { return &c.Cgroup.PidsMax },
-		checkCount),
-	cgroupField("io_weight", "Share of the disks, from 1 to 10000",
-		func(c *graph.Config) *string { return &c.Cgroup.IOWeight },
-		checkWeight),
-}}
+var cgroupSection = sync.OnceValue(func() *section {
+	return &section{"cgroup", "Limits that need a writable cgroup v2 hierarchy", []field{
+		cgroupField("memory_max", "Memory above which the kernel ends it: bytes, with K, M, G, or max",
+			func(c *graph.Config) *string { return &c.Cgroup.MemoryMax }, checkSize),
+		cgroupField("memory_high", "Memory above which it is slowed: bytes, with K, M, G, or max",
+			func(c *graph.Config) *string { return &c.Cgroup.MemoryHigh }, checkSize),
+		cgroupField("cpu_max", `"QUOTA PERIOD" in microseconds, "max PERIOD", or a percentage of one processor such as "50%"`,
+			func(c *graph.Config) *string { return &c.Cgroup.CPUMax }, checkCPU),
+		cgroupField("pids_max", "Number of processes and threads, or max",
+			func(c *graph.Config) *string { return &c.Cgroup.PidsMax },
+			checkCount),
+		cgroupField("io_weight", "Share of the disks, from 1 to 10000",
+			func(c *graph.Config) *string { return &c.Cgroup.IOWeight },
+			checkWeight),
+	}}
+})
 
 // cgroupField takes a number or a string; check returns the string that the kernel's file takes.
 func cgroupField(key, doc string, at at[string], check func(string) (string, error)) field {

@@ -46,13 +46,13 @@ func writeJSON(b *bytes.Buffer, v any) {
 
 func sectionsOf(c *graph.Config) []*section {
 	if c.Target {
-		return targetSections
+		return targetSections()
 	}
-	return serviceSections
+	return serviceSections()
 }
 
 // present reports whether a section stands in c at all.
-func present(c *graph.Config, s *section) bool { return s != healthSection || c.Health != nil }
+func present(c *graph.Config, s *section) bool { return s != healthSection() || c.Health != nil }
 
 // differing returns the keys of a section whose values are not the defaults.
 func differing(c *graph.Config, base baseline, s *section) table {
@@ -63,7 +63,7 @@ func differing(c *graph.Config, base baseline, s *section) table {
 	for i := range s.fields {
 		f := &s.fields[i]
 		value := f.value(c)
-		if f.key == "name" || s == healthSection && (f.key == "type" || f.key == "target") ||
+		if f.key == "name" || s == healthSection() && (f.key == "type" || f.key == "target") ||
 			!empty(value) && !reflect.DeepEqual(value, base.value(f)) {
 			t = append(t, pair{f.key, value})
 		}
@@ -194,7 +194,7 @@ func targetDocument(c *graph.Config) table {
 	if c.Critical {
 		t = append(t, pair{"critical", true})
 	}
-	if dependencies := differing(c, baselineOf(c), dependenciesSection); len(dependencies) > 0 {
+	if dependencies := differing(c, baselineOf(c), dependenciesSection()); len(dependencies) > 0 {
 		t = append(t, pair{"dependencies", dependencies})
 	}
 	return t
@@ -203,7 +203,7 @@ func targetDocument(c *graph.Config) table {
 func serviceDocument(c *graph.Config) table {
 	base := baselineOf(c)
 	var document table
-	for _, s := range serviceSections {
+	for _, s := range serviceSections() {
 		if !present(c, s) {
 			document = append(document, pair{s.name, nil})
 			continue
