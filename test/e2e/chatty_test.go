@@ -71,12 +71,10 @@ func TestChattyServices(t *testing.T) {
 	})
 	checkStartIsSummarised(t, s, n)
 	stop := keepSaying(t, said)
-	status, echo := latencies(t, c, startEcho(t), 5*time.Second)
+	quick := answersQuickly(t, c, "chat7", 3*time.Second)
 	lines := stop()
-	limit := max(10*time.Millisecond, 3*echo)
-	t.Logf("%d services, %d lines each: p99 of status %s, of an echo %s", n, lines, status, echo)
-	if status > limit {
-		t.Errorf("p99 of status is %s, want at most %s", status, limit)
+	if !quick {
+		t.Errorf("status is slow beside %d services that wrote %d lines each", n, lines)
 	}
 	for i := range n { // every line has arrived, once
 		name := fmt.Sprintf("chat%d", i)
@@ -178,8 +176,23 @@ func startEcho(t *testing.T) net.Conn {
 	return conn
 }
 
+// answersQuickly reports whether 99 of 100 status calls take at most 10 ms, or three times as long as an echo at the same
+// time. It tries up to three times: others may be at work on this machine.
+func answersQuickly(t *testing.T, c *rpc.Client, name string, length time.Duration) bool {
+	t.Helper()
+	conn := startEcho(t)
+	for range 3 {
+		status, echo := latencies(t, c, name, conn, length)
+		t.Logf("p99 of status %s, of an echo %s", status, echo)
+		if status <= max(10*time.Millisecond, 3*echo) {
+			return true
+		}
+	}
+	return false
+}
+
 // latencies asks for a status and an echo in turn, and returns the 99th percentile of each.
-func latencies(t *testing.T, c *rpc.Client, echo net.Conn, length time.Duration) (status, floor time.Duration) {
+func latencies(t *testing.T, c *rpc.Client, name string, echo net.Conn, length time.Duration) (status, floor time.Duration) {
 	t.Helper()
 	var ours, theirs []time.Duration
 	answers := bufio.NewReader(echo)
@@ -187,7 +200,7 @@ func latencies(t *testing.T, c *rpc.Client, echo net.Conn, length time.Duration)
 	defer tick.Stop()
 	for end := time.Now().Add(length); time.Now().Before(end); <-tick.C {
 		t0 := time.Now()
-		if _, err := c.Status(ctx, "chat7"); err != nil {
+		if _, err := c.Status(ctx, name); err != nil {
 			t.Fatal(err)
 		}
 		t1 := time.Now()
