@@ -222,8 +222,8 @@ func (s *server) announce() {
 // farewell takes the socket's path away and tells the keeper why the server ends.
 func (s *server) farewell(code int) {
 	_ = s.socket.Close(true)
-	s.log.Info("zinit server ends", "code", code)
 	s.own.Flush()
+	s.log.Info("zinit server ends", "code", code)
 	if s.keeper != nil {
 		_ = s.keeper.Bye(s.sup.Bye(), code)
 	}
