@@ -91,7 +91,8 @@ func helpNotify(args []string) {
 	}
 }
 
-// helpListen listens on a port of loopback; with "deaf" it ignores SIGTERM.
+// helpListen listens on a port of loopback; with "deaf" it ignores SIGTERM, with a path it writes its pid there, and
+// says there when it gets a SIGTERM.
 func helpListen(args []string) {
 	if len(args) > 1 && args[1] == "deaf" {
 		signal.Ignore(syscall.SIGTERM)
@@ -100,6 +101,17 @@ func helpListen(args []string) {
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(7)
+	}
+	if len(args) > 1 && args[1][0] == '/' {
+		must(os.WriteFile(args[1]+".new", []byte(strconv.Itoa(os.Getpid())), 0o644))
+		must(os.Rename(args[1]+".new", args[1]))
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGTERM)
+		go func() {
+			<-end
+			must(os.WriteFile(args[1]+".term", nil, 0o644))
+			os.Exit(0)
+		}()
 	}
 	for {
 		c, err := l.Accept()

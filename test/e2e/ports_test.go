@@ -130,6 +130,57 @@ func TestKillOthers(t *testing.T) {
 	}
 }
 
+// TestKillOthersNotAtRestarts: a stranger that takes the port while the service restarts by itself is left alone, and the
+// service is blocked by it; an explicit start ends it.
+func TestKillOthersNotAtRestarts(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The stranger comes when the test says so, and has the port before the crashed service is tried again.
+	stranger := fmt.Sprintf("(while [ ! -e %[1]s/go ]; do sleep 0.02; done; until %[2]s=\"listen 1004 %[1]s/stranger\" %[3]s; do sleep 0.02; done) >/dev/null 2>&1 &", dir, helperVariable, self)
+	s := testkit.Start(t, map[string]string{
+		"web.toml": service("web", helper(t, "listen 1004")+"ports = [1004]\nkill_others = true\npost_stop_timeout_ms = 60000\n"+
+			"post_stop = 'while [ ! -e "+dir+"/stranger ]; do sleep 0.02; done'\n[lifecycle]\nrestart_delay_ms = 20\n"),
+	}, testkit.Options{Bin: inNamespaces(t, stranger)})
+	s.Bin = testkit.Binary(t, "")
+	defer func() { _, _, _ = s.Zinit("shutdown"); s.Wait() }()
+	c := s.Client()
+	s.AwaitState(c, "web", "running")
+	if err := os.WriteFile(dir+"/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := s.Zinit("kill", "web", "SIGKILL"); code != 0 {
+		t.Fatal(stderr)
+	}
+	var w wire.Why
+	s.Await("web to be blocked by the stranger", func() bool {
+		w, err = c.Why(ctx, "web")
+		return err == nil && w.Blocked && w.PortConflict != nil
+	})
+	b, _ := os.ReadFile(dir + "/stranger")
+	if pid := strings.TrimSpace(string(b)); strconv.Itoa(w.PortConflict.PID) != pid {
+		t.Errorf("web waits for %+v, want the stranger %s", w.PortConflict, pid)
+	}
+	if _, _, code := s.Zinit("reload"); code != 0 { // whatever makes it look again
+		t.Error("reload")
+	}
+	if _, err := os.Stat(dir + "/stranger.term"); err == nil {
+		t.Error("the automatic restart ended the stranger")
+	}
+	if _, stderr, code := s.Zinit("start", "web"); code != 0 {
+		t.Fatalf("start: %d %s", code, stderr)
+	}
+	st := s.AwaitState(c, "web", "running")
+	if _, err := os.Stat(dir + "/stranger.term"); err != nil {
+		t.Error("the explicit start did not end the stranger with SIGTERM")
+	}
+	if st.Restarts != 0 {
+		t.Errorf("an explicit start leaves %d restarts", st.Restarts)
+	}
+}
+
 // TestTimeWaitHoldsNothing: a port in TIME_WAIT, or one that is only an end of a connection, is free.
 func TestTimeWaitHoldsNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
