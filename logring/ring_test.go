@@ -147,7 +147,7 @@ func (m *model) check(t *testing.T, r *Ring) {
 		for _, rec := range recs {
 			want := m.lines[from-1]
 			if rec.Seq != from || rec.TimeMS != want.TimeMS || rec.Stream != want.Stream || rec.PID != want.PID ||
-				rec.Continued != want.Continued || !bytes.Equal(rec.Text, want.Text) {
+				rec.Continued != want.Continued || rec.Priority != want.Priority || !bytes.Equal(rec.Text, want.Text) {
 				t.Fatalf("%s: record %d is %v, want %v", r.Name(), from, rec, want)
 			}
 			from++
@@ -190,6 +190,9 @@ func checkRandomRings(t *testing.T, rng *rand.Rand, steps int) {
 			}
 			rec := Record{TimeMS: now, Stream: uint8(rng.IntN(3)), PID: rng.Int32(), Text: bytes.Repeat([]byte{byte(rng.IntN(256))}, n)}
 			rec.Continued = rng.IntN(10) == 0
+			if rng.IntN(3) == 0 {
+				rec.Priority = MakePriority(rng.IntN(24), rng.IntN(8))
+			}
 			m.push(rec)
 			if seq := r.Append(rec); seq != uint64(len(m.lines)) {
 				t.Fatalf("Append gave %d, want %d", seq, len(m.lines))
