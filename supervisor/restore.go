@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/parallel"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -392,8 +395,11 @@ func (d *driver) saveAll(defs *definitions) {
 	if d.journal == nil {
 		return
 	}
-	for _, c := range defs.configs {
-		d.define(c)
+	configs := slices.Collect(maps.Values(defs.configs))
+	texts := make([][]byte, len(configs))
+	parallel.Do(len(configs), func(i int) { texts[i] = confdir.TOML(configs[i]) })
+	for i, c := range configs {
+		_ = d.journal.Define(c.Name, texts[i], c.Source, c.Ephemeral)
 	}
 	d.noteBroken(defs)
 	_ = d.journal.Note(loadedNote, []byte{1})

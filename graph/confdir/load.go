@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/parallel"
 )
 
 const (
@@ -36,6 +37,7 @@ type entry struct {
 	service string        // "" = not known
 	problem string        // why it cannot be used
 	data    []byte
+	found   []graph.Problem // all that is to be said about it
 }
 
 type loader struct {
@@ -138,6 +140,7 @@ func (l *loader) directory(dir string, system bool) {
 	if refused == "" && !l.trusted(filepath.Dir(dir), dir) {
 		refused = "directory " + filepath.Dir(dir) + " is not trusted"
 	}
+	var usable []*entry
 	for _, f := range files {
 		if !isConfigName(f.Name()) {
 			continue
@@ -153,8 +156,13 @@ func (l *loader) directory(dir string, system bool) {
 				filepath.Join(filepath.Dir(dir), settingsName))
 			continue
 		}
-		l.file(e)
+		usable = append(usable, e)
 	}
+	parallel.Do(len(usable), func(i int) { l.file(usable[i]) })
+	for _, e := range usable {
+		l.problems = append(l.problems, e.found...)
+	}
+	l.entries = append(l.entries, usable...)
 }
 
 // trusted reports whether a root may be used; it was reported already.
@@ -166,20 +174,18 @@ func (l *loader) trusted(root, dir string) bool {
 	return l.trust.check(root) == nil || l.trust.severity(root) != graph.SeverityError
 }
 
-// file reads one file.
+// file reads one file; others are read at the same time.
 func (l *loader) file(e *entry) {
-	l.entries = append(l.entries, e)
 	data, problem := readFile(e.path, l.trust)
 	if problem != nil {
-		l.problems = append(l.problems, graph.Problem{File: e.path, Service: e.service, Severity: problem.severity,
-			Message: problem.err.Error()})
+		e.found = []graph.Problem{{File: e.path, Service: e.service, Severity: problem.severity, Message: problem.err.Error()}}
 		if problem.severity == graph.SeverityError {
 			e.problem = problem.err.Error()
 			return
 		}
 	}
 	config, problems := Parse(e.path, data, l.o)
-	l.problems = append(l.problems, problems...)
+	e.found = append(e.found, problems...)
 	if config == nil {
 		for _, p := range problems {
 			if p.Severity == graph.SeverityError {

@@ -36,11 +36,13 @@ const (
 func waitid(kind, id int) (Exit, bool) {
 	for {
 		var info siginfo
-		err := unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		// It does not block, so it goes around the scheduler: of a thousand children each is looked at.
+		_, _, err := unix.RawSyscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(&info)),
+			unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err != nil || info.pid == 0:
+		case err != 0 || info.pid == 0:
 			return Exit{}, false
 		}
 		return Exit{PID: int(info.pid), Status: statusOf(&info)}, true
@@ -80,17 +82,18 @@ func Reap(pid int) {
 //
 // While nothing is kept each look is one system call. Once something is kept, a zombie that has been told could hide
 // others from waitid(P_ALL), so the children that Start has made, and orphans, are listed and looked at one by one, once
-// for a whole batch.
+// in such a round: who dies behind that look sends another SIGCHLD, and so begins another round.
 type Reaper struct {
 	told    map[int]struct{} // told and not reaped yet
 	batch   []Exit           // found by the last listing, not told yet
+	listed  bool             // in this round
 	scratch []int
 }
 
 // NewReaper returns a Reaper that has told nothing.
 func NewReaper() *Reaper { return &Reaper{told: make(map[int]struct{})} }
 
-// Next returns a dead child that was not told yet; false when there is none.
+// Next returns a dead child that was not told yet; false ends the round: there was none when it began.
 //
 // A child that Start is still working on, and whose start failed, may be told too, with a pid nobody knows: as long as
 // a start is under way an unknown pid may be that, an orphan, or a main process that was faster than the word about it.
@@ -98,6 +101,10 @@ func NewReaper() *Reaper { return &Reaper{told: make(map[int]struct{})} }
 func (r *Reaper) Next() (Exit, bool) {
 	if e, ok := r.fromBatch(); ok {
 		return e, true
+	}
+	if r.listed {
+		r.listed = false
+		return Exit{}, false
 	}
 	e, ok := Peek()
 	if !ok {
@@ -108,7 +115,8 @@ func (r *Reaper) Next() (Exit, bool) {
 		return e, true
 	}
 	r.list()
-	return r.fromBatch()
+	e, r.listed = r.fromBatch()
+	return e, r.listed
 }
 
 func (r *Reaper) fromBatch() (Exit, bool) {
