@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
@@ -107,7 +108,9 @@ func (s *Storm) ignores(pid int, sig syscall.Signal) bool {
 
 // connect connects and asks all the time: while no server is there the connection waits in the backlog.
 func (s *Storm) connect() {
-	for !s.over() {
+	tick := time.NewTicker(s.Tick / 5)
+	defer tick.Stop()
+	for ; !s.over(); <-tick.C {
 		within, cancel := context.WithTimeout(ctx, s.Patience)
 		c, err := rpc.Dial(within, s.Socket)
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
@@ -191,7 +194,9 @@ func (s *Storm) see(book Lines, name, text string) {
 // watchCodes reads the last exit of each crasher all the time, and complains about one that is not in the generator's list.
 func (s *Storm) watchCodes() {
 	last := map[string]uint64{}
-	for !s.over() {
+	tick := time.NewTicker(s.Tick)
+	defer tick.Stop()
+	for ; !s.over(); <-tick.C {
 		within, cancel := context.WithTimeout(ctx, s.Patience)
 		c, err := rpc.Dial(within, s.Socket)
 		for i := 0; err == nil && !s.over(); i = (i + 1) % crashers {
@@ -205,6 +210,7 @@ func (s *Storm) watchCodes() {
 			}
 			last[name] = full.Incarnation
 			s.checkCode(name, full)
+			<-tick.C
 		}
 		if c != nil {
 			c.Close()

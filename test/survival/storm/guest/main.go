@@ -18,6 +18,7 @@ import (
 func main() {
 	storm.Play()
 	kills := flag.Int("kills", 300, "how often the server is killed")
+	limit := flag.Duration("for", 100*time.Second, "for how long at most, on a host that is too busy for all")
 	seed := flag.Uint64("seed", 1, "seed of the pauses")
 	tick := flag.Duration("tick", 100*time.Millisecond, "between two bursts of lines")
 	write := flag.String("write", "", "write the services' files into this directory, for an image, and end")
@@ -34,7 +35,7 @@ func main() {
 	if err != nil {
 		console = os.Stdout
 	}
-	if bad := run(console, s, *kills); len(bad) > 0 {
+	if bad := run(console, s, *kills, *limit); len(bad) > 0 {
 		fmt.Fprintf(console, "STORM: failed\n%s\n", strings.Join(bad, "\n"))
 	} else {
 		fmt.Fprintln(console, "STORM: passed")
@@ -59,7 +60,7 @@ func writeFiles(dir string, files map[string]string) error {
 
 // run is the storm. The pauses are to the time that a server needs here to come back as 1 to 50 ms are to the 10 ms that it
 // needs on a machine of today.
-func run(console io.Writer, s *storm.Storm, kills int) (bad []string) {
+func run(console io.Writer, s *storm.Storm, kills int, limit time.Duration) (bad []string) {
 	if err := s.Begin(); err != nil {
 		return []string{err.Error()}
 	}
@@ -67,17 +68,20 @@ func run(console io.Writer, s *storm.Storm, kills int) (bad []string) {
 	if err != nil {
 		return append(s.Finish(), err.Error())
 	}
-	s.Pause = min(max(50*time.Millisecond, 5*gap), 500*time.Millisecond)
+	s.Pause = min(max(50*time.Millisecond, 3*gap), 250*time.Millisecond)
 	fmt.Fprintf(console, "STORM: begins, %v to the first answer after a kill, pauses up to %v\n", gap, s.Pause)
+	began := time.Now()
+	s.End = began.Add(limit)
 	s.Progress = func(n int) {
 		if n%25 == 0 {
-			fmt.Fprintf(console, "STORM: killed %d\n", n)
+			fmt.Fprintf(console, "STORM: killed %d within %v, %v\n", n, time.Since(began).Round(time.Millisecond), s.Summary())
 		}
 	}
 	killed, err := s.Kill(kills)
 	if err != nil {
 		bad = append(bad, err.Error())
 	}
+	fmt.Fprintln(console, "STORM: kills end")
 	bad = append(bad, s.Finish()...)
 	fmt.Fprintf(console, "STORM: %d kills, %s\n", killed, s.Summary())
 	return bad
