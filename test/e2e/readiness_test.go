@@ -34,6 +34,47 @@ func TestReadyRedis(t *testing.T) {
 	}
 }
 
+// TestReadyDaemons: PostgreSQL and rsyslog of Debian's are built with libsystemd too. (nginx is not: Debian's, like the
+// original, knows no NOTIFY_SOCKET; with it an http check tells.)
+func TestReadyDaemons(t *testing.T) {
+	testkit.NeedRoot(t)
+	pg, rsyslog, port := postgresBin(t), testkit.NeedProgram(t, "rsyslogd"), freePort(t)
+	dir, err := os.MkdirTemp("", "ztr") // not t.TempDir: the postgres user must be able to reach it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	data := filepath.Join(dir, "pg")
+	for _, step := range []func() error{
+		func() error { return os.Chmod(dir, 0o755) }, func() error { return os.Mkdir(data, 0o700) }, func() error { return chownTo(data, "postgres") },
+		func() error {
+			return os.WriteFile(dir+"/rsyslog.conf", []byte("module(load=\"immark\")\n*.* "+dir+"/messages\n"), 0o644)
+		},
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := testkit.Start(t, map[string]string{
+		"db.toml": service("db", fmt.Sprintf("user = \"postgres\"\nready = \"notify\"\npre_start = \"%[1]s/initdb -D %[2]s -A trust -U postgres --no-sync\"\npre_start_timeout_ms = 120000\n"+
+			"exec = \"%[1]s/postgres -D %[2]s -p %[3]d -k %[2]s -c listen_addresses=127.0.0.1\"\n[lifecycle]\nstop_signal = \"SIGINT\"\nstart_timeout_ms = 60000\n", pg, data, port)),
+		"log.toml": service("log", fmt.Sprintf("ready = \"notify\"\nexec = \"%[1]s -n -iNONE -f %[2]s/rsyslog.conf\"\n", rsyslog, dir)),
+	}, testkit.Options{})
+	c := s.Client()
+	s.AwaitState(c, "log", "running")
+	s.AwaitState(c, "db", "running")
+	if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+		t.Errorf("ready, but: %v", err)
+	} else {
+		conn.Close()
+	}
+	for _, name := range []string{"db", "log"} {
+		if _, stderr, code := s.Zinit("stop", name); code != 0 {
+			t.Errorf("stop %s: %d %s", name, code, stderr)
+		}
+	}
+}
+
 // TestReadyGoSystemd: readiness, status, RELOADING and the watchdog with go-systemd; a service that stops pinging fails.
 func TestReadyGoSystemd(t *testing.T) {
 	s := testkit.Start(t, map[string]string{
@@ -171,14 +212,19 @@ func TestReadyUser(t *testing.T) {
 	s := testkit.Start(t, map[string]string{
 		"n.toml": service("n", "user = \"nobody\"\nready = \"notify\"\nexec = 'systemd-notify --no-block --ready --status=mine; exec sleep 100000'\n"),
 	}, testkit.Options{})
+	c := s.Client()
+	// In a folder that it cannot search a socket would be of no use: it gets an abstract one.
+	st := s.AwaitState(c, "n", "running")
+	if socket := variable(t, s, st.PID, "NOTIFY_SOCKET"); socket[0] != '@' {
+		t.Errorf("%s is in a folder that is root's alone", socket)
+	}
 	if err := os.Chmod(filepath.Dir(s.Socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c := s.Client()
-	if _, err := c.Restart(ctx, "n", change(false)); err != nil {
+	if _, err := c.Restart(ctx, "n", change(true)); err != nil {
 		t.Fatal(err)
 	}
-	st := s.AwaitState(c, "n", "running")
+	st = s.AwaitState(c, "n", "running")
 	var info syscall.Stat_t
 	socket := variable(t, s, st.PID, "NOTIFY_SOCKET")
 	if err := syscall.Stat(socket, &info); err != nil || info.Uid != 65534 || info.Mode&0o777 != 0o600 {
