@@ -185,6 +185,28 @@ func TestLineLongerThanTheFile(t *testing.T) {
 	}
 }
 
+// rotate_keep that was lowered holds from the next turn on; one that is huge costs nothing.
+func TestKeepIsChanged(t *testing.T) {
+	f := newFixture(t)
+	for keep, want := range map[int]int{1 << 40: 11, 3: 4} {
+		_ = os.RemoveAll(filepath.Dir(f.path))
+		if err := os.Mkdir(filepath.Dir(f.path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f.fs.Set("s", &Config{Path: f.path, Rotate: 10, Keep: 1 << 40})
+		for i := range 10 {
+			f.log("s", fmt.Sprintf("line %04d", i))
+		}
+		f.flush(t)
+		f.fs.Set("s", &Config{Path: f.path, Rotate: 10, Keep: keep})
+		f.log("s", "line 0010")
+		f.flush(t)
+		if entries, _ := os.ReadDir(filepath.Dir(f.path)); len(entries) != want || content(t, f.path+".1") != "line 0009\n" {
+			t.Errorf("keep %d: %d files, want %d", keep, len(entries), want)
+		}
+	}
+}
+
 func TestKeepNone(t *testing.T) {
 	f := newFixture(t)
 	f.fs.Set("s", &Config{Path: f.path, Rotate: 10})

@@ -41,7 +41,9 @@ func (w *writer) rotate(c Config) error {
 	return nil
 }
 
-// shift renames. Older files may be compressed or not, as gzip was set when they were made.
+// shift renames. Older files may be compressed or not, as gzip was set when they were made. It looks no further than the
+// first number that is free, so that it costs what there is and not what is allowed; files beyond keep, of before it was
+// lowered, are removed.
 func shift(path string, keep int) error {
 	if keep <= 0 {
 		return os.Remove(path)
@@ -50,20 +52,29 @@ func shift(path string, keep int) error {
 	if _, err := os.Lstat(name(1, ".gz")); err == nil { // whole: the server died before it removed the original
 		_ = os.Remove(name(1, ""))
 	}
-	for _, suffix := range []string{"", ".gz"} {
-		if err := os.Remove(name(keep, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	older := 0
+	for there(name(older+1, "")) || there(name(older+1, ".gz")) {
+		older++
 	}
-	for n := keep - 1; n > 0; n-- {
+	for n := older; n > 0; n-- {
 		for _, suffix := range []string{"", ".gz"} {
-			err := os.Rename(name(n, suffix), name(n+1, suffix))
+			var err error
+			if n >= keep {
+				err = os.Remove(name(n, suffix))
+			} else {
+				err = os.Rename(name(n, suffix), name(n+1, suffix))
+			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
 	}
 	return os.Rename(path, name(1, ""))
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // pack compresses PATH.1 beside the writer. A failure leaves it as it is.

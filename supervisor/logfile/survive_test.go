@@ -226,11 +226,12 @@ func helperFullDisk() {
 	if ring.Congested() {
 		fail("a full disk holds the service")
 	}
-	_ = unix.Mount("", dir, "tmpfs", unix.MS_REMOUNT, "size=1m")
-	until("writing to go on", func(s wireSink) bool { return s.Last == "" || s.Written+s.Lost == 2000 })
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+	if err := unix.Mount("", dir, "tmpfs", unix.MS_REMOUNT, "size=1m"); err != nil {
 		fail("remount: %v", err)
 	}
+	until("writing to go on", func(s wireSink) bool { return s.Last == "" && s.Queued == 0 && s.Written+s.Lost == 2000 })
+	// While the file is still open, for an instant after the last line, the kernel says EBUSY.
+	until("a remount", func(wireSink) bool { return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") == nil })
 	write(1)
 	until("EROFS", func(s wireSink) bool { return strings.Contains(s.Last, "read-only") })
 	_ = unix.Mount("", dir, "", unix.MS_REMOUNT, "")
