@@ -361,7 +361,7 @@ func TestLogs(t *testing.T) {
 		{"logs web -o cat", ran{0, "one \x1b[31m\ntwo\nthree\n", ""}},
 		{"logs nope", ran{5, "", "zinit: cannot show the log of nope: no such service (zinit list shows all)\n"}},
 		{"logs -n x", ran{2, "", "zinit: cannot read --lines \"x\": want a number or all\n"}},
-		{"logs --since later", ran{2, "", "zinit: cannot read --since \"later\": want 10m (ago), HH:MM, \"2006-01-02 15:04\" or RFC 3339\n"}},
+		{"logs --since later", ran{2, "", "zinit: cannot read --since \"later\": want 10m (ago), HH:MM, today, yesterday, \"2006-01-02 15:04\" or RFC 3339\n"}},
 		{"logs -g (", ran{2, "", "zinit: cannot read the regular expression \"(\": missing closing ): `(`\n"}},
 		{"logs --stream out", ran{2, "", "zinit: unknown stream \"out\": want stdout, stderr or syslog\n"}},
 		{"logs -o xml", ran{2, "", "zinit: unknown output format \"xml\": want short, cat or json\n"}},

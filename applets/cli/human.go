@@ -157,7 +157,7 @@ func checkDuration(d time.Duration, seconds float64, bad error) (time.Duration, 
 }
 
 // parseTime reads a point in time as people write it: RFC 3339, "2006-01-02 15:04[:05]", "2006-01-02", a time of day
-// HH:MM[:SS] (the latest such moment that is not in the future), or how long ago (10m).
+// HH:MM[:SS] (the latest such moment that is not in the future), how long ago (10m), or what parseHabit knows.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return t, nil
@@ -175,10 +175,13 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	if text == "now" {
 		return now, nil
 	}
+	if t, ok := parseHabit(text, now); ok {
+		return t, nil
+	}
 	if d, err := parseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, fmt.Errorf("want 10m (ago), HH:MM, \"2006-01-02 15:04\" or RFC 3339")
+	return time.Time{}, fmt.Errorf("want 10m (ago), HH:MM, today, yesterday, \"2006-01-02 15:04\" or RFC 3339")
 }
 
 func timeOfDay(t, now time.Time) time.Time {

@@ -57,12 +57,14 @@ func TestParseTime(t *testing.T) {
 	for in, want := range map[string]time.Time{
 		"2026-02-03T04:05:06Z": time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC), "2026-03-01 11:30": day(1, 11, 30, 0), "2026-03-01": day(1, 0, 0, 0),
 		"11:30": day(1, 11, 30, 0), "11:30:15": day(1, 11, 30, 15), "12:01": day(0, 12, 1, 0), "10m": day(1, 11, 50, 0), "now": noon, "90": day(1, 11, 58, 30),
+		"today": day(1, 0, 0, 0), "yesterday": day(0, 0, 0, 0), "-10min": day(1, 11, 50, 0), "10min ago": day(1, 11, 50, 0), "-1h 30min": day(1, 10, 30, 0),
+		"2 hours ago": day(1, 10, 0, 0), "-90s": day(1, 11, 58, 30), "1week ago": day(-6, 12, 0, 0), "@1772366400": noon, "-1h30m": day(1, 10, 30, 0),
 	} {
 		if got, err := parseTime(in, noon); err != nil || !got.Equal(want) {
 			t.Errorf("parseTime(%q) = %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "yesterday", "25:00", "2026-13-01"} {
+	for _, in := range []string{"", "tomorrow", "25:00", "2026-13-01", "-", "ago", " ago", "-10", "-10min ago", "10 ago", "-5x", "@", "@x", "-min", "-99999999999d"} {
 		if got, err := parseTime(in, noon); err == nil {
 			t.Errorf("parseTime(%q) = %v, want an error", in, got)
 		}

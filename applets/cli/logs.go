@@ -34,9 +34,10 @@ func logsCommand(v *invocation) *cli.Command {
 		Description: "Lines of several services (or of all, without a name) are merged by time, each with its service's name.\n" +
 			"zinit is the server's own log, syslog what came over /dev/log from nobody's service.\n" +
 			"-f goes on over a restart of the server; lines that were overwritten unread are counted on stderr.\n" +
-			"TIME is RFC 3339, \"2006-01-02 15:04\", HH:MM, or how long ago: 10m.",
+			"TIME is RFC 3339, \"2006-01-02 15:04\", HH:MM, today, yesterday, or how long ago: 10m, -10min, \"2 hours ago\".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lines", Aliases: []string{"n"}, Usage: "the last `N` lines, or all (default: 100; 10 with -f; all with --since)"},
+			&cli.StringSliceFlag{Name: "unit", Aliases: []string{"u"}, Usage: "the same as `NAME` without the flag, for who comes from journalctl", Hidden: true},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what is written from now on"},
 			&cli.StringFlag{Name: "since", Usage: "not before `TIME`"},
 			&cli.StringFlag{Name: "until", Usage: "not after `TIME`"},
@@ -45,6 +46,7 @@ func logsCommand(v *invocation) *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "print as `FORMAT`: short, cat (the line alone) or json (one object a line)"},
 		},
 		Action: v.named(0, -1, func(c *cli.Context, given []string) error {
+			given = append(given, c.StringSlice("unit")...)
 			q, err := v.logQuery(c)
 			if err != nil {
 				return err
