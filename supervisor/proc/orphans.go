@@ -1,6 +1,12 @@
 package proc
 
-import "slices"
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+)
 
 // Orphan is a child that the supervisor did not start itself: when a process of a service ends, those that it had
 // started become children of the supervisor (or of the keeper).
@@ -29,12 +35,25 @@ func (s *Scanner) Orphans(known func(pid int) bool) []Orphan {
 			continue
 		}
 		o := Orphan{Process: p, Gen: s.genOf(pid)}
-		if o.Gen == 0 && beforeExec(pid) && !quiet() {
+		if o.Gen == 0 && !quiet() {
+			if beforeExec(pid) {
+				continue
+			}
+			o.Gen = s.genOf(pid) // it may have executed since the first look
+		}
+		// One that has ended before Start could mark it must not make the caller look at every process there is.
+		if o.Gen == 0 && (!p.alive() || hollow(pid)) {
 			continue
 		}
 		out = append(out, o)
 	}
 	return out
+}
+
+// hollow reports whether a process has given up its memory: it runs no program any more, and is a zombie in a moment.
+func hollow(pid int) bool {
+	_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // genOf tells an incarnation by its tag, else by ZINIT_ID; 0 = not known.
