@@ -64,8 +64,13 @@ func (s *Supervisor) endTurn() { <-s.turn }
 // read reads the directories, for the first time or again; again, a file that broke keeps the running definition, and
 // what was added at run time without persist stays.
 func (s *Supervisor) read() (*definitions, *graph.Graph) {
-	l := confdir.Load(s.opt.ConfigDirs, s.loadOptions())
-	if s.defs.Load() != nil {
+	o, now := s.loadOptions(), s.defs.Load()
+	if now != nil {
+		o.Loaded = func(name string) bool { return now.configs[name] != nil }
+		o.Settings = roomForFiles(o.Settings, now)
+	}
+	l := confdir.Load(s.opt.ConfigDirs, o)
+	if now != nil {
 		l.Carry(s.driver.views.load().Graph)
 	}
 	ds := &definitions{configs: make(map[string]*graph.Config, len(l.Configs)), broken: l.Broken, problems: l.Problems}
@@ -73,6 +78,21 @@ func (s *Supervisor) read() (*definitions, *graph.Graph) {
 		ds.configs[c.Name] = c
 	}
 	return ds, l.Graph
+}
+
+// roomForFiles takes those that were added at run time, and have no file, off limits.services.
+func roomForFiles(settings *confdir.Settings, now *definitions) *confdir.Settings {
+	if settings == nil || settings.MaxServices <= 0 {
+		return settings
+	}
+	room := *settings
+	for _, c := range now.configs {
+		if c.Ephemeral {
+			room.MaxServices--
+		}
+	}
+	room.MaxServices = max(room.MaxServices, 1)
+	return &room
 }
 
 // loadOptions are the rules for files and for definitions over RPC.

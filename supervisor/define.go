@@ -40,7 +40,8 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 		return wire.Added{}, wire.NewError(wire.CodeExists, "service "+c.Name+" exists already: use service.set to replace it")
 	}
 	if len(now.configs) >= s.opt.maxServices() && !exists {
-		return wire.Added{}, wire.NewError(wire.CodeValidation, fmt.Sprintf("cannot add %s: the limit of %d services is reached", c.Name, s.opt.maxServices()))
+		return wire.Added{}, wire.NewError(wire.CodeValidation, fmt.Sprintf("%s: limits.services allows %d services "+
+			"and targets, and so many are loaded: remove one, or raise it in zinit.toml and start the server again", c.Name, s.opt.maxServices()))
 	}
 	c.Ephemeral = !r.persist
 	if exists && old.Source != "" {

@@ -63,8 +63,11 @@ func (s *Supervisor) restoreProxies() {
 	}
 }
 
-// XinetSet makes or replaces a socket proxy; it listens when this returns.
+// XinetSet makes or replaces a socket proxy for a service that is loaded; it listens when this returns.
 func (s *Supervisor) XinetSet(c wire.XinetConfig) error {
+	if _, _, ok := s.driver.views.load().lookup(c.Service); !ok && c.Service != "" {
+		return s.notFound(c.Service)
+	}
 	err := s.proxies.Set(c)
 	if err == nil {
 		s.noteProxies()

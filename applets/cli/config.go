@@ -47,12 +47,13 @@ func checkCommand(v *invocation) *cli.Command {
 }
 
 func (v *invocation) check(dirs []string, o confdir.Options) error {
-	loaded := confdir.Load(dirs, o)
-	problems := append(loaded.Problems, lineProblems(loaded.Configs)...)
-	for _, dir := range dirs {
-		_, more := confdir.LoadSettings(confdir.SettingsFile(dir), o)
-		problems = append(problems, more...)
+	var found []graph.Problem
+	for _, dir := range dirs { // the server goes by the last one's
+		settings, more := confdir.LoadSettings(confdir.SettingsFile(dir), o)
+		found, o.Settings = append(found, more...), settings
 	}
+	loaded := confdir.Load(dirs, o)
+	problems := append(append(loaded.Problems, lineProblems(loaded.Configs)...), found...)
 	counts := map[graph.Severity]int{}
 	report := []wire.Problem{}
 	for _, p := range problems {

@@ -64,7 +64,7 @@ func (v *invocation) printHelp(words []string) error {
 		return nil
 	}
 	if text := topicText(words[0]); text != "" && len(words) == 1 {
-		v.out.print(text)
+		v.out.print(readable(text, v.out.width, v.out.style))
 		return nil
 	}
 	what := strings.Join(words, " ")

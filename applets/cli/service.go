@@ -253,6 +253,9 @@ func bareReason(r changed) string {
 
 // remedy is what to look at when a service failed: its definition where that cannot be used, else what it wrote.
 func remedy(name string, st wire.State) string {
+	if badDefinition(st) && strings.Contains(st.Reason.Message, "limits.services") {
+		return "raise it in zinit.toml, then start the server again"
+	}
 	if badDefinition(st) {
 		return "correct its file, then: zinit reload"
 	}

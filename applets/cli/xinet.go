@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -46,7 +47,11 @@ func xinetSet(v *invocation) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.XinetSet(v.ctx, config); err != nil {
+			err = client.XinetSet(v.ctx, config)
+			if isCode(err, wire.CodeNotFound) {
+				return failf(exitNoService, "cannot set proxy %s: no such service: %s%s", config.Name, config.Service, v.suggestion(client, config.Service))
+			}
+			if err != nil {
 				return v.explain(client, "set proxy", config.Name, err)
 			}
 			v.say(config.Name + ": listening on " + strings.Join(config.Listen, ", "))
@@ -74,7 +79,7 @@ func xinetDelete(v *invocation) *cli.Command {
 		Name: "delete", Aliases: []string{"unregister", "remove"}, Usage: "remove a proxy", ArgsUsage: "NAME",
 		Action: v.withClient(1, 1, func(_ *cli.Context, client *rpc.Client, args []string) error {
 			if err := client.XinetDelete(v.ctx, args[0]); err != nil {
-				return v.explainProxy("delete", args[0], err)
+				return v.explainProxy(client, "delete", args[0], err)
 			}
 			v.say(args[0] + ": removed")
 			return nil
@@ -82,12 +87,21 @@ func xinetDelete(v *invocation) *cli.Command {
 	}
 }
 
-// explainProxy is explain without the suggestion of a service's name.
-func (v *invocation) explainProxy(verb, name string, err error) error {
-	if answer, ok := err.(*wire.Error); ok {
-		return failf(exitCode(err), "cannot %s proxy %s: %s (zinit xinet list shows all)", verb, name, trimName(answer.Message, name))
+// explainProxy is explain for the name of a proxy. That there is none of this name the server answers in two ways, both
+// those of 0.3.9 (-32603 and -32000); here it is one, with the exit code of an unknown name.
+func (v *invocation) explainProxy(client *rpc.Client, verb, name string, err error) error {
+	answer, ok := err.(*wire.Error)
+	if !ok {
+		return err
 	}
-	return err
+	known, listed := client.XinetList(v.ctx)
+	switch {
+	case listed != nil || slices.Contains(known, name):
+		return failf(exitCode(err), "cannot %s proxy %s: %s", verb, name, trimName(answer.Message, name))
+	case nearest(name, known) != "":
+		return failf(exitNoService, "cannot %s proxy %s: no such proxy; did you mean %s?", verb, name, nearest(name, known))
+	}
+	return failf(exitNoService, "cannot %s proxy %s: no such proxy (zinit xinet list shows all)", verb, name)
 }
 
 func xinetList(v *invocation) *cli.Command {
@@ -137,7 +151,7 @@ func xinetStatus(v *invocation) *cli.Command {
 			for _, name := range names {
 				one, err := client.XinetStatus(v.ctx, name)
 				if err != nil {
-					return v.explainProxy("show", name, err)
+					return v.explainProxy(client, "show", name, err)
 				}
 				list = append(list, one)
 			}

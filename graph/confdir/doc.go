@@ -18,7 +18,9 @@ type Options struct {
 	Trust bool
 	// TrustWarns makes those refusals warnings: in a container. On a read-only mount they always are.
 	TrustWarns bool
-	Settings   *Settings // where the defaults of the logging bounds come from; nil = the built-in ones
+	Settings   *Settings // the defaults of the logging bounds, and how many services there may be; nil = the built-in ones
+	// Loaded tells which services are loaded already: at a reload they come first where there is no room for all.
+	Loaded func(name string) bool
 }
 
 // MaxFileBytes bounds a configuration file.

@@ -3,6 +3,7 @@ package confdir
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -239,7 +240,37 @@ func (l *loader) choose() *Loaded {
 			loaded.Broken = append(loaded.Broken, graph.Broken{Name: e.service, Source: e.path, Problem: e.problem})
 		}
 	}
+	if s := l.o.Settings; s != nil && s.MaxServices > 0 {
+		loaded.bound(s.MaxServices, l.o.Loaded)
+	}
 	return loaded
+}
+
+// bound keeps as many services and targets as limits.services says: first those that are loaded already, then those of class
+// system, else by name; the others are told.
+func (loaded *Loaded) bound(limit int, already func(string) bool) {
+	if len(loaded.Configs) <= limit {
+		return
+	}
+	order := slices.Clone(loaded.Configs)
+	rank := func(c *graph.Config) int {
+		if already != nil && already(c.Name) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(order, func(a, b *graph.Config) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Class, a.Class), strings.Compare(a.Name, b.Name))
+	})
+	text := fmt.Sprintf("not loaded: limits.services allows %d of the %d services and targets that are defined", limit, len(order))
+	over := map[*graph.Config]bool{}
+	for _, c := range order[limit:] {
+		over[c] = true
+		loaded.Broken = append(loaded.Broken, graph.Broken{Name: c.Name, Source: c.Source, Problem: text})
+		loaded.Problems = append(loaded.Problems, graph.Problem{File: c.Source, Service: c.Name, Severity: graph.SeverityError,
+			Message: text + "; raise it in " + settingsName + " and start the server again"})
+	}
+	loaded.Configs = slices.DeleteFunc(loaded.Configs, func(c *graph.Config) bool { return over[c] })
 }
 
 // before reports whether e counts rather than w, which was found earlier.
