@@ -39,6 +39,8 @@ func (s *shim) reaped(e keeper.Exit, ws unix.WaitStatus) {
 		s.shellEnded()
 	case s.reexec.pid:
 		s.checkedNewSelf(ws)
+	case s.holder:
+		s.holder = 0
 	default:
 		if ws.Signaled() {
 			e.Signal, e.Core = int32(ws.Signal()), ws.CoreDump()

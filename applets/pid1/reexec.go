@@ -2,7 +2,6 @@ package pid1
 
 import (
 	"os"
-	"runtime"
 	"strconv"
 	"syscall"
 
@@ -115,21 +114,54 @@ func (s *shim) execute(path string) {
 	for _, fd := range kept {
 		setCloexec(fd, false)
 	}
-	runtime.GOMAXPROCS(2) // signals are counted on while this goroutine is in the system call
-	defer runtime.GOMAXPROCS(1)
-	early.Block()
+	early.Block(s.holdSignals())
 	state, err := s.saveState()
 	if err == nil {
 		setCloexec(state, false)
 		err = syscall.Exec(path, os.Args, append(environ(stateEnv), stateEnv+"="+itoa(state)))
 		closeFD(state)
 	}
-	early.Hush()
+	early.Unblock()
 	for _, fd := range kept {
 		setCloexec(fd, true)
 	}
 	s.con.warn("cannot execute ", path, ": ", err.Error())
 }
+
+// holdSignals starts the process that keeps signals away during the execution. Where that is not possible a few
+// milliseconds are left in which some of them are lost (see package early).
+func (s *shim) holdSignals() (held bool) {
+	defer func() { _ = recover() }() // this may run because of a panic
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer closeFD(pair[0])
+	pid, err := s.spawn(child{exe: s.server.self, path: s.server.selfPath, argv: []string{early.Holder}, env: environ(stateEnv),
+		files: []uintptr{0, 1, 2, uintptr(pair[1])}})
+	closeFD(pair[1])
+	if err != nil {
+		return false
+	}
+	s.holder = pid
+	_ = unix.Prctl(unix.PR_SET_PTRACER, uintptr(pid), 0, 0, 0) // EINVAL where nothing restricts tracing
+	_, _ = unix.Write(pair[0], []byte("go"))
+	set := []unix.PollFd{{Fd: int32(pair[0]), Events: unix.POLLIN}}
+	for end := monotonic() + holdWait; monotonic() < end; {
+		if n, err := unix.Poll(set, int(holdWait/millisecond)); n > 0 || err != nil && err != unix.EINTR {
+			break
+		}
+	}
+	word := make([]byte, 1)
+	n, _, _ := unix.Recvfrom(pair[0], word, unix.MSG_DONTWAIT)
+	if held = n == 1 && word[0] == 'y'; !held {
+		_ = unix.Kill(pid, unix.SIGKILL) // it must not begin when nobody will release it
+	}
+	return held
+}
+
+// holdWait is how long the holder may take to begin.
+const holdWait = 2 * second
 
 func setCloexec(fd int, on bool) {
 	if fd < 0 {

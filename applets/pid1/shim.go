@@ -63,6 +63,7 @@ type shim struct {
 	stop    stopping
 	panics  int
 	trimmed int // pipes that were held at the last trim
+	holder  int // keeps signals away during an execution, see early.Holder
 	counted int // the page with the signals that the image before had not carried out, see early.Adopt
 }
 
@@ -208,7 +209,7 @@ func oneLine(s string) string {
 // keeps the heap small.
 func prepare() {
 	runtime.LockOSThread()
-	early.Hush()
+	early.Open()
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(25)
 	const threads = 4
@@ -382,20 +383,26 @@ func (s *shim) expire(now int64) {
 
 // signals takes what has arrived.
 func (s *shim) signals() {
+	came := false
 	for n := 1; n < early.NSignals; n++ {
-		if n == int(unix.SIGCHLD) {
+		times := early.Take(n)
+		came = came || times > 0
+		if n == int(unix.SIGCHLD) || early.Own(n) {
 			continue
 		}
-		for range min(early.Take(n), 16) {
+		for range min(times, 16) {
 			s.signal(n)
 		}
+	}
+	if came {
+		early.Open()
 	}
 }
 
 // signal carries out one signal.
 func (s *shim) signal(n int) {
 	if faultSignal == n {
-		panic("fault asked for")
+		s.fault()
 	}
 	if len(s.opt.command) > 0 {
 		if s.main.pid > 0 {

@@ -140,10 +140,16 @@ func TestReexecStorm(t *testing.T) {
 	th := open(t)
 	a := th.next()
 	a.do(puppetOrder{Do: "settled"})
+	// A flood of real-time signals would use up what the user may have queued, for all processes.
+	few := unix.Rlimit{Cur: 64, Max: 64}
+	if err := unix.Prlimit(th.cmd.Process.Pid, unix.RLIMIT_SIGPENDING, &few, nil); err != nil {
+		t.Fatal(err)
+	}
 	stop := make(chan bool)
 	go func() {
 		for {
-			for _, sig := range []syscall.Signal{unix.SIGHUP, unix.SIGALRM, unix.SIGUSR2, unix.SIGPIPE, unix.SIGWINCH, unix.SIGUSR1, unix.SIGURG, unix.SIGIO, 40} {
+			for _, sig := range []syscall.Signal{unix.SIGHUP, unix.SIGALRM, unix.SIGUSR2, unix.SIGPIPE, unix.SIGWINCH, unix.SIGUSR1, unix.SIGURG, unix.SIGIO,
+				unix.SIGQUIT, unix.SIGABRT, unix.SIGSTKFLT, 32, 34, 40} {
 				select {
 				case <-stop:
 					close(stop)
@@ -157,14 +163,6 @@ func TestReexecStorm(t *testing.T) {
 	th.await("many re-executions", func() bool { return strings.Count(th.log(), "executing ") >= 8 })
 	stop <- true
 	<-stop
-	// TERM is one of the few that the window of an exec does not survive (see package early): let the last one end.
-	th.await("the last self test", func() bool { return th.children() == 1 })
-	for a.do(puppetOrder{Do: "event?"}).Event.Order != 0 {
-	}
-	th.await("the last image", func() bool {
-		th.signal(unix.SIGHUP)
-		return a.do(puppetOrder{Do: "event?"}).Event.Order == keeper.OrderReload
-	})
 	th.signal(unix.SIGTERM)
 	for a.do(puppetOrder{Do: "event"}).Event.Order != keeper.OrderStop {
 	}
@@ -174,15 +172,25 @@ func TestReexecStorm(t *testing.T) {
 	}
 }
 
-// children counts those of pid1.
-func (th *theatre) children() (n int) {
-	pids, _ := processes()
-	for _, pid := range pids {
-		if st, ok := readStat(pid); ok && st.ppid == th.cmd.Process.Pid {
-			n++
+// TestTermInExec: a TERM or INT that comes at any instant of an execution is carried out by the new image.
+func TestTermInExec(t *testing.T) {
+	t.Parallel()
+	for round := range 30 {
+		th := open(t)
+		a := th.next()
+		a.do(puppetOrder{Do: "settled"})
+		th.signal(unix.SIGUSR2)
+		th.await("the execution", func() bool { return strings.Contains(th.log(), "executing ") })
+		for began := time.Now(); time.Since(began) < time.Duration(round)*250*time.Microsecond; {
+		}
+		th.signal([]syscall.Signal{unix.SIGTERM, unix.SIGINT}[round%2])
+		for a.do(puppetOrder{Do: "event"}).Event.Order != keeper.OrderStop {
+		}
+		a.tell(puppetOrder{Do: "bye", Reason: keeper.ByeStop, Code: 3})
+		if status := th.wait(); status != 3 {
+			t.Fatalf("round %d: exit status %d, want 3", round, status)
 		}
 	}
-	return n
 }
 
 // TestUpgradeRollback: a new executable that dies three times is replaced by the one before, and the next handover says so.

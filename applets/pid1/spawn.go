@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,30 +22,42 @@ type child struct {
 
 // spawn starts a child with an empty signal mask and the oom_score_adj that pid1 found. It never looks up PATH.
 func (s *shim) spawn(c child) (pid int, err error) {
-	exe := c.exe
-	argv := c.argv
-	if early.Masked() {
-		// The runtime would give the child the blocked signals that this image inherited from the one before.
-		path := c.path
-		if c.exe >= 0 {
-			c.files = append(c.files, uintptr(c.exe))
-			path = "/proc/self/fd/" + itoa(len(c.files)-1)
-		}
-		argv = append([]string{early.Unmask, path}, argv...)
-		exe, c.path = s.server.self, s.server.selfPath
+	if s.oom != "" {
+		writeFile("/proc/self/oom_score_adj", s.oom)
+		defer writeFile("/proc/self/oom_score_adj", "-1000")
 	}
-	// The child puts its files to their places before it executes, so a descriptor with a low number would be another.
+	early.Spawning(func(busy bool) {
+		if busy {
+			c = s.unmasked(c)
+		}
+		pid, err = c.start()
+	})
+	return pid, err
+}
+
+// unmasked makes the child start through this binary, which opens the signals that it inherits blocked.
+func (s *shim) unmasked(c child) child {
+	path := c.path
+	if c.exe >= 0 {
+		path = "/proc/self/fd/" + itoa(len(c.files))
+		c.files = append(slices.Clip(c.files), uintptr(c.exe))
+	}
+	c.argv = append([]string{early.Unmask, path}, c.argv...)
+	c.exe, c.path = s.server.self, s.server.selfPath
+	return c
+}
+
+// start forks. The child puts its files to their places before it executes, so a descriptor with a low number would be
+// another.
+func (c child) start() (pid int, err error) {
+	exe := c.exe
 	if exe >= 0 {
 		if exe, err = unix.FcntlInt(uintptr(exe), unix.F_DUPFD_CLOEXEC, lowDescriptors); err != nil {
 			return 0, err
 		}
 		defer closeFD(exe)
 	}
-	if s.oom != "" {
-		writeFile("/proc/self/oom_score_adj", s.oom)
-		defer writeFile("/proc/self/oom_score_adj", "-1000")
-	}
-	return syscall.ForkExec(execPath(exe, c.path), argv, &syscall.ProcAttr{Env: c.env, Files: c.files, Sys: c.sys})
+	return syscall.ForkExec(execPath(exe, c.path), c.argv, &syscall.ProcAttr{Env: c.env, Files: c.files, Sys: c.sys})
 }
 
 // lowDescriptors is more than any child is given.

@@ -78,6 +78,7 @@ func (s *shim) encode(e *keeper.Encoder) {
 	s.upgrade.encode(e)
 	s.stop.encode(e)
 	e.Int(int64(early.Page()))
+	e.Int(int64(s.holder))
 }
 
 func (s *shim) decode(d *keeper.Decoder) {
@@ -99,6 +100,7 @@ func (s *shim) decode(d *keeper.Decoder) {
 	s.upgrade.decode(d)
 	s.stop.decode(d)
 	s.counted = int(d.Int())
+	s.holder = int(d.Int())
 }
 
 func (v *server) encode(e *keeper.Encoder) {

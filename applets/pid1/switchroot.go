@@ -149,9 +149,9 @@ func changeRoot(root string, init []string) string {
 	closeFD(old)
 	con := openConsole()
 	_ = con
-	early.Block()
+	early.Restore()
 	err = syscall.Exec(init[0], init, environ(stateEnv))
-	early.Hush()
+	early.Open()
 	return "cannot execute " + init[0] + ": " + err.Error()
 }
 

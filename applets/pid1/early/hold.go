@@ -1,0 +1,118 @@
+package early
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Holder is the argv[0] of a process that keeps signals away from its parent while that executes another image. The
+// runtime unblocks HUP, INT, QUIT, ABRT and TERM, whatever it inherits, before a program can have a handler: one of them
+// would end process 1, or be lost. A tracer is asked before a signal is delivered; this one drops what would be, remembers
+// it, and sends it again when the new image says that it listens (see Release). It says on descriptor 3 whether it may
+// trace ("y", "n") after it was told to begin. Ended by anybody, or after holdLimit, it leaves its parent as it was without.
+const Holder = "zinit-hold"
+
+// holdLimit is in seconds.
+const holdLimit = 10
+
+// hold never returns. It runs in an init function and so on one thread, as tracing needs.
+func hold() {
+	sigactionCall(syscall.SIGALRM, &sigaction{}, nil)
+	_, _ = unix.Setitimer(unix.ITIMER_REAL, unix.Itimerval{Value: unix.Timeval{Sec: holdLimit}})
+	parent := unix.Getppid()
+	var word [1]byte
+	if n, err := unix.Read(3, word[:]); n != 1 || err != nil {
+		unix.Exit(1)
+	}
+	if ptrace(unix.PTRACE_SEIZE, parent, unix.PTRACE_O_TRACECLONE) != 0 {
+		_, _ = unix.Write(3, []byte("n"))
+		unix.Exit(1)
+	}
+	_, _ = unix.Write(3, []byte("y"))
+	var held [NSignals]int
+	for {
+		var ws unix.WaitStatus
+		tid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			unix.Exit(0) // the parent is gone
+		}
+		if ws.Stopped() && goOn(parent, tid, ws, &held) {
+			ptrace(unix.PTRACE_DETACH, parent, 0)
+			break
+		}
+	}
+	for n, times := range held {
+		for range times {
+			_ = unix.Kill(parent, syscall.Signal(n))
+		}
+	}
+	unix.Exit(0) // what else is traced goes on by itself
+}
+
+// goOn lets a stopped thread go on, without the signal that it was about to get. It returns true, and does not, when that
+// is the word of the new image.
+func goOn(parent, tid int, ws unix.WaitStatus, held *[NSignals]int) bool {
+	sig := ws.StopSignal()
+	if event := int(ws) >> 16; event != 0 {
+		if event == unix.PTRACE_EVENT_STOP && sig != syscall.SIGTRAP {
+			ptrace(unix.PTRACE_LISTEN, tid, 0) // stopped by SIGSTOP and the like: that is not ours
+		} else {
+			ptrace(unix.PTRACE_CONT, tid, 0)
+		}
+		return false
+	}
+	var info struct { // siginfo_t
+		signo, errno, code, pad int32
+		pid                     int32
+		rest                    [108]byte
+	}
+	_, _, _ = syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(tid), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
+	if sig == sigReady && tid == parent && (int(info.pid) == parent || info.pid == 0) {
+		return true // no pid: when a user's queue is full the kernel does not tell
+	}
+	const byUser = 0 // what is above comes from the kernel: a fault, a child's end
+	if info.code > byUser || int(info.pid) == parent {
+		ptrace(unix.PTRACE_CONT, tid, uintptr(sig))
+		return false
+	}
+	if n := int(sig); n > 0 && n < NSignals {
+		held[n] = min(held[n]+1, 1000)
+		block(tid, n)
+	}
+	ptrace(unix.PTRACE_CONT, tid, 0)
+	return false
+}
+
+// block keeps a flood of one signal from holding up the thread: more of them stay pending.
+func block(tid, n int) {
+	var set uint64
+	for _, request := range [...]uintptr{unix.PTRACE_GETSIGMASK, unix.PTRACE_SETSIGMASK} {
+		_, _, _ = syscall.RawSyscall6(unix.SYS_PTRACE, request, uintptr(tid), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)), 0, 0)
+		set |= 1 << (n - 1)
+	}
+}
+
+// sigReady means nothing since there is no mathematical coprocessor, so it is ours. A real-time signal would not do: it is
+// turned down when there are too many of them in the queue.
+const sigReady = syscall.SIGSTKFLT
+
+// Own reports whether a signal is one that this package sends, and that nobody is to be told of.
+func Own(n int) bool { return n == int(sigReady) }
+
+// Release tells a Holder, if there is one, that signals are welcome again.
+func Release() {
+	var now sigaction
+	if sigactionCall(sigReady, nil, &now) == 0 && now.handler > sigIgn {
+		_ = unix.Tgkill(unix.Getpid(), unix.Getpid(), sigReady)
+	}
+}
+
+func ptrace(request, pid int, data uintptr) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(unix.SYS_PTRACE, uintptr(request), uintptr(pid), 0, data, 0, 0)
+	return errno
+}
