@@ -227,10 +227,13 @@ func TestMissingDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.fs.Set("s", &Config{Path: f.path})
-	for i := range 1000 {
+	f.log("s", fmt.Sprintf("%099d", 0))
+	await(t, "the first error, which ends the hold", func() bool { return len(f.reported()) == 1 })
+	await(t, "the end of the hold", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 1 })
+	for i := 1; i < 1000; i++ {
 		f.log("s", fmt.Sprintf("%099d", i))
 	}
-	await(t, "some errors", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 2 })
+	await(t, "some errors", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 3 })
 	sink, _ := f.fs.Sink("s")
 	if got := f.reported(); len(got) != 1 || !strings.Contains(got[0].err.Error(), "no such file") || sink.Last == "" {
 		t.Errorf("reports %v, sink %+v", got, sink)

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zinit/zinit/logring"
 )
 
@@ -237,14 +239,39 @@ func TestHTTPMisbehaves(t *testing.T) {
 	}
 }
 
-func TestHTTPDownThenUp(t *testing.T) {
-	f := newFixture(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// closedPort is a port of loopback that refuses connections until open makes it listen. It is bound all the time, so that
+// nobody else gets it.
+func closedPort(t *testing.T) (port int, open func() net.Listener) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := "http://user:secret@" + l.Addr().String() + "/in"
-	_ = l.Close()
+	file := os.NewFile(uintptr(fd), "port")
+	t.Cleanup(func() { file.Close() })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name.(*unix.SockaddrInet4).Port, func() net.Listener {
+		if err := unix.Listen(fd, 16); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.FileListener(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+}
+
+func TestHTTPDownThenUp(t *testing.T) {
+	f := newFixture(t)
+	port, open := closedPort(t)
+	url := fmt.Sprintf("http://user:secret@127.0.0.1:%d/in", port)
 	f.a.Ring("s", logring.Limits{Lines: 100, Bytes: 4096})
 	f.a.Ring("t", logring.Limits{})
 	f.set(t, "s", url)
@@ -256,12 +283,9 @@ func TestHTTPDownThenUp(t *testing.T) {
 		t.Errorf("sink is %+v", s)
 	}
 	r := &receiver{answer: accept}
-	if l, err = net.Listen("tcp", l.Addr().String()); err != nil {
-		t.Skip("the port is taken meanwhile")
-	}
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(r.handle))
 	_ = r.Listener.Close()
-	r.Listener = l
+	r.Listener = open()
 	r.Start()
 	defer r.Close()
 	f.flush(t)
