@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -23,18 +22,9 @@ const (
 
 var categories = []string{categoryLook, categoryChange, categoryLogs, categoryConfig, categorySystem, categoryProgram}
 
-// newApp builds the tables of flags and commands. The library only parses: what it would print or exit with is ours.
+// newApp builds the tables of flags and commands.
 func newApp(v *invocation) *cli.App {
-	app := &cli.App{
-		Name: "zinit", HideHelp: true, HideVersion: true, HideHelpCommand: true,
-		Writer: io.Discard, ErrWriter: io.Discard,
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              usageError,
-		CommandNotFound:           func(*cli.Context, string) {},
-		Before:                    v.readGlobals,
-		Flags:                     globalFlags(),
-	}
+	app := &cli.App{Name: "zinit", Flags: globalFlags()}
 	groups := [][]*cli.Command{
 		lookCommands(v), changeCommands(v), logCommands(v), configCommands(v), systemCommands(v), xinetCommands(v),
 		bootCommands(v), imageCommands(v), programCommands(v),
@@ -42,19 +32,7 @@ func newApp(v *invocation) *cli.App {
 	for _, group := range groups {
 		app.Commands = append(app.Commands, group...)
 	}
-	for _, c := range app.Commands {
-		prepare(c)
-	}
 	return app
-}
-
-// prepare sets what all commands have in common.
-func prepare(c *cli.Command) {
-	c.HideHelp, c.HideHelpCommand = true, true
-	c.OnUsageError = usageError
-	for _, sub := range c.Subcommands {
-		prepare(sub)
-	}
 }
 
 func globalFlags() []cli.Flag {
@@ -69,7 +47,7 @@ func globalFlags() []cli.Flag {
 }
 
 // usageError turns the library's words about a value into ours.
-func usageError(c *cli.Context, err error, _ bool) error {
+func usageError(err error) error {
 	text := err.Error()
 	var value, flag string
 	if n, _ := fmt.Sscanf(text, "invalid value %q for flag -%s", &value, &flag); n == 2 {

@@ -76,7 +76,7 @@ func (v *invocation) run(args []string) error {
 	if help != nil {
 		return v.printHelp(help.path)
 	}
-	return v.app.RunContext(v.ctx, append([]string{"zinit"}, args...))
+	return v.dispatch(args)
 }
 
 // finish prints the error, if it has a text, and returns the exit code. A reader of stdout that went away is no error.
