@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/elf"
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
@@ -36,6 +37,9 @@ const JournalVersion = journal.Version
 
 // selfTest runs the new executable.
 func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version string, err error) {
+	if err := elf.Whole(fd); err != nil {
+		return "", err
+	}
 	d := s.driver
 	file := "/proc/self/fd/" + strconv.Itoa(fd)
 	out, st, err := d.capture(ctx, func(stdout int) (int, *proc.Error) {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/applets/pid1/early"
+	"github.com/zinit/zinit/internal/elf"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -35,6 +36,11 @@ func (s *shim) checkNewSelf() {
 	}
 	path := s.server.selfPath
 	exe, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if err = elf.Whole(exe); err != nil {
+			closeFD(exe)
+		}
+	}
 	if err != nil {
 		s.con.warn("cannot execute ", path, ": ", err.Error(), "; going on as before")
 		return

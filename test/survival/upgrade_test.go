@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,18 +61,44 @@ func exeOf(pid int) string {
 	return path
 }
 
-// TestUpgradeRefused: what cannot take over is refused with the reason, and nothing else happens.
-func TestUpgradeRefused(t *testing.T) {
-	bin := testkit.Binary(t, "")
+// foreignProgram is an executable of another architecture.
+func foreignProgram(t *testing.T) string {
+	t.Helper()
+	arch := "arm64"
+	if runtime.GOARCH == arch {
+		arch = "amd64"
+	}
+	// Where the kernel runs it under an emulator it fails its self test.
+	return program(t, "package main\n\nimport \"os\"\n\nfunc main() { os.Exit(6) }\n", "GOARCH="+arch)
+}
+
+// program compiles a Go program.
+func program(t *testing.T, text string, env ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, out := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
+	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", out, source)
+	build.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return out
+}
+
+// badExecutables are files that cannot take over, by what is wrong with them.
+func badExecutables(t *testing.T, bin string) map[string]string {
+	t.Helper()
 	script := func(text string) func([]byte) []byte {
 		return func([]byte) []byte { return []byte("#!/bin/sh\n" + text + "\n") }
 	}
 	bad := map[string]string{
-		"garbage": copyOf(t, bin, "garbage", func(b []byte) []byte { return b[5000:9000] }),
-		"empty":   copyOf(t, bin, "empty", func([]byte) []byte { return nil }),
-		"half":    copyOf(t, bin, "half", func(b []byte) []byte { return b[:len(b)/2] }),
-		"stub":    copyOf(t, bin, "stub", func(b []byte) []byte { return b[:100] }),
-		"other architecture": copyOf(t, bin, "arm64", func(b []byte) []byte {
+		"garbage":            copyOf(t, bin, "garbage", func(b []byte) []byte { return b[5000:9000] }),
+		"zeros":              copyOf(t, bin, "zeros", func(b []byte) []byte { return make([]byte, len(b)) }),
+		"other architecture": foreignProgram(t),
+		"other machine": copyOf(t, bin, "machine", func(b []byte) []byte {
 			const machineAt, arm64 = 18, 183 // e_machine, EM_AARCH64: what the kernel looks at
 			binary.LittleEndian.PutUint16(b[machineAt:], arm64)
 			return b
@@ -85,13 +112,32 @@ func TestUpgradeRefused(t *testing.T) {
 		"no permission":    noPermission(t, bin),
 		"not for us: pipe": "/dev/null",
 	}
+	st, err := os.Stat(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int(st.Size())
+	lengths := []int{0, 1, 4, 63, 64, 100, 4096, 65536, size - 65536, size - 4096, size - 100, size - 1}
+	for part := 1; part < 16; part++ {
+		lengths = append(lengths, size/16*part)
+	}
+	for _, n := range lengths {
+		bad[fmt.Sprintf("the first %d of %d bytes", n, size)] = copyOf(t, bin, "cut", func(b []byte) []byte { return b[:n] })
+	}
+	return bad
+}
+
+// TestUpgradeRefused: what cannot take over is refused with the reason, and nothing else happens.
+func TestUpgradeRefused(t *testing.T) {
+	bin := testkit.Binary(t, "")
+	bad := badExecutables(t, bin)
 	for _, applet := range applets {
 		s := testkit.Start(t, map[string]string{"one.toml": sleeper}, testkit.Options{Applet: applet})
 		c := s.Client()
 		one := s.AwaitState(c, "one", "running")
 		pid := serverPIDOf(t, c)
 		for name, path := range bad {
-			if _, err := c.Upgrade(ctx, path); err == nil || !strings.Contains(err.Error(), "cannot upgrade to "+path) {
+			if _, err := c.Upgrade(ctx, path); err == nil || !strings.Contains(err.Error(), "cannot upgrade to "+path+": ") {
 				t.Errorf("%s, %s: %v", applet, name, err)
 			}
 			now, err := c.StatusFull(ctx, "one")
@@ -107,6 +153,46 @@ func TestUpgradeRefused(t *testing.T) {
 		if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID || now.Incarnation != one.Incarnation {
 			t.Errorf("%s: %d.%d, before the upgrade %d.%d", applet, now.PID, now.Incarnation, one.PID, one.Incarnation)
 		}
+	}
+}
+
+// TestKeeperRefusesBadSelf: SIGUSR2 while something that cannot take over stands where the keeper came from.
+func TestKeeperRefusesBadSelf(t *testing.T) {
+	bin := copyOf(t, testkit.Binary(t, ""), "zinit", nil)
+	bad := badExecutables(t, bin)
+	s := testkit.Start(t, map[string]string{"one.toml": sleeper}, testkit.Options{Applet: "pid1", Bin: bin})
+	one := s.AwaitState(s.Client(), "one", "running")
+	refusals := 0
+	for name, path := range bad {
+		replaceBy(t, bin, path)
+		if err := syscall.Kill(s.PID(), syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		refusals++
+		s.Await("the refusal of "+name, func() bool { return strings.Count(s.Logs(), "going on as before") >= refusals })
+		if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID {
+			t.Fatalf("%s: pid %d, was %d", name, now.PID, one.PID)
+		}
+	}
+}
+
+// replaceBy puts a copy of a file, or nothing where there is none, in the place of another.
+func replaceBy(t *testing.T, path, by string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(by)
+	switch {
+	case err != nil:
+		return
+	case !st.Mode().IsRegular():
+		err = os.Symlink(by, path)
+	default:
+		err = os.Link(by, path)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -137,14 +223,7 @@ func main() {
 
 // TestUpgradeRolledBack: an executable that passes its self test and dies is replaced by the one before.
 func TestUpgradeRolledBack(t *testing.T) {
-	dir := t.TempDir()
-	source, bad := filepath.Join(dir, "main.go"), filepath.Join(dir, "bad")
-	if err := os.WriteFile(source, []byte(badProgram), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-o", bad, source).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bad := program(t, badProgram)
 	s := testkit.Start(t, map[string]string{"one.toml": sleeper}, testkit.Options{Applet: "pid1"})
 	c := s.Client()
 	one := s.AwaitState(c, "one", "running")
