@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -91,6 +92,9 @@ func (a *arranger) takeCommand(word string) error {
 		}
 	}
 	what := strings.Join(append(append([]string{}, a.path...), word), " ")
+	if a.command == nil && slices.Contains(topicNames(), word) {
+		return usagef("unknown command %q; did you mean help %s?", what, word)
+	}
 	if best := nearest(word, commandNames(list)); best != "" {
 		return usagef("unknown command %q; did you mean %s? (zinit help lists all)", what, strings.Join(append(a.path, best), " "))
 	}

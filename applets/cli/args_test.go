@@ -61,6 +61,7 @@ func TestArrangeErrors(t *testing.T) {
 	app := testInvocation(t).app
 	for in, want := range map[string]string{
 		"lst":                "unknown command \"lst\"; did you mean list? (zinit help lists all)",
+		"states":             "unknown command \"states\"; did you mean help states?",
 		"frobnicate":         "unknown command \"frobnicate\" (zinit help lists all)",
 		"xinet":              "xinet needs one of: set, delete, list, status",
 		"xinet sett":         "unknown command \"xinet sett\"; did you mean xinet set? (zinit help lists all)",

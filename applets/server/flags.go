@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
 )
 
 // options are the server's flags after the environment and the defaults have been applied.
@@ -30,8 +35,14 @@ type options struct {
 // stringsFlag collects a repeatable flag.
 type stringsFlag struct{ values *[]string }
 
-func (f stringsFlag) String() string     { return "" }
-func (f stringsFlag) Set(v string) error { *f.values = append(*f.values, v); return nil }
+func (f stringsFlag) String() string { return "" }
+func (f stringsFlag) Set(v string) error {
+	if v == "" { // such as an unset variable of a shell
+		return errors.New("want a directory")
+	}
+	*f.values = append(*f.values, v)
+	return nil
+}
 
 // optionalFlag is a flag whose value may be left out: --log-stdout or --log-stdout=json.
 type optionalFlag struct {
@@ -98,7 +109,7 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 		fmt.Fprint(stdout, usage)
 		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("%w; see: zinit server --help", err)
+		return nil, flagError(fs, err)
 	case fs.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q; the directory is given with --config; see: zinit server --help", fs.Arg(0))
 	case o.logFormat != "text" && o.logFormat != "json":
@@ -108,8 +119,42 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 			return nil, err
 		}
 	}
+	fs.Visit(func(f *flag.Flag) {
+		if (f.Name == "socket" || f.Name == "s") && o.socket == "" {
+			err = errors.New("--socket: want a path, not an empty text")
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if o.readyFD >= 0 {
+		if _, err := unix.FcntlInt(uintptr(o.readyFD), unix.F_GETFD, 0); err != nil {
+			return nil, fmt.Errorf("--ready-fd %d: the descriptor is not open", o.readyFD)
+		}
+	}
 	o.environment()
 	return o, nil
+}
+
+// flagError words what the flag package says.
+func flagError(fs *flag.FlagSet, err error) error {
+	text, name, value := err.Error(), "", ""
+	if _, found := fmt.Sscanf(text, "flag provided but not defined: -%s", &name); found == nil {
+		var known []string
+		fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+		if near := graph.Nearest(name, slices.Values(known)); near != "" {
+			return fmt.Errorf("unknown flag --%s; did you mean --%s?", name, near)
+		}
+		return fmt.Errorf("unknown flag --%s; see: zinit server --help", name)
+	}
+	if _, found := fmt.Sscanf(text, "invalid value %q for flag -%s", &value, &name); found == nil {
+		why := text[strings.Index(text, name)+len(name):]
+		if strings.Contains(why, "parse error") {
+			why = " want a number"
+		}
+		return fmt.Errorf("--%s %q:%s; see: zinit server --help", strings.TrimSuffix(name, ":"), value, why)
+	}
+	return fmt.Errorf("%w; see: zinit server --help", err)
 }
 
 func socketMode(text string) (os.FileMode, error) {

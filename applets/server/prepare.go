@@ -108,6 +108,8 @@ func (s *server) chooseDirs() {
 	dir, legacy := rpc.System().ConfigDir()
 	if legacy {
 		s.log.Info("using the configuration of zinit 0.3.9", "dir", dir)
+	} else if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		s.log.Info("no services: " + dir + " does not exist; put NAME.toml files into " + dir + "/services, or name another directory with --config")
 	}
 	s.o.configDirs = []string{dir}
 }
