@@ -53,7 +53,9 @@ func (v *invocation) check(dirs []string, o confdir.Options) error {
 		found, o.Settings = append(found, more...), settings
 	}
 	loaded := confdir.Load(dirs, o)
-	problems := append(append(loaded.Problems, lineProblems(loaded.Configs)...), found...)
+	lines := lineProblems(loaded.Configs)
+	loaded.Locate(lines)
+	problems := append(append(loaded.Problems, lines...), found...)
 	counts := map[graph.Severity]int{}
 	report := []wire.Problem{}
 	for _, p := range problems {

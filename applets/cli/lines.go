@@ -25,7 +25,7 @@ func lineProblems(configs []*graph.Config) []graph.Problem {
 				continue
 			}
 			if _, _, err := proc.Split(command.line); err != nil {
-				problems = append(problems, graph.Problem{File: c.Source, Service: c.Name, Severity: graph.SeverityError,
+				problems = append(problems, graph.Problem{File: c.Source, Service: c.Name, Severity: graph.SeverityError, Key: command.key,
 					Message: command.key + ": " + err.Error()})
 			}
 		}

@@ -34,6 +34,13 @@ func locate(data []byte, problems []graph.Problem) {
 	}
 }
 
+// Locate fills in line and column of problems that were found later in files that Load has read.
+func (loaded *Loaded) Locate(problems []graph.Problem) {
+	for i := range problems {
+		locate(loaded.sources[problems[i].File], problems[i:i+1])
+	}
+}
+
 func parentKey(key string) string {
 	if i := strings.LastIndexByte(key, '.'); i >= 0 {
 		return key[:i]

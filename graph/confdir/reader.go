@@ -121,6 +121,10 @@ func integer(v any) (int64, bool) {
 
 func (r *reader) int(v any, low, high int64) (int64, bool) {
 	n, ok := integer(v)
+	if ok && n > high && high == maxMillis {
+		r.fail("want at most %d, 100 years, not %s", high, describe(v))
+		return 0, false
+	}
 	if !ok || n < low || n > high {
 		r.fail("want a whole number %s, not %s", span(low, high), describe(v))
 		return 0, false
