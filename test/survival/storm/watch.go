@@ -202,6 +202,7 @@ func (s *Storm) watchCodes() {
 		for i := 0; err == nil && !s.over(); i = (i + 1) % crashers {
 			name := fmt.Sprintf("crash%d", i)
 			var full wire.StatusFull
+			before := s.runsOf(name)
 			if full, err = c.StatusFull(within, name); err != nil {
 				break
 			}
@@ -209,7 +210,7 @@ func (s *Storm) watchCodes() {
 				s.complain("%s: incarnation %d after %d", name, full.Incarnation, last[name])
 			}
 			last[name] = full.Incarnation
-			s.checkCode(name, full)
+			s.checkCode(name, full, before)
 			<-tick.C
 		}
 		if c != nil {
@@ -219,8 +220,14 @@ func (s *Storm) watchCodes() {
 	}
 }
 
-// checkCode compares what is shown with what the run itself has noted.
-func (s *Storm) checkCode(name string, full wire.StatusFull) {
+// runsOf counts the runs of a crasher that have noted their code.
+func (s *Storm) runsOf(name string) int {
+	b, _ := os.ReadFile(filepath.Join(s.Work, name))
+	return strings.Count(string(b), "\n")
+}
+
+// checkCode compares what is shown with what the runs themselves have noted, of which there were before when it was asked.
+func (s *Storm) checkCode(name string, full wire.StatusFull, before int) {
 	if full.LastExit == nil {
 		return
 	}
@@ -228,14 +235,13 @@ func (s *Storm) checkCode(name string, full wire.StatusFull) {
 		s.complain("%s: an exit status was lost: %+v", name, *full.LastExit)
 		return
 	}
-	b, _ := os.ReadFile(filepath.Join(s.Work, name))
-	runs := strings.Count(string(b), "\n")
+	runs := s.runsOf(name)
 	code := *full.LastExit.Code
-	// The file grows while we look: the last exit is that of one of the last two runs that may have ended.
-	for n := runs - 1; n >= max(0, runs-3); n-- {
+	// Meanwhile more may have begun, and the last one or two of before may not have ended, or not be known to have.
+	for n := runs - 1; n >= max(0, before-3); n-- {
 		if code == exitCodeOf(n) {
 			return
 		}
 	}
-	s.complain("%s: last exit %d after %d runs", name, code, runs)
+	s.complain("%s: last exit %d after %d to %d runs", name, code, before, runs)
 }
