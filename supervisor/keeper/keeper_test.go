@@ -456,6 +456,82 @@ func TestFewerDescriptors(t *testing.T) {
 	closeAll(s.Descriptors())
 }
 
+// TestRoom: a server cannot take so many descriptors that the keeper has none left to start another; the listener, the
+// arena and the journal find room beside any number of pipes.
+func TestRoom(t *testing.T) {
+	s := NewStore()
+	s.room = 100
+	before := openDescriptors(t)
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	give := func(f *frame, n int) {
+		fds := make([]int, n)
+		for i := range fds {
+			fds[i], err = unix.Dup(null)
+			must(t, err)
+		}
+		read, err := parseFrame(f.body)
+		must(t, err)
+		s.apply(read, fds)
+	}
+	for gen := range uint64(3) {
+		f := newFrame(kPipes, maxEntries)
+		for stream := range uint8(maxEntries) {
+			f.putPipe(&Pipe{Service: "a", Gen: gen, Stream: stream})
+		}
+		give(f, 253)
+	}
+	for i := range 2 * s.room {
+		f := newFrame(kFile, 1)
+		f.putText(fmt.Sprint("file", i))
+		f.putText("")
+		give(f, 253)
+	}
+	if pipes, _ := s.Len(); pipes != 50 || len(s.files) != 50 {
+		t.Errorf("%d pipes and %d files in a room of %d", pipes, len(s.files), s.room)
+	}
+	if after := openDescriptors(t); after != before+1+s.room {
+		t.Errorf("%d descriptors open, %d before", after, before)
+	}
+	closeAll(append(s.Descriptors(), null))
+}
+
+// TestDropWhileHandingOver: what a server drops before it has read its handover is not sent under another's number.
+func TestDropWhileHandingOver(t *testing.T) {
+	s := NewStore()
+	ours, theirs, err := Pair()
+	must(t, err)
+	s.Attach(ours)
+	rd, wr := pipe(t)
+	for _, name := range []string{"a", "b"} {
+		f := newFrame(kFile, 1)
+		f.putText(name)
+		f.putText("")
+		must(t, send(theirs, f, []int{rd}, 0))
+	}
+	hello, drop := newFrame(kHello, 1), newFrame(kFile, 1)
+	hello.put64(3)
+	drop.putText("a")
+	drop.putText("")
+	must(t, send(theirs, hello, nil, 0))
+	must(t, send(theirs, drop, nil, 0))
+	for range 4 {
+		if _, ok, err := s.Read(); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if blocked, err := s.Write(); blocked || err != nil {
+		t.Fatal(blocked, err)
+	}
+	h, err := (&Client{fd: theirs}).collect(3)
+	must(t, err)
+	if len(h.Files) != 1 || h.Files[0].Name != "b" {
+		t.Errorf("handed over %+v", h.Files)
+	}
+	h.Close()
+	closeAll(append(s.Descriptors(), theirs, rd, wr))
+}
+
 // TestReplaceStored: what is stored again under its name replaces, and closes, what was there.
 func TestReplaceStored(t *testing.T) {
 	r := newRig(t)

@@ -17,6 +17,7 @@ type Store struct {
 	unknown []Exit          // of others, oldest first
 	seq     uint64          // of the last exit
 	lost    int             // what a limit refused
+	room    int             // descriptors that may be held, so that the keeper always has some left to start a server
 	bad     int             // malformed messages
 
 	conn   int // -1 = no server
@@ -80,7 +81,28 @@ const (
 
 // NewStore returns an empty store without a connection.
 func NewStore() *Store {
-	return &Store{pipes: map[pipeKey]heldPipe{}, tracked: map[int]uint64{}, exits: map[uint64]Exit{}, conn: -1}
+	return &Store{pipes: map[pipeKey]heldPipe{}, tracked: map[int]uint64{}, exits: map[uint64]Exit{}, conn: -1, room: room()}
+}
+
+// ownDescriptors is how many descriptors of the process are not for the store: the keeper's own, those of a server that is
+// being started, and those of the message that is being read.
+const ownDescriptors = 64
+
+// room is how many descriptors this process may hold for its server.
+func room() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > MaxPipes+MaxFiles+ownDescriptors {
+		return MaxPipes + MaxFiles
+	}
+	return max(int(limit.Cur)-ownDescriptors, int(limit.Cur)/2)
+}
+
+// pipeRoom leaves room for the named ones, without which the pipes are worth nothing.
+func (s *Store) pipeRoom() int { return min(MaxPipes, max(s.room-MaxFiles, s.room/2)) }
+
+// full reports whether there is no room for another named descriptor.
+func (s *Store) full() bool {
+	return len(s.files) >= MaxFiles || len(s.files)+len(s.pipes) >= s.room
 }
 
 // Attach makes fd (from Pair) the connection to a new server, after closing the one before. What was said and not
@@ -213,13 +235,15 @@ func (s *Store) keepFile(f *frame, fds []int) []int {
 	}
 	at := slices.IndexFunc(s.files, func(h File) bool { return h.Name == name })
 	if at >= 0 {
-		_ = unix.Close(s.files[at].FD)
+		fd := s.files[at].FD
+		s.out = slices.DeleteFunc(s.out, func(o outgoing) bool { return o.fd == fd }) // its number will be another's
+		_ = unix.Close(fd)
 		s.files = slices.Delete(s.files, at, at+1)
 	}
 	if len(fds) == 0 {
 		return nil
 	}
-	if len(s.files) >= MaxFiles {
+	if s.full() {
 		s.lost++
 		return fds
 	}
@@ -235,12 +259,14 @@ func (s *Store) keepPipes(f *frame, fds []int) []int {
 		if f.bad {
 			return fds
 		}
-		if i >= len(fds) || len(s.pipes) >= MaxPipes {
+		key := pipeKey{p.Gen, p.Stream}
+		if i < len(fds) {
+			s.dropPipe(key, false)
+		}
+		if i >= len(fds) || len(s.pipes) >= s.pipeRoom() || len(s.files)+len(s.pipes) >= s.room {
 			s.lost++
 			continue
 		}
-		key := pipeKey{p.Gen, p.Stream}
-		s.dropPipe(key, false)
 		s.pipes[key] = heldPipe{fd: fds[i], service: p.Service}
 		fds[i] = -1
 	}
