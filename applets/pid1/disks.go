@@ -31,8 +31,7 @@ func (s *shim) closeDisks() {
 			early.Ring()
 		}()
 		unix.Sync()
-		swapOff(readFile("/proc/swaps", 65536))
-		unmountAll(&con)
+		closeStorage(&con)
 		unix.Sync()
 	}()
 }
@@ -143,29 +142,36 @@ var memoryTypes = map[string]bool{"proc": true, "sysfs": true, "devtmpfs": true,
 	"efivarfs": true, "bpf": true, "mqueue": true, "hugetlbfs": true, "configfs": true, "fusectl": true, "binfmt_misc": true,
 	"autofs": true, "nsfs": true, "selinuxfs": true}
 
-// unmountAll unmounts what can be, in the reverse order of mounting, makes the rest and the root read-only.
-func unmountAll(con *console) {
-	for round := range 3 {
-		left := 0
-		list := parseMountinfo(readFile("/proc/self/mountinfo", 1<<20))
-		for i := len(list) - 1; i >= 0; i-- {
-			m := list[i]
-			if m.target == "/" || memoryTypes[m.fstype] {
-				continue
-			}
-			flags := 0
-			if round > 0 && (strings.HasPrefix(m.fstype, "nfs") || strings.HasPrefix(m.fstype, "fuse") || m.fstype == "cifs") {
-				flags = unix.MNT_FORCE
-			}
-			if unix.Unmount(m.target, flags) != nil {
-				left++
-			}
-		}
-		if left == 0 {
+// closeStorage takes swap areas, file systems and the devices below them out of use, as often as one makes another free,
+// and makes what is left read-only.
+func closeStorage(con *console) {
+	for round := range 8 {
+		swapOff(readFile("/proc/swaps", 65536))
+		left := unmountAll(round > 0)
+		if detachBlocks() == 0 && (left == 0 || round >= 2) {
 			break
 		}
 	}
 	readOnly(con)
+}
+
+// unmountAll unmounts what can be, in the reverse order of mounting, and returns what is left, without the root.
+func unmountAll(force bool) (left int) {
+	list := parseMountinfo(readFile("/proc/self/mountinfo", 1<<20))
+	for i := len(list) - 1; i >= 0; i-- {
+		m := list[i]
+		if m.target == "/" || memoryTypes[m.fstype] {
+			continue
+		}
+		flags := 0
+		if force && (strings.HasPrefix(m.fstype, "nfs") || strings.HasPrefix(m.fstype, "fuse") || m.fstype == "cifs") {
+			flags = unix.MNT_FORCE
+		}
+		if unix.Unmount(m.target, flags) != nil {
+			left++
+		}
+	}
+	return left
 }
 
 // readOnly remounts what could not be unmounted.

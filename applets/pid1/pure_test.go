@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -208,6 +209,23 @@ broken line
 		if got := unescape(in); got != want {
 			t.Errorf("unescape(%q) = %q", in, got)
 		}
+	}
+}
+
+func TestDeviceNumber(t *testing.T) {
+	for text, want := range map[string]uint64{"253:0": 253 << 8, "7:300": 7<<8 | 300&0xff | 300>>8<<20} {
+		if got, ok := deviceNumber(text); !ok || got != want {
+			t.Errorf("%q: %#x, want %#x", text, got, want)
+		}
+	}
+	for _, text := range []string{"", "253", "a:b", "253:", ":1"} {
+		if _, ok := deviceNumber(text); ok {
+			t.Errorf("%q is taken", text)
+		}
+	}
+	// The kernel's own words: sizeof(struct dm_ioctl) is 312, DM_DEV_REMOVE is 0xc138fd04.
+	if unsafe.Sizeof(dmIoctl{}) != 312 || dmRemove != 0xc138fd04 {
+		t.Errorf("dm_ioctl has %d bytes, DM_DEV_REMOVE is %#x", unsafe.Sizeof(dmIoctl{}), dmRemove)
 	}
 }
 

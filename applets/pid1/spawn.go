@@ -18,6 +18,7 @@ type child struct {
 	env   []string
 	files []uintptr // standard input, outputs and what follows
 	sys   *syscall.SysProcAttr
+	wrap  string // the name of ours to start through, see early.Limits, "" = none
 }
 
 // spawn starts a child with an empty signal mask and the oom_score_adj that pid1 found. It never looks up PATH.
@@ -27,22 +28,25 @@ func (s *shim) spawn(c child) (pid int, err error) {
 		defer writeFile("/proc/self/oom_score_adj", "-1000")
 	}
 	early.Spawning(func(busy bool) {
-		if busy {
-			c = s.unmasked(c)
+		if busy && c.wrap == "" {
+			c.wrap = early.Unmask
 		}
-		pid, err = c.start()
+		pid, err = s.wrapped(c).start()
 	})
 	return pid, err
 }
 
-// unmasked makes the child start through this binary, which opens the signals that it inherits blocked.
-func (s *shim) unmasked(c child) child {
+// wrapped makes the child start through this binary, when it is to: only a program can take back what it has inherited.
+func (s *shim) wrapped(c child) child {
+	if c.wrap == "" {
+		return c
+	}
 	path := c.path
-	if c.exe >= 0 {
+	if c.exe >= 0 && exists("/proc/self/fd") {
 		path = "/proc/self/fd/" + itoa(len(c.files))
 		c.files = append(slices.Clip(c.files), uintptr(c.exe))
 	}
-	c.argv = append([]string{early.Unmask, path}, c.argv...)
+	c.argv = append([]string{c.wrap, path}, c.argv...)
 	c.exe, c.path = s.server.self, s.server.selfPath
 	return c
 }

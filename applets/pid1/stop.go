@@ -256,26 +256,9 @@ func descendants() []int {
 
 // processes lists the numbers in /proc.
 func processes() (pids []int, ok bool) {
-	fd, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, false
-	}
-	defer closeFD(fd)
-	buf := make([]byte, 16384)
-	var names []string
-	for {
-		n, err := unix.Getdents(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if n <= 0 {
-			break
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
-		for _, name := range names {
-			if pid := number(name); pid > 0 {
-				pids = append(pids, pid)
-			}
+	for _, name := range dirNames("/proc") {
+		if pid := number(name); pid > 0 {
+			pids = append(pids, pid)
 		}
 	}
 	return pids, len(pids) > 0

@@ -28,8 +28,15 @@ import (
 // it. It never returns.
 const Unmask = "zinit-unmask"
 
+// Limits is the same and sets the limits that programs on a machine may expect, see machineNofile.
+const Limits = "zinit-limits"
+
+// machineNofile are the descriptors that a service on a machine has if its configuration does not say: the soft limit of
+// old, because of select(2), and the hard one of systemd. A kernel starts process 1 with 1024 and 4096.
+var machineNofile = syscall.Rlimit{Cur: 1024, Max: 524288}
+
 func init() {
-	if len(os.Args) > 2 && os.Args[0] == Unmask {
+	if len(os.Args) > 2 && (os.Args[0] == Unmask || os.Args[0] == Limits) {
 		unmask()
 	}
 	if len(os.Args) == 1 && os.Args[0] == Holder {
@@ -79,6 +86,12 @@ func Comm(name string) {
 // unmask empties the mask and executes what was asked for. A program named by descriptor must not inherit that one.
 func unmask() {
 	setMask(0)
+	var now syscall.Rlimit
+	if os.Args[0] == Limits && syscall.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil {
+		lim := machineNofile
+		lim.Max = max(lim.Max, now.Max)
+		_ = syscall.Setrlimit(unix.RLIMIT_NOFILE, &lim) // through the runtime: the exec then leaves it
+	}
 	if fd, found := strings.CutPrefix(os.Args[1], "/proc/self/fd/"); found {
 		if n, err := strconv.Atoi(fd); err == nil {
 			syscall.CloseOnExec(n)
