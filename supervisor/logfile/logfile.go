@@ -8,11 +8,12 @@
 // Before a batch its place in the file is recorded, so that after a crash of the server the file's size tells how
 // much of it was written: no line is lost or doubled.
 //
-// A writer's goroutine, and its open file, exist only while there is work.
+// A writer's goroutine, and its open file, exist only while there is work, and a moment longer after much of it.
 package logfile
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type Files struct {
 
 	mu      sync.Mutex
 	writers map[string]*writer // by path
+	leaving []*writer          // those without a source
 	sources map[string]*source // by service
 	closed  bool
 }
@@ -82,7 +84,7 @@ func (fs *Files) Set(service string, c *Config) {
 	}
 	w := fs.writers[c.Path]
 	if w == nil {
-		w = &writer{path: c.Path, opt: &fs.opt}
+		w = &writer{path: c.Path, opt: &fs.opt, wake: make(chan struct{}, 1)}
 		fs.writers[c.Path] = w
 	}
 	w.setConfig(*c)
@@ -98,8 +100,24 @@ func (fs *Files) remove(s *source) {
 	s.watch.Close()
 	delete(fs.sources, s.service)
 	if s.w.drop(s) {
-		delete(fs.writers, s.w.path)
+		fs.leaving = append(fs.leaving, s.w)
 	}
+	fs.sweep()
+}
+
+// sweep forgets the writers that nobody uses any more. One that is still at its last batch, or compresses, stays until later: were
+// there another one for the same path, they would rotate each other's files.
+func (fs *Files) sweep() {
+	fs.leaving = slices.DeleteFunc(fs.leaving, func(w *writer) bool {
+		switch {
+		case w.used():
+			return true
+		case w.resting():
+			delete(fs.writers, w.path)
+			return true
+		}
+		return false
+	})
 }
 
 // Reopen makes every writer open its path again: somebody else has moved the files away.

@@ -91,16 +91,9 @@ func (s *source) commit(p logring.Position) {
 // collect gathers lines from the position on, at most room bytes but at least one line unless strict.
 func (s *source) collect(buf []byte, room int, strict bool) []byte {
 	p := s.position()
-	s.full = false
-	next, missed := s.ring.Scan(p.Seq, func(rec *logring.Record) bool {
-		n := len(rec.Text) + 1
-		if len(buf)+n > room && (strict || len(buf) > 0) {
-			s.full = len(buf) == 0
-			return false
-		}
-		buf = appendLine(buf, rec)
-		return true
-	})
+	before := len(buf)
+	buf, next, missed := s.ring.AppendText(buf, p.Seq, room, !strict && len(buf) == 0)
+	s.full = len(buf) == before && next < s.ring.Next()
 	if missed > 0 {
 		p.Seq += missed
 		p.Values[valLost] += missed
