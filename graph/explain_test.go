@@ -121,7 +121,7 @@ func TestWhy(t *testing.T) {
 		{"chain", "mid", map[string]NodeView{"mid": {State: "blocked"}, "api": {State: "blocked"}, "db": {State: "starting", PID: 1}},
 			"mid is blocked: binds api, which is blocked: requires db, which is starting: it is being executed"},
 		{"missing", "lost", map[string]NodeView{"lost": {State: "failed", Other: "gone"}},
-			"lost failed: requires gone, which does not exist"},
+			"lost failed: requires gone, which does not exist; did you mean one?"},
 		{"dependency failed", "api", map[string]NodeView{"api": {State: "failed", Other: "db"},
 			"db": {State: "failed", Failure: "killed by SIGKILL", Restarts: 10, ForGood: true}},
 			"api failed: requires db, which failed: killed by SIGKILL, gave up after 10 restarts"},

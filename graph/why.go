@@ -56,7 +56,11 @@ func Why(g *Graph, id ID, view View) []Link {
 		text, next, missing := g.because(id, &v, view, of)
 		chain = append(chain, Link{id, g.Name(id), text})
 		if missing != "" {
-			chain = append(chain, Link{None, missing, "does not exist"})
+			text := "does not exist"
+			if near := g.nearest(missing); near != "" {
+				text += "; did you mean " + near + "?"
+			}
+			chain = append(chain, Link{None, missing, text})
 		}
 		id = next
 	}
@@ -239,10 +243,11 @@ func (g *Graph) whyExited(id ID, v *NodeView) string {
 		return "was stopped" + g.sinceText(v) + ": " + text
 	case c.Oneshot:
 		return "is done: " + text
-	default:
-		text += ", and restart = " + c.Lifecycle.Restart.String() + " does not start it again"
 	}
-	return text + g.sinceText(v)
+	if since := g.sinceText(v); since != "" {
+		text += "," + since
+	}
+	return text + ", and restart = " + c.Lifecycle.Restart.String() + " does not start it again"
 }
 
 func (g *Graph) sinceText(v *NodeView) string {

@@ -134,8 +134,11 @@ func (s *Supervisor) outcome(name string, o machine.Outcome, wait bool) (wire.OK
 		if ok {
 			missing = view.Graph.Missing(id)
 		}
-		return wire.OK{}, wire.NewError(wire.CodeMissingDependency, fmt.Sprintf("cannot start %s: it requires %s, which does not exist",
-			name, joinAnd(missing))).With("missing", missing)
+		text := fmt.Sprintf("cannot start %s: it requires %s, which does not exist", name, joinAnd(missing))
+		if len(missing) == 1 {
+			text += s.didYouMean(missing[0])
+		}
+		return wire.OK{}, wire.NewError(wire.CodeMissingDependency, text).With("missing", missing)
 	}
 	answer := wire.OK{OK: true}
 	if !wait && (o == machine.OutcomeDone || o == machine.OutcomeAccepted) {

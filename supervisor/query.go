@@ -14,11 +14,15 @@ import (
 
 // notFound names a service that does not exist, with the nearest that does.
 func (s *Supervisor) notFound(name string) *wire.Error {
-	text := "service not found: " + name
+	return wire.NewError(wire.CodeNotFound, "service not found: "+name+s.didYouMean(name)).With("name", name)
+}
+
+// didYouMean is "; did you mean NAME?" with the nearest name that is loaded, "" when none is near.
+func (s *Supervisor) didYouMean(name string) string {
 	if near := graph.Nearest(name, slices.Values(s.List())); near != "" {
-		text += "; did you mean " + near + "?"
+		return "; did you mean " + near + "?"
 	}
-	return wire.NewError(wire.CodeNotFound, text).With("name", name)
+	return ""
 }
 
 // find looks a service up in the current View.

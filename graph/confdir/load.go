@@ -181,7 +181,7 @@ func (l *loader) file(e *entry) {
 	if problem != nil {
 		e.found = []graph.Problem{{File: e.path, Service: e.service, Severity: problem.severity, Message: problem.err.Error()}}
 		if problem.severity == graph.SeverityError {
-			e.problem = problem.err.Error()
+			e.problem = e.path + ": " + problem.err.Error()
 			return
 		}
 	}
