@@ -143,11 +143,11 @@ func (s *Supervisor) load() {
 // Run feeds the first event and runs the driver until the machine halts; it returns the exit code. Without a keeper it
 // must be called on the main thread of the process, with runtime.LockOSThread: the services are forked there.
 func (s *Supervisor) Run() int {
-	if s.opt.Keeper != nil {
-		return s.run()
-	}
 	code := make(chan int, 1)
-	go func() { code <- s.run() }()
+	go func() { code <- s.run() }() // not on a thread of its own, or each word to the driver would cost a switch of threads
+	if s.opt.Keeper != nil {
+		return <-code
+	}
 	return s.driver.pool.serve(code)
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +23,7 @@ import (
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/supervisor"
+	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/ownlog"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -39,9 +39,6 @@ const (
 
 // closePatience is how long open connections may take to end when everything else has.
 const closePatience = 500 * time.Millisecond
-
-// startGC is the garbage collector's patience while the state of a server before is read: clients are waiting.
-const startGC = 400
 
 // Main runs the server until it is told to stop and returns its exit code. argv[0] is the name.
 func Main(argv []string) int {
@@ -109,11 +106,37 @@ type server struct {
 	stopped  atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
 }
 
-// run wires everything and runs until the end. The order matters: the control socket is taken before anything starts,
-// so that a second server on the same socket does nothing at all.
+// run wires everything and runs until the end.
 func run(o *options, argv []string) (int, error) {
 	s := &server{o: o, argv: argv, lock: -1, served: make(chan error, 1)}
-	usual := debug.SetGCPercent(startGC)
+	began := make(chan int)
+	var err error
+	go func() { // this goroutine keeps the main thread, so each switch to another one is one of threads
+		var code int
+		code, err = s.begin()
+		began <- code
+	}()
+	if code := <-began; err != nil {
+		return code, err
+	}
+	copied := s.copyToStdout()
+	if s.keeper != nil && s.handover.Order != 0 {
+		s.order(s.handover.Order) // the server before died over it
+	}
+	code := s.sup.Run()
+	copied()
+	closing, stop := context.WithTimeout(context.Background(), closePatience)
+	_ = s.rpc.Close(closing)
+	stop()
+	<-s.served
+	s.farewell(code)
+	return code, nil
+}
+
+// begin does all that comes before the first service. The order matters: the control socket is taken before anything
+// starts, so that a second server on the same socket does nothing at all. The code counts when there is an error.
+func (s *server) begin() (int, error) {
+	go journal.Warm()
 	runtime.GOMAXPROCS(supervisor.Processors(runtime.GOMAXPROCS(0)))
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
@@ -141,19 +164,7 @@ func run(o *options, argv []string) (int, error) {
 	s.inheritConnections()
 	s.serve()
 	s.announce()
-	debug.SetGCPercent(usual)
-	copied := s.copyToStdout()
-	if s.keeper != nil && s.handover.Order != 0 {
-		s.order(s.handover.Order) // the server before died over it
-	}
-	code := s.sup.Run()
-	copied()
-	closing, stop := context.WithTimeout(context.Background(), closePatience)
-	_ = s.rpc.Close(closing)
-	stop()
-	<-s.served
-	s.farewell(code)
-	return code, nil
+	return exitOK, nil
 }
 
 // supervise makes the supervisor, fresh or from the journal of the server before.

@@ -33,6 +33,9 @@ var (
 // castagnoli makes its table at the first use: that takes a fifth of a millisecond, which no run of the client shall pay.
 var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
+// Warm makes what every journal needs. Who calls it in a goroutine before other work has it done by then.
+func Warm() { castagnoli() }
+
 // Errors of Open, to be told apart by errors.Is.
 var (
 	ErrNewer     = errors.New("the state was written by a newer zinit")
