@@ -8,28 +8,29 @@ type rest struct {
 	post   func(func())
 	act    func() // nil: nobody cares
 	work   int    // entries published since the last rest
-	seen   int    // work at the last look
-	enough int    // work after which a rest is due
+	last   time.Time
+	enough int // work after which a rest is due
 	armed  bool
 }
 
 // busy counts published entries.
 func (r *rest) busy(n int) {
 	r.work += n
+	r.last = time.Now()
 	if r.act != nil && !r.armed && r.work > r.enough {
-		r.arm()
+		r.arm(restAfter)
 	}
 }
 
-func (r *rest) arm() {
-	r.armed, r.seen = true, r.work
-	time.AfterFunc(restAfter, func() { r.post(r.look) })
+func (r *rest) arm(after time.Duration) {
+	r.armed = true
+	time.AfterFunc(after, func() { r.post(r.look) })
 }
 
-// look begins the rest when nothing has happened since the last look.
+// look begins the rest when nothing has happened for long enough.
 func (r *rest) look() {
-	if r.work != r.seen {
-		r.arm()
+	if left := restAfter - time.Since(r.last); left > 0 {
+		r.arm(left)
 		return
 	}
 	r.armed, r.work, r.enough = false, 0, restWork
