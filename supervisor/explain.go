@@ -179,8 +179,18 @@ func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
 		text += fmt.Sprintf(" (pid %d)", i.PID)
 	case n.By != "":
 		text += " (" + causePhrase(n.Cause) + " " + n.By + ")"
+	case n.To == machine.Blocked && n.Cause == machine.CausePort:
+		text += " (its ports and process_filters are looked at)"
+	case n.To == machine.Stopping && stoppingPhrases[n.Cause] != "":
+		text += " (" + stoppingPhrases[n.Cause] + ")"
 	}
 	return text
+}
+
+// stoppingPhrases say why a service is ended where nobody else is named.
+var stoppingPhrases = map[machine.Cause]string{
+	machine.CauseAsked: "asked for", machine.CauseExit: "its main process has ended, the rest follows", machine.CauseHealth: "its health check failed",
+	machine.CauseTimeout: "its time to start is over", machine.CauseReload: "changed by a reload",
 }
 
 func causePhrase(c machine.Cause) string {

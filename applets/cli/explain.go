@@ -123,7 +123,7 @@ func nextStep(why wire.Why) string {
 	case strings.HasPrefix(root.Text, "does not exist"):
 		before := why.Cause[len(why.Cause)-2].Name
 		return "add " + root.Name + ", or correct the file of " + before + ", then: zinit reload"
-	case root.State.State == "inactive" && len(why.Cause) > 1:
+	case (root.State.State == "inactive" || root.State.State == "exited") && len(why.Cause) > 1:
 		return "zinit start " + root.Name
 	case root.State.State == "" && len(why.Cause) > 1:
 		return "zinit check, or add " + root.Name + " and: zinit reload"
