@@ -47,14 +47,34 @@ func globalFlags() []cli.Flag {
 }
 
 // usageError turns the library's words about a value into ours.
-func usageError(err error) error {
+func usageError(flags []cli.Flag, err error) error {
 	text := err.Error()
 	var value, flag string
-	if n, _ := fmt.Sscanf(text, "invalid value %q for flag -%s", &value, &flag); n == 2 {
-		flag = dashes(strings.TrimRight(flag, ":"))
-		return usagef("cannot read %q as the value of %s", value, flag)
+	for _, form := range []string{"invalid value %q for flag -%s", "invalid boolean value %q for -%s"} {
+		if n, _ := fmt.Sscanf(text, form, &value, &flag); n == 2 {
+			flag = strings.TrimRight(flag, ":")
+			return usagef("cannot read %q as the value of %s%s", value, dashes(flag), wanted(flags, flag))
+		}
 	}
 	return usagef("%s", text)
+}
+
+// wanted says what a flag takes.
+func wanted(flags []cli.Flag, name string) string {
+	for _, f := range flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		switch f.(type) {
+		case *cli.Uint64Flag, *cli.UintFlag:
+			return ": want a whole number, not below 0"
+		case *cli.IntFlag, *cli.Int64Flag:
+			return ": want a whole number"
+		case *cli.BoolFlag:
+			return ": want true or false"
+		}
+	}
+	return ""
 }
 
 // readGlobals takes over the global flags before a command runs.

@@ -52,7 +52,7 @@ func parseFlags(flags []cli.Flag, line []string) (*flag.FlagSet, error) {
 		}
 	}
 	if err := set.Parse(gather(flags, line)); err != nil {
-		return nil, usageError(err)
+		return nil, usageError(flags, err)
 	}
 	return set, oneName(flags, set)
 }

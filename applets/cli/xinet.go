@@ -51,8 +51,12 @@ func xinetSet(v *invocation) *cli.Command {
 			if isCode(err, wire.CodeNotFound) {
 				return failf(exitNoService, "cannot set proxy %s: no such service: %s%s", config.Name, config.Service, v.suggestion(client, config.Service))
 			}
+			if answer, ok := err.(*wire.Error); ok {
+				text := trimName(strings.TrimPrefix(answer.Message, "invalid xinet config: "), config.Name)
+				return failf(exitCode(err), "cannot set proxy %s: %s", config.Name, text)
+			}
 			if err != nil {
-				return v.explain(client, "set proxy", config.Name, err)
+				return err
 			}
 			v.say(config.Name + ": listening on " + strings.Join(config.Listen, ", "))
 			return nil
