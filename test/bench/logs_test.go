@@ -32,19 +32,19 @@ func (b *bench) logs(t *testing.T) {
 		lines    int
 		file     bool
 		who      []string
-		wall     float64 // targets as ratios to the Go floor
-		cpu      float64
-		most     float64 // memory in MB, 0 = not told
+		wall     float64 // target in s: the writers' own time is in it, which differs from floor to floor
+		cpu      float64 // target as a ratio to the Go floor
+		most     float64 // target for memory in MB, 0 = none
 	}{
-		{one + ", ring", 1, b.lines, false, []string{floorC, floorGo, ours, peerZinit}, 1.55, 4.4, 10},
-		{one + ", file", 1, b.lines, true, []string{floorC, floorGo, ours, peerS6, peerSvlogd, peerSupervisor}, 1.36, 2.4, 0},
+		{one + ", ring", 1, b.lines, false, []string{floorC, floorGo, ours, peerZinit}, 0.45, 4.4, 10},
+		{one + ", file", 1, b.lines, true, []string{floorC, floorGo, ours, peerS6, peerSvlogd, peerSupervisor}, 0.45, 2.4, 10},
 		{fmt.Sprintf("W5 %d services x %s lines, ring", b.talkers, thousands(b.lines/b.talkers)), b.talkers, b.lines / b.talkers, false,
-			[]string{floorC, floorGo, ours, peerZinit}, 2.1, 6.7, 0},
+			[]string{floorC, floorGo, ours, peerZinit}, 0.40, 6.7, 0},
 	}
 	s := listen(t)
 	missing := map[string]bool{}
 	for _, f := range floods {
-		wall := b.row(f.name+": wall", "s", ratioTo(f.wall), ofLogs)
+		wall := b.row(f.name+": wall", "s", most(f.wall), ofLogs)
 		cpu := b.row("   "+f.name[3:]+": CPU", "s", ratioTo(f.cpu), ofLogs)
 		memory := b.row("   "+f.name[3:]+": peak RSS", "MB", most(f.most), ofLogs)
 		for range b.repeat {
@@ -145,7 +145,7 @@ func (k *keeping) launch() bool {
 }
 
 func (k *keeping) definition(int) string {
-	text := "oneshot = true\n"
+	text := "[lifecycle]\nrestart = \"never\"\n"
 	if k.file {
 		text += fmt.Sprintf("[logging]\nfile = %q\nrotate_bytes = 1000000000\n", k.path())
 	}
@@ -241,11 +241,14 @@ func (k *keeping) run() {
 	if k.who == ours {
 		k.p.client() // it listens: its start is over
 		k.p.rest()
+		k.p.rest() // with services that run, it comes to rest later
 	}
 	if k.who == peerSupervisor || k.who == peerZinit {
 		time.Sleep(200 * time.Millisecond) // their starts end somewhat later than the ones of their services
 	}
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", k.p.pid()), []byte("5"), 0) // the peak of memory begins anew
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", k.p.pid()), []byte("5"), 0); err != nil { // the peak of memory begins anew
+		k.t.Fatal(err)
+	}
 	cpu, began := processorTime(k.p.pid()), monotonic()
 	k.release.Close()
 	ended := k.await()
