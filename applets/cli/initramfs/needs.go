@@ -2,8 +2,6 @@ package initramfs
 
 import (
 	"bufio"
-	"debug/elf"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -16,8 +14,8 @@ import (
 type object struct {
 	source string // on disk
 	placed string // in the tree
-	class  elf.Class
-	arch   elf.Machine
+	class  elfClass
+	arch   elfMachine
 	interp string
 	needed []string
 	rpath  []string // DT_RPATH: searched for the libraries of this one and of those it loads; ignored beside a RUNPATH
@@ -25,50 +23,19 @@ type object struct {
 	parent *object  // who needs it, nil for the program
 }
 
-// readObject returns nil for a file that is no dynamic ELF file.
+// readObject returns nil for a file that is no ELF file.
 func readObject(source, placed string, parent *object) (*object, error) {
-	f, err := elf.Open(source)
-	var format *elf.FormatError
-	switch {
-	case errors.As(err, &format), err != nil && isShort(source):
-		return nil, nil
-	case err != nil:
+	file, err := os.Open(source)
+	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", source, bare(err))
 	}
-	defer f.Close() //nolint:errcheck // it is only read
-	o := &object{source: source, placed: placed, class: f.Class, arch: f.Machine, parent: parent}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			text := make([]byte, p.Filesz)
-			if _, err := p.ReadAt(text, 0); err == nil {
-				o.interp = strings.TrimRight(string(text), "\x00")
-			}
-		}
+	defer file.Close() //nolint:errcheck // it is only read
+	f, ok := readELF(file)
+	if !ok {
+		return nil, nil
 	}
-	o.needed, _ = f.ImportedLibraries() // a file without a dynamic section needs none
-	o.rpath = dynamicPath(f, elf.DT_RPATH)
-	o.run = dynamicPath(f, elf.DT_RUNPATH)
-	return o, nil
-}
-
-// isShort reports whether a file is too short to be an ELF file; the library reports that as a bare EOF.
-func isShort(source string) bool {
-	info, err := os.Stat(source)
-	return err == nil && info.Size() < 64
-}
-
-func dynamicPath(f *elf.File, tag elf.DynTag) []string {
-	values, err := f.DynString(tag)
-	if err != nil || len(values) == 0 {
-		return nil
-	}
-	var dirs []string
-	for _, dir := range strings.Split(strings.Join(values, ":"), ":") {
-		if dir != "" {
-			dirs = append(dirs, dir)
-		}
-	}
-	return dirs
+	return &object{source: source, placed: placed, class: f.class, arch: f.machine, parent: parent, interp: f.interp,
+		needed: f.needed, rpath: splitPath(f.rpath), run: splitPath(f.runPath)}, nil
 }
 
 // needs adds the loader and the libraries of an ELF file, and of these in turn, and warns of a script whose
@@ -216,7 +183,7 @@ func (o *object) expand(dirs []string) []searchDir {
 		real = o.source
 	}
 	lib := "lib"
-	if o.class == elf.ELFCLASS64 {
+	if o.class == elfClass64 {
 		lib = "lib64"
 	}
 	var out []searchDir
@@ -232,7 +199,7 @@ func (o *object) expand(dirs []string) []searchDir {
 
 // defaultDirs are where a loader looks without being told: the C library's directories with those of Debian's layout,
 // or musl's.
-func defaultDirs(class elf.Class, musl bool) []string {
+func defaultDirs(class elfClass, musl bool) []string {
 	if musl {
 		return []string{"/lib", "/usr/local/lib", "/usr/lib"}
 	}
@@ -241,7 +208,7 @@ func defaultDirs(class elf.Class, musl bool) []string {
 		tuples, _ := filepath.Glob(base + "/*-linux-gnu*") // a bad pattern is not possible
 		dirs = append(dirs, tuples...)
 	}
-	if class == elf.ELFCLASS64 {
+	if class == elfClass64 {
 		dirs = append(dirs, "/lib64", "/usr/lib64")
 	}
 	return append(dirs, "/lib", "/usr/lib")
