@@ -16,7 +16,7 @@ func TestHookFailures(t *testing.T) {
 	trap := "exec = 'trap \"exit 0\" TERM; echo up; while :; do sleep 0.02; done'\n"
 	m := mark(t, 60)
 	s := testkit.Start(t, map[string]string{
-		"slowpre.toml":  service("slowpre", sleeper+"pre_start = \"echo still busy; sleep "+m+"\"\npre_start_timeout_ms = 200\n[lifecycle]\nrestart = \"never\"\n"),
+		"slowpre.toml":  service("slowpre", sleeper+"pre_start = \"echo still busy; sleep "+m+"\"\npre_start_timeout_ms = 1500\n[lifecycle]\nrestart = \"never\"\n"),
 		"nopre.toml":    service("nopre", sleeper+"pre_start = \"/nowhere/prepare\"\n[lifecycle]\nrestart = \"never\"\n"),
 		"again.toml":    service("again", sleeper+"pre_start = \"exit 3\"\n[lifecycle]\nrestart_delay_ms = 10\nmax_restarts = 3\n"),
 		"stopfail.toml": service("stopfail", trap+"stop_command = \"exit 9\"\n"),

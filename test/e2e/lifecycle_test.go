@@ -114,7 +114,7 @@ func TestHooks(t *testing.T) {
 [service]
 name = "h"
 pre_start = "echo pre >>%[1]s"
-exec = "echo main >>%[1]s; trap 'exit 0' USR1; while :; do sleep 0.05; done"
+exec = "trap 'exit 0' USR1; echo main >>%[1]s; while :; do sleep 0.05; done"
 stop_command = "echo stop >>%[1]s; kill -USR1 $MAINPID"
 post_stop = "echo post >>%[1]s"
 reload = "echo reload >>%[1]s"
@@ -189,10 +189,14 @@ func TestDaemonize(t *testing.T) {
 
 // TestOnExit: the end of a service with on_exit = "shutdown" ends the whole stack with its code.
 func TestOnExit(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
 	s := testkit.Start(t, map[string]string{
-		"job.toml":  "[service]\nname = \"job\"\nexec = 'sleep 0.3; exit 42'\n[lifecycle]\nrestart = \"never\"\non_exit = \"shutdown\"\n",
+		"job.toml":  "[service]\nname = \"job\"\nexec = 'while [ ! -e " + gate + " ]; do sleep 0.02; done; exit 42'\n[lifecycle]\nrestart = \"never\"\non_exit = \"shutdown\"\n",
 		"side.toml": "[service]\nname = \"side\"\nexec = \"sleep 100000\"\n",
 	}, testkit.Options{})
+	if err := os.WriteFile(gate, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if code := s.Wait(); code != 42 {
 		t.Errorf("exit code %d, want 42\n%s", code, s.Logs())
 	}

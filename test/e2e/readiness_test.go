@@ -111,7 +111,7 @@ func TestReadyWords(t *testing.T) {
 	testkit.NeedProgram(t, "systemd-notify")
 	s := testkit.Start(t, map[string]string{
 		"mainpid.toml":  service("mainpid", "ready = \"notify\"\nexec = '''\nsleep 100001 & sleep 100002 &\nsystemd-notify --no-block --ready MAINPID=$!\nexit 0\n'''\n"),
-		"extend.toml":   service("extend", "ready = \"notify\"\nexec = '''\nfor i in 1 2 3 4 5 6; do systemd-notify EXTEND_TIMEOUT_USEC=8000000; sleep 0.5; done\nsystemd-notify --ready\nexec sleep 100003\n'''\n[lifecycle]\nstart_timeout_ms = 2500\n"),
+		"extend.toml":   service("extend", "ready = \"notify\"\nexec = '''\nfor i in 1 2 3 4 5 6; do systemd-notify EXTEND_TIMEOUT_USEC=8000000; sleep 0.75; done\nsystemd-notify --ready\nexec sleep 100003\n'''\n[lifecycle]\nstart_timeout_ms = 4000\n"),
 		"late.toml":     service("late", "ready = \"notify\"\nexec = 'sleep 100004'\n[lifecycle]\nstart_timeout_ms = 300\nrestart = \"never\"\n"),
 		"stopping.toml": service("stopping", "ready = \"notify\"\nexec = '''\nsystemd-notify --ready; systemd-notify --status=closing STOPPING=1\nexec sleep 100005\n'''\n"),
 		"trigger.toml":  service("trigger", "ready = \"notify\"\nexec = '''\nsystemd-notify --ready; systemd-notify WATCHDOG=trigger\nexec sleep 100006\n'''\n[lifecycle]\nrestart = \"never\"\n"),
