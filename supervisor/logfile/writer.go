@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	batchBytes = 256 << 10
+	batchBytes = 128 << 10
 	// A goroutine that had much to write stays, with its open file, for a moment: more is likely to come. Opening the file
 	// for every 64 KiB of a flood costs a tenth of writing them.
 	lingerFrom = 32 << 10
@@ -42,12 +42,17 @@ type writer struct {
 
 	// of the goroutine
 	file    *os.File
+	fd      int // of file
 	regular bool
 	ino     uint64
 	stuck   bool // rotating failed: the file grows over its bound until the next open
 	buf     []byte
 	failing bool
 	written int // since it began to catch up
+	moment  *time.Timer
+	stall   *time.Timer
+
+	current atomic.Pointer[source] // of which a batch is being written
 }
 
 func (w *writer) setConfig(c Config) {
@@ -176,12 +181,16 @@ func (w *writer) linger() bool {
 	if w.written < lingerFrom || w.stopped.Load() || w.waiting.Load() {
 		return false
 	}
-	timer := time.NewTimer(lingerFor)
-	defer timer.Stop()
+	if w.moment == nil {
+		w.moment = time.NewTimer(lingerFor)
+	} else {
+		w.moment.Reset(lingerFor)
+	}
+	defer w.moment.Stop()
 	select {
 	case <-w.wake:
 		return true
-	case <-timer.C:
+	case <-w.moment.C:
 		return false
 	}
 }
@@ -266,7 +275,7 @@ func (w *writer) openFile() error {
 	}
 	w.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	w.ino = st.Ino
-	w.file = os.NewFile(uintptr(fd), w.path)
+	w.fd, w.file = fd, os.NewFile(uintptr(fd), w.path)
 	return nil
 }
 
@@ -274,11 +283,11 @@ func (w *writer) size() (int64, error) {
 	if !w.regular {
 		return 0, nil
 	}
-	st, err := w.file.Stat()
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(w.fd, &st); err != nil {
 		return 0, fmt.Errorf("cannot look at %s: %w", w.path, err)
 	}
-	return st.Size(), nil
+	return st.Size, nil
 }
 
 func (w *writer) closeFile() {
@@ -290,8 +299,13 @@ func (w *writer) closeFile() {
 
 // append writes b; the hold of s ends while it takes longer than Stall.
 func (w *writer) append(s *source, b []byte) error {
-	timer := time.AfterFunc(w.opt.Stall, func() { s.ring.SetHold(0, false) })
-	defer timer.Stop()
+	w.current.Store(s)
+	if w.stall == nil {
+		w.stall = time.AfterFunc(w.opt.Stall, func() { w.current.Load().ring.SetHold(0, false) })
+	} else {
+		w.stall.Reset(w.opt.Stall)
+	}
+	defer w.stall.Stop()
 	if _, err := w.file.Write(b); err != nil {
 		return fmt.Errorf("cannot write %s: %w", w.path, errors.Unwrap(err))
 	}
