@@ -253,6 +253,11 @@ func (d *driver) signalMain(c *child, sig unix.Signal) {
 // is our child; otherwise, and where another process has become the main one, which leads no group that we know of, the
 // members are looked up one by one.
 func (d *driver) signalGroup(c *child, sig unix.Signal) {
+	if c.unseen() {
+		pid := c.pid
+		go func() { _ = proc.SignalProcess(pid, 0, sig) }()
+		return
+	}
 	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
 		owner := c.owner()
 		go d.scanner.SignalTree(&owner, sig)
@@ -261,6 +266,12 @@ func (d *driver) signalGroup(c *child, sig unix.Signal) {
 	if unix.Kill(-c.pid, sig) != nil {
 		_ = unix.Kill(c.pid, sig)
 	}
+}
+
+// unseen reports whether an adopted main process cannot be found in /proc, which is not there. The keeper has not told of
+// its end, so the number is still its own.
+func (c *child) unseen() bool {
+	return c.adopted && !c.gone && !c.daemonized && c.pid > 0 && c.start == 0
 }
 
 // signalTree is the stop signal: to the group, or to all that is left once the main process is gone, and SIGCONT, so
@@ -292,8 +303,12 @@ func (d *driver) kill(gen machine.Gen) {
 	if c.pid != 0 && !c.gone && !c.adopted {
 		_ = unix.Kill(-c.pid, unix.SIGKILL)
 	}
+	unseen, pid := c.unseen(), c.pid
 	look := treeLook{owner: c.owner(), group: c.group}
 	go func() {
+		if unseen {
+			_ = proc.SignalProcess(pid, 0, unix.SIGKILL)
+		}
 		d.killTree(look)
 		d.post(d.trees.kick)
 	}()

@@ -89,6 +89,8 @@ func puppetDo(c *keeper.Client, h *keeper.Handover, o puppetOrder) (a puppetAnsw
 		if err == nil {
 			err = c.Track(a.PID, uint64(o.N))
 		}
+	case "zombies":
+		a.PID, err = puppetZombies(c, o.N)
 	case "budget":
 		err = c.Budget(time.Duration(o.N) * time.Millisecond)
 	case "event?":
@@ -145,6 +147,31 @@ func puppetChild(script string) (int, error) {
 	return syscall.ForkExec("/bin/sh", []string{"sh", "-c", script}, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: true}})
 }
+
+// puppetZombies starts n children that end with known codes, and does not reap them. It returns how many have ended.
+func puppetZombies(c *keeper.Client, n int) (ended int, err error) {
+	var pids []int
+	for i := range n {
+		pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", fmt.Sprint("exit ", zombieCode(uint64(i)))}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}})
+		if err != nil {
+			return 0, err
+		}
+		if err := c.Track(pid, uint64(i)); err != nil {
+			return 0, err
+		}
+		pids = append(pids, pid)
+	}
+	for _, pid := range pids {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+			return ended, err
+		}
+		ended++
+	}
+	return ended, nil
+}
+
+// zombieCode is the exit code of a child by its incarnation.
+func zombieCode(gen uint64) int32 { return int32(gen*7%250) + 1 }
 
 func puppetEvent(c *keeper.Client) (keeper.Event, error) {
 	for {

@@ -49,7 +49,7 @@ func decideMode(s surroundings, flag string) keeper.Mode {
 // initramfs.
 func look() surroundings {
 	s := surroundings{first: os.Getpid() == 1, env: os.Getenv("ZINIT_CONTAINER")}
-	s.signs = os.Getenv("container") != "" || exists("/.dockerenv") || exists("/run/.containerenv")
+	s.signs = containerSigns("")
 	if s.first && !s.signs && s.env == "" && !exists("/proc/self") {
 		mountAll(bootMounts[:1])
 	}
@@ -61,4 +61,9 @@ func look() surroundings {
 		s.kernel = parseKernelWords(readFile("/proc/cmdline", 8192)).container
 	}
 	return s
+}
+
+// containerSigns are what container runtimes leave for us to find: a variable, or a file below root.
+func containerSigns(root string) bool {
+	return os.Getenv("container") != "" || exists(root+"/.dockerenv") || exists(root+"/run/.containerenv")
 }

@@ -111,6 +111,42 @@ func TestDecideMode(t *testing.T) {
 	}
 }
 
+func TestContainerSigns(t *testing.T) {
+	t.Setenv("container", "")
+	root := t.TempDir()
+	if err := os.Mkdir(root+"/run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if containerSigns(root) {
+		t.Error("a sign where there is none")
+	}
+	for _, file := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if err := os.WriteFile(root+file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if !containerSigns(root) {
+			t.Errorf("%s is not seen", file)
+		}
+		_ = os.Remove(root + file)
+	}
+	if t.Setenv("container", "podman"); !containerSigns(root) {
+		t.Error("the variable is not seen")
+	}
+}
+
+// TestSignalTable is the table of the documentation.
+func TestSignalTable(t *testing.T) {
+	want := map[int]act{15: actPowerOff, 2: actReboot, 30: actPowerOff, 10: actUpgrade, 12: actReexec, 1: actReload, 37: actHalt, 38: actPowerOff,
+		39: actReboot, 41: actSwitchRoot}
+	if !reflect.DeepEqual(machineSignals, want) {
+		t.Errorf("machine: %v", machineSignals)
+	}
+	want = map[int]act{15: actStop, 2: actStop, 30: actStop, 10: actUpgrade, 12: actReexec, 1: actReload, 37: actStop, 38: actStop, 39: actStop}
+	if !reflect.DeepEqual(containerSignals, want) {
+		t.Errorf("container: %v", containerSignals)
+	}
+}
+
 func TestRetryDelay(t *testing.T) {
 	tests := []struct {
 		streak int

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -98,13 +97,8 @@ func (s *shim) spawnServer() (int, error) {
 		return 0, err
 	}
 	defer closeFD(theirs)
-	wrap := ""
-	if s.mode == keeper.Machine && s.server.streak == 0 { // what fails is tried in the simplest way
-		wrap = early.Limits
-	}
 	pid, err := s.spawn(child{
-		wrap: wrap,
-		exe:  s.server.exe, path: s.server.path,
+		exe: s.server.exe, path: s.server.path,
 		argv:  append([]string{"zinit-server"}, s.flags...),
 		env:   append(environ(keeper.EnvFD, stateEnv), keeper.EnvFD+"=3"),
 		files: []uintptr{0, 1, 2, uintptr(theirs)},

@@ -73,6 +73,7 @@ func Main(argv []string) int {
 		return checkState()
 	}
 	early.Listen()
+	startPoller()
 	prepare()
 	s := newShim()
 	if !s.resume() {

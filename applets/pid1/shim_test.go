@@ -394,6 +394,38 @@ func TestOrphans(t *testing.T) {
 	th.wait()
 }
 
+// TestManyExits: 3,000 processes that come to pid1 at once are reaped within a second, and every status arrives.
+func TestManyExits(t *testing.T) {
+	t.Parallel()
+	const many = 3000
+	th := open(t)
+	a := th.next()
+	a.do(puppetOrder{Do: "settled"})
+	if got := a.do(puppetOrder{Do: "zombies", N: many}).PID; got != many {
+		t.Fatalf("%d of %d have ended", got, many)
+	}
+	began := time.Now()
+	a.kill()
+	b := th.next()
+	took := time.Since(began)
+	exits := b.h.Exits
+	for len(exits) < many {
+		exits = append(exits, b.do(puppetOrder{Do: "event"}).Event.Exits...)
+	}
+	seen := map[uint64]bool{}
+	for _, e := range exits {
+		if seen[e.Gen] || e.Code != zombieCode(e.Gen) || e.Signal != 0 {
+			t.Errorf("%+v, seen before: %v", e, seen[e.Gen])
+		}
+		seen[e.Gen] = true
+	}
+	t.Logf("the next server came up after %v", took)
+	if took > time.Second {
+		t.Errorf("%v until everything was reaped and another server was up", took)
+	}
+	th.end(b)
+}
+
 // TestMainCommand: with a command the keeper ends with its status, and every signal goes to it.
 func TestMainCommand(t *testing.T) {
 	t.Parallel()

@@ -28,7 +28,9 @@ func (s *shim) spawn(c child) (pid int, err error) {
 		defer writeFile("/proc/self/oom_score_adj", "-1000")
 	}
 	early.Spawning(func(busy bool) {
-		if busy && c.wrap == "" {
+		if early.Raised() {
+			c.wrap = early.Limits
+		} else if busy {
 			c.wrap = early.Unmask
 		}
 		pid, err = s.wrapped(c).start()

@@ -48,6 +48,10 @@ zinit stop lines; zinit logs -n 1000000 -o cat lines >/run/lines; seq $(wc -l </
 [ "$pid" = "$(cat /run/web.pid)" ] && kill -0 $pid && echo "T:survived $(zinit list -o name | tr '\n' ' ')"
 sig=1; while [ $sig -le 64 ]; do case $sig in 2|9|10|12|15|19|30|37|38|39|41) ;; *) kill -$sig 1;; esac; sig=$((sig+1)); done
 zinit ping && echo T:signals
+echo "T:nofile $(ulimit -Sn) $(ulimit -Hn)"
+zinit boot -o json | tr -d ' \n' | grep -q -E '"kernel_ms":[1-9].*"server_ms":[1-9].*"loaded_ms":[1-9].*"name":"web".*"start_ms":[1-9].*"ready_ms":[1-9]' && echo T:boot
+mount -o remount,size=512k /run; dd if=/dev/zero of=/run/fill bs=64k 2>/dev/null; mount -o remount,size=512k /tmp; dd if=/dev/zero of=/tmp/fill bs=64k 2>/dev/null
+echo x >/run/more 2>/dev/null || { s=$(server); kill -9 $s; other $s; kill -USR2 1; sleep 2; zinit ping >/dev/null && echo T:full; }; rm -f /run/fill /tmp/fill /run/more
 i=0; while [ $i -lt 30 ]; do (j=0; while [ $j -lt 100 ]; do true & j=$((j+1)); done) & i=$((i+1)); done; wait
 for i in $(seq 100); do z=$(ps -o stat | grep -c '^Z'); [ $z = 0 ] && break; usleep 100000; done; echo "T:zombies $z"
 kill -USR2 1; for i in $(seq 100); do usleep 100000; kill -0 1 && zinit ping >/dev/null && break; done; sleep 2
@@ -69,7 +73,8 @@ echo "T:rss $([ $rss -lt 5000 ] && echo small || echo $rss)"
 	i := image{config: config, busybox: true, add: []string{hostnameFile(t) + ":/etc/hostname"}}
 	m := boot(t, i.build(t), "quiet")
 	for _, want := range []string{"T:mounts 8\n", "T:host testbox lo 1\n", "T:names zinit-pid1 zinit-server oom -1000 0 0\n",
-		"T:mode  mode machine\n", "T:shadow system\n", "T:lines\n", "T:survived ", "T:signals\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
+		"T:mode  mode machine\n", "T:shadow system\n", "T:lines\n", "T:survived ", "T:signals\n",
+		"T:nofile 1024 524288\n", "T:boot\n", "T:full\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
 		"T:threads\n", "T:memory\n", "T:alive\n", "T:rss small\n"} {
 		m.say(want)
 	}
@@ -94,6 +99,8 @@ func TestPowerActions(t *testing.T) {
 		{"command", "zinit reboot", restarted},
 		{"link", "/sbin/halt", halted},
 		{"TERM", "kill -TERM 1", poweredOff},
+		{"shutdown", "/sbin/shutdown -h now", poweredOff},
+		{"SIGRTMIN+3", "kill -37 1", halted},
 		{"SIGRTMIN+5", "kill -39 1", restarted},
 		// The file is gone, but not for pid1, which keeps it open.
 		{"executable replaced", "mv /init /old; cp /bin/false /init; kill -9 $(pidof zinit-server); kill -PWR 1", poweredOff},
@@ -111,6 +118,9 @@ func TestPowerActions(t *testing.T) {
 			a, b := strings.Index(text, "T:a stops"), strings.Index(text, "T:b stops")
 			if a < 0 || b < 0 || b > a {
 				t.Errorf("stopped in the wrong order or not at all (%d, %d)", b, a)
+			}
+			if strings.Contains(text, "starting ->") || strings.Contains(text, "running (pid") {
+				t.Error("not quiet")
 			}
 		})
 	}

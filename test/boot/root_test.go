@@ -23,7 +23,7 @@ func file(t *testing.T, text string) string {
 
 // modules are needed for an ext4 disk, in the order of loading; Debian builds them as modules.
 var modules = []string{"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16", "mbcache",
-	"jbd2", "crc32c_generic", "ext4"}
+	"jbd2", "crc32c_generic", "ext4", "loop"}
 
 // findModules returns --add arguments that put them into /lib/modules, and the shell commands that load them.
 func findModules(t *testing.T) (add []string, load string) {
@@ -47,11 +47,14 @@ func findModules(t *testing.T) (add []string, load string) {
 }
 
 // diskRoot makes an ext4 image with the binary as /sbin/init and a configuration.
-func diskRoot(t *testing.T, config map[string]string) string {
+func diskRoot(t *testing.T, config map[string]string, without ...string) string {
 	t.Helper()
 	mkfs := testkit.NeedProgram(t, "mkfs.ext4")
 	root := t.TempDir()
 	for _, dir := range []string{"sbin", "dev", "proc", "sys", "run", "tmp", "etc/zinit"} {
+		if slices.Contains(without, dir) {
+			continue
+		}
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +95,11 @@ func TestSwitchRoot(t *testing.T) {
 	config := bootScript(`
 echo "T:root $(grep ' / ' /proc/mounts | cut -d' ' -f3 | tail -1) $(cat /proc/1/comm) $(readlink /proc/1/exe)"
 echo "T:moved $(grep -c -E ' (/proc|/sys|/dev|/run) ' /proc/mounts) $(cat /run/from-initramfs)"
-echo written >/data; echo "T:free $(df -k / | grep -c vda)"; zinit poweroff`)
+echo written >/data; echo "T:free $(df -k / | grep -c vda)"
+dd if=/dev/zero of=/swap bs=1M count=2 2>/dev/null; chmod 600 /swap; mkswap /swap >/dev/null; swapon /swap; echo "T:swap $(grep -c ^/swap /proc/swaps)"
+dd if=/dev/zero of=/inner bs=1M count=4 2>/dev/null; mknod /dev/loop0 b 7 0 2>/dev/null; losetup /dev/loop0 /inner && mke2fs -q /dev/loop0 >/dev/null
+mkdir -p /tmp/deep; mount -t ext4 /dev/loop0 /tmp/deep && echo x >/tmp/deep/y; echo "T:loop $(grep -c loop0 /proc/mounts)"
+zinit poweroff`)
 	disk := diskRoot(t, config)
 	add, load := findModules(t)
 	first := bootScript(load + `mkdir /new; for i in $(seq 100); do [ -b /dev/vda ] && break; usleep 100000; done; mount -t ext4 /dev/vda /new && echo T:mounted; echo kept >/run/from-initramfs
@@ -106,7 +113,32 @@ trap "echo T:old service stopped; exit" TERM; zinit switch-root /new; while :; d
 	m.say("switching to /new and /sbin/init")
 	m.say("T:root ext4 zinit-pid1 /sbin/init\n")
 	m.say("T:moved 4 kept\n")
+	m.say("T:swap 1\n")
+	m.say("T:loop 1\n")
 	m.ends(poweredOff)
+	if strings.Contains(m.text(), "read-only: ") { // swap, a loop device and what is mounted on it would hold the root
+		t.Error("the root could not be made read-only")
+	}
+	clean(t, disk)
+}
+
+// TestBareRoot: a read-only root without /proc, /sys, /run, /tmp and a place for the socket: process 1 goes on, says what is
+// missing, and the machine can be ended.
+func TestBareRoot(t *testing.T) {
+	t.Parallel()
+	disk := diskRoot(t, map[string]string{"services/one.toml": "[service]\nname = \"one\"\n" +
+		"exec = [\"/bin/busybox\", \"sh\", \"-c\", \"echo T:one runs >/dev/console; exec sleep 100000\"]\n"}, "proc", "sys", "run", "tmp")
+	add, load := findModules(t)
+	first := bootScript(load + `mkdir /new; for i in $(seq 100); do [ -b /dev/vda ] && break; usleep 100000; done; mount -r -t ext4 /dev/vda /new && echo T:mounted
+zinit switch-root /new; while :; do usleep 100000; done`)
+	i := image{config: first, busybox: true, add: add}
+	m := boot(t, i.build(t), "quiet", "-drive", "file="+disk+",if=virtio,format=raw")
+	m.say("T:mounted")
+	m.say("switching to /new and /sbin/init")
+	m.say("cannot mount proc on /proc")
+	m.say("T:one runs")
+	m.press("ctrl-alt-delete")
+	m.ends(restarted)
 	clean(t, disk)
 }
 

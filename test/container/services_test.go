@@ -307,6 +307,48 @@ restart = "always"
 	}
 }
 
+// TestNothingStartsWhileStopping: while the stop is under way nothing is started, by a request, a reload, or a policy.
+func TestNothingStartsWhileStopping(t *testing.T) {
+	t.Parallel()
+	b := start(t, map[string]string{"a.toml": `
+[service]
+name = "slow"
+exec = "sh -c 'trap \"while ! [ -e DIR/go ]; do sleep 0.01; done; echo x >DIR/stopped; exit\" TERM; touch DIR/slow; while :; do sleep 0.01; done'"
+`, "b.toml": `
+[service]
+name = "again"
+exec = "sh -c 'echo run >>DIR/again; trap \"exit 1\" TERM; while :; do sleep 0.01; done'"
+[lifecycle]
+restart = "always"
+restart_delay_ms = 1
+`, "c.toml": `
+[service]
+name = "late"
+exec = "sh -c 'touch DIR/late; sleep 1000'"
+status = "stop"
+`})
+	b.await("the services", func() bool { return exists(b.dir+"/slow") && exists(b.dir+"/again") })
+	b.signal(unix.SIGTERM)
+	b.await("the stop to begin", func() bool {
+		return strings.Contains(b.zinit("status", "slow"), "stopping") && !strings.Contains(b.zinit("status", "again"), "running")
+	})
+	for _, args := range [][]string{{"start", "late"}, {"restart", "again"}, {"start", "again"}} {
+		if out := b.zinit(args...); !strings.Contains(out, "shutting down") && !strings.Contains(out, "stopping") {
+			t.Errorf("zinit %s says %q", strings.Join(args, " "), out)
+		}
+	}
+	b.zinit("reload")
+	if err := os.WriteFile(b.dir+"/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.wait(); got != 0 || !exists(b.dir+"/stopped") || exists(b.dir+"/late") {
+		t.Errorf("status %d, stopped in order: %v, started late: %v", got, exists(b.dir+"/stopped"), exists(b.dir+"/late"))
+	}
+	if runs, _ := os.ReadFile(b.dir + "/again"); string(runs) != "run\n" {
+		t.Errorf("a service was started again: %q", runs)
+	}
+}
+
 // TestNothingThere: no /proc, no /run, no /dev, no /etc, no user: the container runs and stops.
 func TestNothingThere(t *testing.T) {
 	t.Parallel()
@@ -317,6 +359,12 @@ func TestNothingThere(t *testing.T) {
 	argv := []string{"unshare", "--root=/mnt", "--setuid=65534", "--setgid=65534", "/zinit-pid1", "--container", "--config", "/cfg", "--socket", "/s", "--log-stdout"}
 	b := enter(t, before, argv, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "BIN="+testkit.Binary(t, "")) })
 	b.says("a | running inside")
+	server := b.pidOf("zinit-server")
+	if err := unix.Kill(server, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server })
+	b.await("it to serve", func() bool { return strings.Count(b.out.String(), "zinit server version=") == 2 })
 	began := time.Now()
 	b.signal(unix.SIGTERM)
 	if got := b.wait(); got != 0 {
@@ -450,17 +498,17 @@ exec = "sleep 100000"
 		return n
 	}
 	b.await("memory below 5 MB", func() bool { return rss() < 5000 })
-	// Five seconds without a single one; what the start left to do may spoil the first windows.
-	quiet := false
-	for range 5 {
+	// Three a minute are allowed, to the runtime; what the start left to do may spoil the first windows.
+	best := 1 << 30
+	for range 4 {
 		before := switches(t, pid)
-		<-time.After(5 * time.Second)
-		if quiet = switches(t, pid) == before; quiet {
+		<-time.After(20 * time.Second)
+		if best = min(best, switches(t, pid)-before); best <= 1 {
 			break
 		}
 	}
-	if !quiet {
-		t.Error("process 1 wakes although nothing happens")
+	if best > 1 {
+		t.Errorf("process 1 wakes %d times in 20 s although nothing happens", best)
 	}
 	t.Logf("resident: %d kB", rss())
 }

@@ -49,7 +49,6 @@ func init() {
 		raiseNofile()
 	case "zinit-server":
 		Comm("zinit-server")
-		raiseNofile()
 	}
 }
 
@@ -90,7 +89,11 @@ func unmask() {
 	if os.Args[0] == Limits && syscall.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil {
 		lim := machineNofile
 		lim.Max = max(lim.Max, now.Max)
-		_ = syscall.Setrlimit(unix.RLIMIT_NOFILE, &lim) // through the runtime: the exec then leaves it
+		if syscall.Setrlimit(unix.RLIMIT_NOFILE, &lim) != nil { // through the runtime: the exec then leaves it
+			lim.Max = now.Max
+			lim.Cur = min(lim.Cur, lim.Max)
+			_ = syscall.Setrlimit(unix.RLIMIT_NOFILE, &lim)
+		}
 	}
 	if fd, found := strings.CutPrefix(os.Args[1], "/proc/self/fd/"); found {
 		if n, err := strconv.Atoi(fd); err == nil {
@@ -98,26 +101,27 @@ func unmask() {
 		}
 	}
 	err := syscall.Exec(os.Args[1], os.Args[2:], os.Environ())
-	_, _ = unix.Write(2, []byte(os.Args[1]+": "+err.Error()+"\n"))
-	unix.Exit(127)
+	_, _ = unix.Write(2, []byte("zinit-pid1: cannot execute "+os.Args[1]+": "+err.Error()+"\n"))
+	if err == syscall.ENOENT {
+		unix.Exit(127)
+	}
+	unix.Exit(126)
 }
 
-// raiseNofile makes room for the log pipes of many services: a kernel gives process 1 no more than 4096 descriptors. It is
-// done behind the runtime's back, which goes on giving children the limits that it found at its start.
+// raiseNofile makes room for the log pipes of many services where the hard limit is low: a kernel gives process 1 no more
+// than 4096 descriptors. It is done behind the runtime's back, which does not give children the old limits any more then:
+// they are started through Limits.
 func raiseNofile() {
 	const want = 1 << 19
 	var now unix.Rlimit
-	if unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &now) != nil || now.Cur >= want {
-		return
+	if unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &now) == nil && now.Max < want {
+		lim := unix.Rlimit{Cur: want, Max: want}
+		_, _, errno := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&lim)), 0, 0, 0)
+		raised = errno == 0
 	}
-	if now.Max < want && setNofile(want, want) {
-		return
-	}
-	setNofile(min(now.Max, want), now.Max)
 }
 
-func setNofile(soft, hard uint64) bool {
-	lim := unix.Rlimit{Cur: soft, Max: hard}
-	_, _, errno := syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&lim)), 0, 0, 0)
-	return errno == 0
-}
+var raised bool
+
+// Raised reports whether children would inherit more descriptors than they should.
+func Raised() bool { return raised }
