@@ -16,7 +16,8 @@ var errStreamOver = errors.New("the server ended the stream")
 // FollowLogs calls fn for every captured line from q on, in order, as it comes: first the last q.Lines of what is kept
 // (or everything from q.Since or q.SinceMS on), then what is written from now on. It returns when ctx ends (nil), when fn
 // returns an error (that error), or with the server's or the connection's error. With WithReconnect it survives a
-// restart of the server without a line lost or doubled.
+// restart of the server without a line lost or doubled; what was overwritten while there was no connection is told as
+// Missed, where q has no filter that leaves lines out.
 func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow) error) error {
 	last := map[string]delivered{} // by service
 	began, newest := time.Now().UnixMilli(), int64(0)
@@ -25,7 +26,20 @@ func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow
 		if err := json.Unmarshal(raw, &follow); err != nil {
 			return fmt.Errorf("cannot read a line of logs.follow: %w", err)
 		}
-		follow.Lines = dropSeen(follow.Lines, last)
+		if before, seen := last[follow.Service]; seen && follow.Missed > 0 {
+			before.seq += follow.Missed
+			last[follow.Service] = before
+		}
+		var gaps []wire.Follow
+		follow.Lines, gaps = dropSeen(follow.Lines, last)
+		if q.Stream != "" || q.Grep != "" {
+			gaps = nil // who knows what was in them
+		}
+		for _, gap := range gaps {
+			if err := fn(gap); err != nil {
+				return err
+			}
+		}
 		for _, line := range follow.Lines {
 			newest = max(newest, line.TimestampMS)
 		}
@@ -63,17 +77,21 @@ type delivered struct {
 }
 
 // dropSeen removes lines delivered before a reconnection and notes the others. A lower number with a later time is a new
-// line: a server without a keeper begins to count anew.
-func dropSeen(lines []wire.LogLine, last map[string]delivered) []wire.LogLine {
-	kept := lines[:0]
+// line: a server without a keeper begins to count anew. Numbers that are passed over are gaps.
+func dropSeen(lines []wire.LogLine, last map[string]delivered) (kept []wire.LogLine, gaps []wire.Follow) {
+	kept = lines[:0]
 	for _, line := range lines {
-		if before, seen := last[line.Service]; seen && line.Seq <= before.seq && line.TimestampMS <= before.ms {
+		before, seen := last[line.Service]
+		if seen && line.Seq <= before.seq && line.TimestampMS <= before.ms {
 			continue
+		}
+		if seen && line.Seq > before.seq+1 {
+			gaps = append(gaps, wire.Follow{Lines: []wire.LogLine{}, Service: line.Service, Missed: line.Seq - before.seq - 1})
 		}
 		last[line.Service] = delivered{line.Seq, line.TimestampMS}
 		kept = append(kept, line)
 	}
-	return kept
+	return kept, gaps
 }
 
 // FollowEvents calls fn for every transition with a sequence number from since on (0 = only new ones). It ends as

@@ -15,15 +15,22 @@ func TestDropSeen(t *testing.T) {
 		why   string
 		lines []wire.LogLine
 		want  int
+		gap   uint64
 	}{
-		{"the first", []wire.LogLine{line(1, 100), line(2, 100)}, 2},
-		{"again after a reconnection", []wire.LogLine{line(1, 100), line(2, 100), line(3, 101)}, 1},
-		{"a server that counts anew", []wire.LogLine{line(1, 200), line(2, 200)}, 2},
-		{"again after that", []wire.LogLine{line(2, 200), line(3, 200)}, 1},
-		{"the clock went back", []wire.LogLine{line(4, 50)}, 1},
+		{"the first", []wire.LogLine{line(1, 100), line(2, 100)}, 2, 0},
+		{"again after a reconnection", []wire.LogLine{line(1, 100), line(2, 100), line(3, 101)}, 1, 0},
+		{"a server that counts anew", []wire.LogLine{line(1, 200), line(2, 200)}, 2, 0},
+		{"again after that", []wire.LogLine{line(2, 200), line(3, 200)}, 1, 0},
+		{"the clock went back", []wire.LogLine{line(4, 50)}, 1, 0},
+		{"overwritten meanwhile", []wire.LogLine{line(4, 50), line(9, 300), line(10, 300)}, 2, 4},
 	} {
-		if got := len(dropSeen(c.lines, last)); got != c.want {
-			t.Errorf("%s: %d lines, want %d", c.why, got, c.want)
+		got, gaps := dropSeen(c.lines, last)
+		var gap uint64
+		for _, g := range gaps {
+			gap += g.Missed
+		}
+		if len(got) != c.want || gap != c.gap {
+			t.Errorf("%s: %d lines, want %d, and a gap of %d, want %d", c.why, len(got), c.want, gap, c.gap)
 		}
 	}
 }

@@ -79,14 +79,32 @@ func TestPipeHeldByGrandchild(t *testing.T) {
 }
 
 // TestFollowOverRotation: a follower that cannot keep up with a small ring gets a run of lines and the exact number of
-// those that it missed before each.
+// those that it missed before each; also when the server is killed again and again meanwhile.
 func TestFollowOverRotation(t *testing.T) {
+	t.Run("server", func(t *testing.T) { followOverRotation(t, "server") })
+	t.Run("pid1", func(t *testing.T) { followOverRotation(t, "pid1") })
+}
+
+func followOverRotation(t *testing.T, applet string) {
 	const total = 200_000
 	release := filepath.Join(t.TempDir(), "go")
 	s := testkit.Start(t, map[string]string{
 		"fast.toml": service("fast", fmt.Sprintf("exec = 'echo 1; while [ ! -e %s ]; do sleep 0.02; done; seq 2 %d; exec sleep 100000'\n", release, total)+
 			"[logging]\nbuffer_lines = 50\nbuffer_bytes = 8192\n"),
-	}, testkit.Options{})
+	}, testkit.Options{Applet: applet})
+	kill := func() {}
+	if applet == "pid1" {
+		kill = func() {
+			c, err := rpc.Dial(ctx, s.Socket)
+			if err != nil {
+				return // it is dead at this moment
+			}
+			defer c.Close()
+			if ping, err := c.Ping(ctx); err == nil && ping.PID != s.PID() {
+				_ = syscall.Kill(ping.PID, syscall.SIGKILL)
+			}
+		}
+	}
 	reader, writer := io.Pipe()
 	follow := exec.Command(s.Bin, "logs", "-f", "fast", "-o", "json")
 	follow.Env = append(os.Environ(), "ZINIT_SOCKET="+s.Socket)
@@ -117,7 +135,11 @@ func TestFollowOverRotation(t *testing.T) {
 			if seq <= last {
 				t.Fatalf("line %d after %d", seq, last)
 			}
-			if got, last = got+1, seq; got == 1 { // it follows
+			got, last = got+1, seq
+			if got%50 == 0 && got <= 250 {
+				kill()
+			}
+			if got == 1 { // it follows
 				if err := os.WriteFile(release, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
