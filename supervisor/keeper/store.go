@@ -86,7 +86,7 @@ func NewStore() *Store {
 
 // ownDescriptors is how many descriptors of the process are not for the store: the keeper's own, those of a server that is
 // being started, and those of the message that is being read.
-const ownDescriptors = 64
+const ownDescriptors = 64 + maxEntries
 
 // room is how many descriptors this process may hold for its server.
 func room() int {

@@ -201,10 +201,13 @@ func send(fd int, f *frame, fds []int, flags int) error {
 // mailbox holds the buffers for receiving, so that a steady stream of messages allocates nothing for them.
 type mailbox struct {
 	data   [MaxFrame + 1]byte
-	rights [1100]byte // room for SCM_MAX_FD (253) descriptors
+	rights [rightsSize]byte
 }
 
-// receive reads one message. The descriptors, never more than the kernel's 253, are close-on-exec and the caller's, also
+// rightsSize is the room for maxEntries descriptors (CMSG_SPACE): the kernel closes what is sent beyond.
+const rightsSize = 16 + 4*maxEntries
+
+// receive reads one message. The descriptors, never more than maxEntries, are close-on-exec and the caller's, also
 // beside an error. The frame is valid until the next call.
 func (m *mailbox) receive(fd int, flags int) (*frame, []int, error) {
 	for {
