@@ -97,8 +97,29 @@ func roomForFiles(settings *confdir.Settings, now *definitions) *confdir.Setting
 
 // loadOptions are the rules for files and for definitions over RPC.
 func (s *Supervisor) loadOptions() confdir.Options {
-	return confdir.Options{Lenient: s.opt.Lenient, System: s.opt.System, Trust: true, TrustWarns: s.opt.Mode == "container",
-		Settings: s.opt.Settings, UnknownWarns: s.opt.Mode == "machine" && s.defs.Load() == nil}
+	return s.opt.loadOptions(s.defs.Load() == nil)
+}
+
+func (o *Options) loadOptions(first bool) confdir.Options {
+	return confdir.Options{Lenient: o.Lenient, System: o.System, Trust: true, TrustWarns: o.Mode == "container",
+		Settings: o.Settings, UnknownWarns: o.Mode == "machine" && first}
+}
+
+// Preload begins to read the configuration that New will want, while its caller does something else. What decides about it
+// must not change any more: ConfigDirs, Settings, Lenient, System, Mode.
+func (o *Options) Preload() {
+	result := make(chan *confdir.Loaded, 1)
+	o.preloaded = result
+	dirs, how := o.ConfigDirs, o.loadOptions(true)
+	go func() { result <- confdir.Load(dirs, how) }()
+}
+
+func (o *Options) takePreloaded() *confdir.Loaded {
+	if o.preloaded == nil {
+		return nil
+	}
+	defer func() { o.preloaded = nil }()
+	return <-o.preloaded
 }
 
 // Plan says what Reload would do.

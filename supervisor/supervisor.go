@@ -52,7 +52,8 @@ type Options struct {
 
 	AtRest func() // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
 
-	done chan struct{} // closed when the driver has ended
+	preloaded <-chan *confdir.Loaded // see Preload
+	done      chan struct{}          // closed when the driver has ended
 }
 
 func (o *Options) maxServices() int {

@@ -151,13 +151,17 @@ func (s *server) begin() (int, error) {
 	if err := s.openArena(); err != nil {
 		return exitFailed, err
 	}
+	opt := s.options()
+	if s.handover == nil || s.handover.Journal < 0 { // else there is most likely no need of the files
+		opt.Preload()
+	}
 	if err := s.listen(); err != nil {
 		if s.keeper != nil && s.handover.Listener < 0 { // with one, there are services that must not end for it
 			_ = s.keeper.Bye(keeper.ByeRefused, exitFailed)
 		}
 		return exitFailed, err
 	}
-	if err := s.supervise(); err != nil {
+	if err := s.supervise(opt); err != nil {
 		return exitFailed, err
 	}
 	go s.handleSignals(signals)
@@ -167,15 +171,12 @@ func (s *server) begin() (int, error) {
 	return exitOK, nil
 }
 
-// supervise makes the supervisor, fresh or from the journal of the server before.
-func (s *server) supervise() error {
-	opt := supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
-		Only: s.o.only, Socket: s.socket.Path, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
+// options are what the supervisor is told, but for the socket.
+func (s *server) options() *supervisor.Options {
+	opt := &supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
+		Only: s.o.only, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
 		Keeper: s.keeper, Handover: s.handover, Starts: 1, AtRest: memory.Rest, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.syslogPath()}
-	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
 	opt.Ending = func() { notifyAbove("STOPPING=1") }
-	opt.Environ = proc.BaseEnviron(os.Environ())
-	s.takeJournal(&opt)
 	if h := s.handover; h != nil && s.keeper != nil {
 		opt.Mode, opt.Starts, opt.LastCrash, opt.RolledBack = h.Mode.String(), h.Starts, h.LastCrash, h.RolledBack
 		opt.KeeperStartNS = h.StartedAt
@@ -185,13 +186,22 @@ func (s *server) supervise() error {
 		opt.System = opt.System || h.Mode == keeper.Machine
 		opt.Order = s.order
 	}
+	return opt
+}
+
+// supervise makes the supervisor, fresh or from the journal of the server before.
+func (s *server) supervise(opt *supervisor.Options) error {
+	opt.Socket = s.socket.Path
+	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
+	opt.Environ = proc.BaseEnviron(os.Environ())
+	s.takeJournal(opt)
 	if listener, lock, err := s.socket.Files(); err == nil && s.keeper == nil {
 		opt.ListenerFD, opt.LockFD = descriptor(listener), descriptor(lock)
 		s.kept = []*os.File{listener, lock}
 	}
 	opt.HandOver, opt.TakeBack = s.handOver, s.takeBack
 	var err error
-	if s.sup, err = supervisor.New(opt); err != nil {
+	if s.sup, err = supervisor.New(*opt); err != nil {
 		return err
 	}
 	signal.Notify(s.sup.Reap(), unix.SIGCHLD)
