@@ -1,0 +1,135 @@
+package survival
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/test/survival/storm"
+)
+
+// TestUnusableJournal: a server that finds a state which it cannot read says why, ends what runs, and starts afresh: never
+// two copies, and never a service that nobody watches.
+func TestUnusableJournal(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(b []byte)
+		says  string
+	}{
+		{"of a newer version", makeNewer, "its state version is 99, this one reads up to"},
+		{"damaged in the middle", func(b []byte) { copy(b[4096+64:], strings.Repeat("x", 64)) }, "damaged"},
+		{"damaged at its head", func(b []byte) { copy(b, strings.Repeat("x", 128)) }, "damaged"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			notes := filepath.Join(t.TempDir(), "notes")
+			s := testkit.Start(t, map[string]string{"one.toml": fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"run\", ZT_FILE = %q}\n", self(t), notes)},
+				testkit.Options{Applet: "pid1"})
+			one := s.AwaitState(s.Client(), "one", "running")
+			begun := func(n int) func() bool {
+				return func() bool { b, _ := os.ReadFile(notes); return strings.Count(string(b), "begin ") == n }
+			}
+			s.Await("the service to begin", begun(1))
+			server := storm.ServerOf(s.PID())
+			spoilJournal(t, server, test.spoil)
+			if err := syscall.Kill(server, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			s.Await("the service to begin again", begun(2))
+			s.Await("another process of it to be shown", func() bool {
+				c, err := rpc.Dial(ctx, s.Socket)
+				if err != nil {
+					return false
+				}
+				defer c.Close()
+				now, err := c.StatusFull(ctx, "one")
+				return err == nil && now.State.State == "running" && now.PID != one.PID
+			})
+			if b, _ := os.ReadFile(notes); strings.Contains(string(b), "double") {
+				t.Errorf("two copies at once:\n%s", b)
+			}
+			if log := s.Logs(); !strings.Contains(log, test.says) || !strings.Contains(log, "services are ended and start afresh") {
+				t.Errorf("the log does not say %q:\n%s", test.says, log)
+			}
+		})
+	}
+}
+
+// spoilJournal changes the journal of a server, which does not write it while nothing happens.
+func spoilJournal(t *testing.T, server int, change func([]byte)) {
+	t.Helper()
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", server))
+	for _, fd := range fds {
+		if to, _ := os.Readlink(fd); !strings.Contains(to, "zinit-journal") {
+			continue
+		}
+		f, err := os.OpenFile(fd, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		b := make([]byte, 8192)
+		if _, err := f.ReadAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		change(b)
+		if _, err := f.WriteAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("server %d has no journal among %v", server, fds)
+}
+
+// makeNewer gives both heads of a journal (see supervisor/journal) the version 99.
+func makeNewer(b []byte) {
+	const headSize, versionAt, sumAt = 64, 8, 60
+	for _, head := range [][]byte{b[:headSize], b[headSize : 2*headSize]} {
+		binary.LittleEndian.PutUint32(head[versionAt:], 99)
+		binary.LittleEndian.PutUint32(head[sumAt:], crc32.Checksum(head[:sumAt], crc32.MakeTable(crc32.Castagnoli)))
+	}
+}
+
+// TestPrepareRestart: the soft restart of 0.3.9 keeps everything, and a follower is told that its stream ends here.
+func TestPrepareRestart(t *testing.T) {
+	for _, applet := range applets {
+		t.Run(applet, func(t *testing.T) {
+			bin := copyOf(t, testkit.Binary(t, ""), "zinit", nil)
+			s := testkit.Start(t, map[string]string{"one.toml": sleeper}, testkit.Options{Applet: applet, Bin: bin})
+			one := s.AwaitState(s.Client(), "one", "running")
+			pid := serverPIDOf(t, s.Client())
+			follower := dialPlain(t, s.Socket)
+			fmt.Fprintln(follower, `{"jsonrpc":"2.0","id":1,"method":"logs.follow","params":{"name":"one"}}`)
+			if line, err := follower.in.ReadString('\n'); err != nil || !strings.Contains(line, `"result"`) {
+				t.Fatalf("%q, %v", line, err)
+			}
+			replaceFile(t, bin, nil) // so that one sees the new one come
+			before := exeOf(pid)
+			old := dialPlain(t, s.Socket)
+			fmt.Fprintln(old, `{"jsonrpc":"2.0","id":2,"method":"system.prepare_restart"}`)
+			if line, err := old.in.ReadString('\n'); err != nil || !strings.Contains(line, `"ready":true`) || !strings.Contains(line, `"state_path":"/`) {
+				t.Fatalf("%q, %v", line, err)
+			}
+			s.Await("the new executable", func() bool { return exeOf(pid) == bin && before != bin })
+			if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID || now.Incarnation != one.Incarnation {
+				t.Errorf("pid %d incarnation %d, were %d %d", now.PID, now.Incarnation, one.PID, one.Incarnation)
+			}
+			told := ""
+			for err := error(nil); err == nil; {
+				var line string
+				line, err = follower.in.ReadString('\n')
+				told += line
+			}
+			if !strings.Contains(told, `"method":"end"`) {
+				t.Errorf("the follower was not told that its stream ends: %q", told)
+			}
+		})
+	}
+}
