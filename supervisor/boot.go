@@ -101,6 +101,9 @@ func (s *Supervisor) Boot() (wire.Boot, error) {
 	w := wire.Boot{ServerMS: b.ms(b.began), LoadedMS: b.ms(b.loaded), Services: []wire.BootService{}, Critical: []string{}}
 	if b.kernel {
 		w.KernelMS = float64(s.opt.KeeperStartNS) / 1e6
+		if h := s.opt.Handover; h != nil {
+			w.PID1MS = float64(h.SpawnedAt) / 1e6
+		}
 	}
 	last := ""
 	for _, name := range b.order {

@@ -97,7 +97,7 @@ type phase struct {
 func bootPhases(b wire.Boot) []phase {
 	var phases []phase
 	at := 0.0
-	for _, p := range []phase{{"kernel", 0, b.KernelMS}, {"pid1 and server", 0, b.ServerMS}, {"configuration", 0, b.LoadedMS}} {
+	for _, p := range []phase{{"kernel", 0, b.KernelMS}, {"pid1", 0, b.PID1MS}, {"server", 0, b.ServerMS}, {"configuration", 0, b.LoadedMS}} {
 		if p.end > at {
 			phases = append(phases, phase{p.name, at, p.end})
 			at = p.end

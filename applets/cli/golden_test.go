@@ -165,7 +165,7 @@ func TestTreeText(t *testing.T) {
 
 func exampleBoot() wire.Boot {
 	return wire.Boot{
-		KernelMS: 312, ServerMS: 356.4, LoadedMS: 371.9, DoneMS: 1243.2, Critical: []string{"web", "api", "db"},
+		KernelMS: 312, PID1MS: 341.2, ServerMS: 356.4, LoadedMS: 371.9, DoneMS: 1243.2, Critical: []string{"web", "api", "db"},
 		Services: []wire.BootService{
 			{Name: "api", DueMS: 372, StartMS: 520, ReadyMS: 1120.5, Waited: "db"},
 			{Name: "db", DueMS: 372, StartMS: 374, ReadyMS: 519},
@@ -182,7 +182,7 @@ func TestBoot(t *testing.T) {
 	golden(t, "boot", bootPage(exampleBoot(), 5, style{}))
 	golden(t, "boot-svg", bootSVG(exampleBoot()))
 	unfinished := exampleBoot()
-	unfinished.DoneMS, unfinished.KernelMS, unfinished.Critical = 0, 0, nil
+	unfinished.DoneMS, unfinished.KernelMS, unfinished.PID1MS, unfinished.Critical = 0, 0, 0, nil
 	golden(t, "boot-unfinished", bootPage(unfinished, 0, style{}))
 }
 

@@ -361,6 +361,7 @@ type Follow struct {
 // the server's start.
 type Boot struct {
 	KernelMS float64       `json:"kernel_ms"` // when pid1 ran, 0 when not PID 1
+	PID1MS   float64       `json:"pid1_ms"`   // when pid1 had done its part and started the server, 0 when not PID 1
 	ServerMS float64       `json:"server_ms"`
 	LoadedMS float64       `json:"loaded_ms"` // configuration loaded
 	DoneMS   float64       `json:"done_ms"`   // last service ready, 0 = not yet

@@ -49,7 +49,7 @@ zinit stop lines; zinit logs -n 1000000 -o cat lines >/run/lines; seq $(wc -l </
 sig=1; while [ $sig -le 64 ]; do case $sig in 2|9|10|12|15|19|30|37|38|39|41) ;; *) kill -$sig 1;; esac; sig=$((sig+1)); done
 zinit ping && echo T:signals
 echo "T:nofile $(ulimit -Sn) $(ulimit -Hn)"
-zinit boot -o json | tr -d ' \n' | grep -q -E '"kernel_ms":[1-9].*"server_ms":[1-9].*"loaded_ms":[1-9].*"name":"web".*"start_ms":[1-9].*"ready_ms":[1-9]' && echo T:boot
+zinit boot -o json | tr -d ' \n' | grep -q -E '"kernel_ms":[1-9].*"pid1_ms":[1-9].*"server_ms":[1-9].*"loaded_ms":[1-9].*"name":"web".*"start_ms":[1-9].*"ready_ms":[1-9]' && echo T:boot
 mount -o remount,size=512k /run; dd if=/dev/zero of=/run/fill bs=64k 2>/dev/null; mount -o remount,size=512k /tmp; dd if=/dev/zero of=/tmp/fill bs=64k 2>/dev/null
 echo x >/run/more 2>/dev/null || { s=$(server); kill -9 $s; other $s; kill -USR2 1; sleep 2; zinit ping >/dev/null && echo T:full; }; rm -f /run/fill /tmp/fill /run/more
 i=0; while [ $i -lt 30 ]; do (j=0; while [ $j -lt 100 ]; do true & j=$((j+1)); done) & i=$((i+1)); done; wait
