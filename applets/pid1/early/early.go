@@ -16,6 +16,7 @@ package early
 import (
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +45,7 @@ func init() {
 	}
 	switch role(os.Args, os.Getpid() == 1) {
 	case "zinit-pid1":
+		runtime.LockOSThread() // from an init: the main goroutine stays on the main thread, which alone keeps its pid over an exec
 		Comm("zinit-pid1")
 		Listen()
 		raiseNofile()
