@@ -40,6 +40,7 @@ echo "T:mounts $(grep -c -E ' (/proc|/sys|/dev|/dev/pts|/dev/shm|/run|/tmp|/sys/
 echo "T:host $(hostname) lo $(ip -o addr show lo | grep -c 127.0.0.1)"
 echo "T:names $(cat /proc/1/comm) $(cat /proc/$PPID/comm) oom $(cat /proc/1/oom_score_adj) $(cat /proc/$PPID/oom_score_adj) $(cat /proc/self/oom_score_adj)"
 echo "T:mode $(zinit status | grep mode | tr -s ' ')"
+zinit boot -o json | tr -d ' \n' | grep -q -E '"kernel_ms":[1-9].*"pid1_ms":[1-9].*"server_ms":[1-9].*"loaded_ms":[1-9].*"name":"web".*"start_ms":[1-9].*"ready_ms":[1-9]' && echo T:boot
 server() { pidof zinit-server; }
 other() { for i in $(seq 200); do s=$(server); [ -n "$s" ] && [ "$s" != "$1" ] && zinit ping >/dev/null 2>&1 && return; usleep 100000; done; echo T:no other server; }
 pid=$(cat /run/web.pid)
@@ -49,7 +50,6 @@ zinit stop lines; zinit logs -n 1000000 -o cat lines >/run/lines; seq $(wc -l </
 sig=1; while [ $sig -le 64 ]; do case $sig in 2|9|10|12|15|19|30|37|38|39|41) ;; *) kill -$sig 1;; esac; sig=$((sig+1)); done
 zinit ping && echo T:signals
 echo "T:nofile $(ulimit -Sn) $(ulimit -Hn)"
-zinit boot -o json | tr -d ' \n' | grep -q -E '"kernel_ms":[1-9].*"pid1_ms":[1-9].*"server_ms":[1-9].*"loaded_ms":[1-9].*"name":"web".*"start_ms":[1-9].*"ready_ms":[1-9]' && echo T:boot
 mount -o remount,size=512k /run; dd if=/dev/zero of=/run/fill bs=64k 2>/dev/null; mount -o remount,size=512k /tmp; dd if=/dev/zero of=/tmp/fill bs=64k 2>/dev/null
 echo x >/run/more 2>/dev/null || { s=$(server); kill -9 $s; other $s; kill -USR2 1; sleep 2; zinit ping >/dev/null && echo T:full; }; rm -f /run/fill /tmp/fill /run/more
 i=0; while [ $i -lt 30 ]; do (j=0; while [ $j -lt 100 ]; do true & j=$((j+1)); done) & i=$((i+1)); done; wait
@@ -73,8 +73,8 @@ echo "T:rss $([ $rss -lt 5000 ] && echo small || echo $rss)"
 	i := image{config: config, busybox: true, add: []string{hostnameFile(t) + ":/etc/hostname"}}
 	m := boot(t, i.build(t), "quiet")
 	for _, want := range []string{"T:mounts 8\n", "T:host testbox lo 1\n", "T:names zinit-pid1 zinit-server oom -1000 0 0\n",
-		"T:mode  mode machine\n", "T:shadow system\n", "T:lines\n", "T:survived ", "T:signals\n",
-		"T:nofile 1024 524288\n", "T:boot\n", "T:full\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
+		"T:mode  mode machine\n", "T:boot\n", "T:shadow system\n", "T:lines\n", "T:survived ", "T:signals\n",
+		"T:nofile 1024 524288\n", "T:full\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
 		"T:threads\n", "T:memory\n", "T:alive\n", "T:rss small\n"} {
 		m.say(want)
 	}
