@@ -35,6 +35,7 @@ var windows = []struct {
 	{"h-step", []string{"journal", "action"}, ""},      // between what is recorded and what is done
 	{"h-hook", []string{"hook"}, ""},                   // a hook that runs
 	{"h-resume", []string{"resumed"}, ""},              // taking over itself
+	{"h-exec", []string{"exec"}, "upgrade"},            // the executable that comes is announced and not there
 }
 
 // busy are points that the service beside the one that is operated on passes all the time.
@@ -454,6 +455,10 @@ func operations(self string) []operation {
 				}
 				return oneRun(w, st, runs)
 			}},
+		{"upgrade", "",
+			func(w *faultWorld) string { return w.define(self, "upgraded", "running", "", "") },
+			func(w *faultWorld, c *rpc.Client, name string) { _, _ = c.Upgrade(ctx, "") },
+			running, oneRun},
 		{"stop", "down",
 			func(w *faultWorld) string { return w.define(self, "stop", "running", "", "") },
 			func(w *faultWorld, c *rpc.Client, name string) { _, _ = c.Stop(ctx, name, rpc.Change{Wait: true}) },
