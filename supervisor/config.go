@@ -69,7 +69,10 @@ func (s *Supervisor) read() (*definitions, *graph.Graph) {
 		o.Loaded = func(name string) bool { return now.configs[name] != nil }
 		o.Settings = roomForFiles(o.Settings, now)
 	}
-	l := confdir.Load(s.opt.ConfigDirs, o)
+	l := s.opt.takePreloaded()
+	if l == nil {
+		l = confdir.Load(s.opt.ConfigDirs, o)
+	}
 	if now != nil {
 		l.Carry(s.driver.views.load().Graph)
 	}
