@@ -40,6 +40,8 @@ type child struct {
 	heard   int          // pid of a main process that has ended and whose last words were heard
 	probing context.CancelFunc
 
+	settleBy time.Time // until when the way into the background may last, zero = not begun
+
 	statusText string
 	announced  string // "reloading" or "stopping": what it said about itself
 	warning    string

@@ -38,6 +38,10 @@ const (
 	logLinesStatus = 10
 	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.
 	daemonizeWindow = 5 * time.Second
+	// daemonizeSettle is how long after that exit several processes may be there before it is told that there is no daemon
+	// among them; every daemonizeLook they are looked at.
+	daemonizeSettle = 2 * time.Second
+	daemonizeLook   = 20 * time.Millisecond
 	// restAfter is how long nothing must have happened until memory is given back; restWork is how many changes of
 	// services it takes after the first time until that is worth it again.
 	restAfter = 2 * time.Second

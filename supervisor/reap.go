@@ -87,7 +87,7 @@ func (d *driver) settleEarly() {
 
 // mainsExited tells the machine that main processes have ended, after what they wrote has been read.
 func (d *driver) mainsExited(exits []proc.Exit) {
-	exits = d.lastNotices(exits)
+	exits = d.unsettled(d.lastNotices(exits))
 	if len(exits) == 0 {
 		return
 	}
@@ -121,14 +121,64 @@ func (d *driver) lastNotices(exits []proc.Exit) []proc.Exit {
 	})
 }
 
-// heardOut goes on with an exit that was held back.
+// heardOut goes on with an exit that was held back until the last words were heard.
 func (d *driver) heardOut(c *child, e proc.Exit) {
+	c.heard = e.PID
+	d.goOn(c, e)
+}
+
+// unsettled holds back the exits of programs that are putting themselves into the background: on the way there, of two forks
+// or of a shell in between, several processes may be alive for a moment, and the pid file is written by the last one. It
+// returns the others.
+func (d *driver) unsettled(exits []proc.Exit) []proc.Exit {
+	var leaving []*child
+	for _, e := range exits {
+		if c := d.byPID[e.PID]; e.Status.Signal == 0 && e.Status.Code == 0 && c.mayLeave() {
+			leaving = append(leaving, c)
+		}
+	}
+	if len(leaving) == 0 {
+		return exits
+	}
+	left := d.trees.survivors(leaving)
+	return slices.DeleteFunc(exits, func(e proc.Exit) bool {
+		c := d.byPID[e.PID]
+		if len(left[c.gen]) < 2 || !slices.Contains(leaving, c) {
+			return false
+		}
+		if _, byFile := d.daemon(c, left[c.gen]); byFile != 0 {
+			return false
+		}
+		time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(c, e) }) })
+		return true
+	})
+}
+
+// mayLeave reports whether a main process that has just exited 0 may be on its way into the background.
+func (c *child) mayLeave() bool {
+	if c.config.Oneshot || c.ending {
+		return false
+	}
+	if c.settleBy.IsZero() {
+		c.settleBy = earlier(time.Now().Add(daemonizeSettle), c.spawnAt.Add(daemonizeWindow-daemonizeLook))
+	}
+	return time.Now().Before(c.settleBy)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// goOn takes up an exit that was held back.
+func (d *driver) goOn(c *child, e proc.Exit) {
 	if d.byPID[e.PID] != c { // it named another main process
 		d.reaper.Reap(e.PID)
 		d.trees.kick()
 		return
 	}
-	c.heard = e.PID
 	d.mainsExited([]proc.Exit{e})
 }
 
@@ -195,7 +245,7 @@ func (d *driver) adoptMain(c *child, pid int) {
 		c.warning = "its main process ended and left one process, which is taken for the main one: set pid_file, or the program's option to stay in the foreground"
 		d.log.Warn(c.warning, "service", c.config.Name, "pid", pid)
 	}
-	c.pid, c.start, c.gone, c.reaped = pid, startTime(pid), false, false
+	c.pid, c.start, c.gone, c.reaped, c.settleBy = pid, startTime(pid), false, false, time.Time{}
 	c.daemonized = true
 	d.byPID[pid] = c
 	d.noteRun(c)

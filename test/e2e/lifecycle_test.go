@@ -10,6 +10,7 @@ import (
 
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/rpc/wire"
 )
 
 // TestTreeIsGoneAfterStop: children in sessions of their own, double forks and ones that ignore SIGTERM end with the
@@ -151,6 +152,8 @@ func TestDaemonize(t *testing.T) {
 	s := testkit.Start(t, map[string]string{
 		"pidfile.toml": fmt.Sprintf("[service]\nname = \"pidfile\"\nexec = 'sleep 100001 & sleep 100002 & echo $! >%[1]s/pid; exit 0'\npid_file = \"%[1]s/pid\"\n", dir),
 		"single.toml":  "[service]\nname = \"single\"\nexec = 'sleep 100003 & exit 0'\n",
+		"double.toml":  "[service]\nname = \"double\"\nexec = 'setsid sh -c \"setsid sleep 100007 & sleep 0.1; exit 0\" & exit 0'\n",
+		"late.toml":    fmt.Sprintf("[service]\nname = \"late\"\nexec = 'sleep 100008 & (sleep 0.1; sleep 100009 & echo $! >%[1]s/late) & exit 0'\npid_file = \"%[1]s/late\"\n", dir),
 		"several.toml": "[service]\nname = \"several\"\nexec = 'sleep 100004 & sleep 100005 & exit 0'\n[lifecycle]\nrestart = \"never\"\nstop_timeout_ms = 500\n",
 		"once.toml":    "[service]\nname = \"once\"\noneshot = true\nexec = 'sleep 100006 & exit 0'\n",
 	}, testkit.Options{})
@@ -164,6 +167,18 @@ func TestDaemonize(t *testing.T) {
 		st, err := c.StatusFull(ctx, "single")
 		return err == nil && st.State.State == "running" && len(st.Warnings) > 0 && strings.Contains(st.Warnings[0], "pid_file")
 	})
+	// On the way into the background there may be more processes for a moment, and the pid file may come late.
+	for name, program := range map[string]string{"double": "sleep\x00100007\x00", "late": "sleep\x00100009\x00"} {
+		var st wire.StatusFull
+		s.Await(name+" to follow its daemon", func() bool {
+			st, _ = c.StatusFull(ctx, name)
+			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", st.PID))
+			return st.State.State == "running" && string(cmd) == program
+		})
+		if st.Restarts != 0 {
+			t.Errorf("%s was restarted %d times before", name, st.Restarts)
+		}
+	}
 	st := s.AwaitState(c, "several", "failed")
 	if !strings.Contains(st.Cause, "pid_file") {
 		t.Errorf("several left: %q", st.Cause)
@@ -180,7 +195,7 @@ func TestDaemonize(t *testing.T) {
 		st, err := c.StatusFull(ctx, "single")
 		return err == nil && st.LastExit != nil && st.LastExit.Signal != nil && *st.LastExit.Signal == 9
 	})
-	for _, name := range []string{"once", "pidfile", "single"} {
+	for _, name := range []string{"once", "pidfile", "single", "double", "late"} {
 		if _, stderr, code := s.Zinit("stop", name); code != 0 {
 			t.Errorf("stop %s: %d %s", name, code, stderr)
 		}
