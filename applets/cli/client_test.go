@@ -356,9 +356,12 @@ func TestLogs(t *testing.T) {
 		line string
 		want ran
 	}{
-		{"logs", ran{0, "2026-03-01 12:00:00.001 db | one \x1b[31m\n2026-03-01 12:00:00.005 web | two\n2026-03-01 12:00:00.009 web | three\n", ""}},
+		{"logs", ran{0, "2026-03-01 12:00:00.001 db  | one \x1b[31m\n2026-03-01 12:00:00.005 web | two\n2026-03-01 12:00:00.009 web | three\n", ""}},
 		{"logs db web", ran{0, "2026-03-01 12:00:00.001 db  | one \x1b[31m\n2026-03-01 12:00:00.005 web | two\n2026-03-01 12:00:00.009 web | three\n", ""}},
 		{"logs web -o cat", ran{0, "one \x1b[31m\ntwo\nthree\n", ""}},
+		{"logs web nope -o cat", ran{5, "one \x1b[31m\ntwo\nthree\n", "zinit: cannot show the log of nope: no such service (zinit list shows all)\n"}},
+		{"logs zinit nope -o cat", ran{5, "one \x1b[31m\ntwo\nthree\n", "zinit: cannot show the log of nope: no such service (zinit list shows all)\n"}},
+		{"logs nope nope", ran{5, "", "zinit: cannot show the log of nope: no such service (zinit list shows all)\n"}},
 		{"logs nope", ran{5, "", "zinit: cannot show the log of nope: no such service (zinit list shows all)\n"}},
 		{"logs -n x", ran{2, "", "zinit: cannot read --lines \"x\": want a number or all\n"}},
 		{"logs --since later", ran{2, "", "zinit: cannot read --since \"later\": want 10m (ago), HH:MM, today, yesterday, \"2006-01-02 15:04\" or RFC 3339\n"}},

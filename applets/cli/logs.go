@@ -68,7 +68,7 @@ func logsCommand(v *invocation) *cli.Command {
 			}
 			q.Names = chosen.names
 			p.prefix(chosen.names)
-			return firstError(v.showLogs(client, p, q, c.Bool("follow")), silent(exitCode(chosen.problem)))
+			return firstError(v.showKnown(client, p, q, c.Bool("follow")), silent(exitCode(chosen.problem)))
 		}),
 	}
 }
@@ -120,26 +120,44 @@ func (v *invocation) timeFlag(c *cli.Context, name string) (int64, error) {
 	return max(t.UnixMilli(), 1), nil
 }
 
+// showKnown shows the logs of the names that the server knows; of the others it says that they are unknown, and the exit
+// code tells of them.
+func (v *invocation) showKnown(client *rpc.Client, p *logPrinter, q rpc.LogQuery, follow bool) error {
+	var unknown error
+	for {
+		err := v.showLogs(client, p, q, follow)
+		if !isCode(err, wire.CodeNotFound) || len(q.Names) == 0 {
+			return firstError(err, silent(exitCode(unknown)))
+		}
+		name := v.unknownLog(client, q.Names)
+		unknown = v.explain(client, "show the log of", name, err)
+		if len(q.Names) == 1 {
+			return unknown
+		}
+		v.complain(unknown.Error())
+		q.Names = slices.DeleteFunc(slices.Clone(q.Names), func(n string) bool { return n == name })
+	}
+}
+
+// unknownLog is the first name of which there is no log.
+func (v *invocation) unknownLog(client *rpc.Client, names []string) string {
+	known, err := client.List(v.ctx)
+	known = append(known, "zinit", "syslog")
+	i := slices.IndexFunc(names, func(n string) bool { return err == nil && !slices.Contains(known, n) })
+	return names[max(i, 0)]
+}
+
 func (v *invocation) showLogs(client *rpc.Client, p *logPrinter, q rpc.LogQuery, follow bool) error {
 	if follow {
 		return v.followLogs(p, q)
 	}
 	lines, err := client.Logs(v.ctx, q)
 	if err != nil {
-		return v.logError(client, q.Names, err)
+		return err
 	}
 	sort.SliceStable(lines, func(i, j int) bool { return lines[i].TimestampMS < lines[j].TimestampMS })
-	for _, l := range lines {
-		p.line(l)
-	}
+	p.lines(lines)
 	return nil
-}
-
-func (v *invocation) logError(client *rpc.Client, names []string, err error) error {
-	if isCode(err, wire.CodeNotFound) && len(names) > 0 {
-		return v.explain(client, "show the log of", v.unknownOf(client, names), err)
-	}
-	return err
 }
 
 func (v *invocation) followLogs(p *logPrinter, q rpc.LogQuery) error {
@@ -152,9 +170,7 @@ func (v *invocation) followLogs(p *logPrinter, q rpc.LogQuery) error {
 		if f.Missed > 0 {
 			v.complain(missedText(f))
 		}
-		for _, l := range f.Lines {
-			p.line(l)
-		}
+		p.lines(f.Lines)
 		return v.out.flush()
 	})
 	switch {
@@ -162,10 +178,8 @@ func (v *invocation) followLogs(p *logPrinter, q rpc.LogQuery) error {
 		return nil
 	case v.ctx.Err() != nil:
 		return silent(exitInterrupted)
-	case err == nil:
-		return nil
 	}
-	return v.logError(stream, q.Names, err)
+	return err
 }
 
 func missedText(f wire.Follow) string {
@@ -216,6 +230,16 @@ func (p *logPrinter) prefix(names []string) {
 	}
 }
 
+// lines writes lines that came together, with one width of the names.
+func (p *logPrinter) lines(lines []wire.LogLine) {
+	for i := range lines {
+		p.width = max(p.width, min(utf8.RuneCountInString(lines[i].Service), maxPrefix))
+	}
+	for _, l := range lines {
+		p.line(l)
+	}
+}
+
 func (p *logPrinter) line(l wire.LogLine) {
 	switch p.format {
 	case "json":
@@ -231,7 +255,6 @@ func (p *logPrinter) short(l wire.LogLine) string {
 	s := p.out.style
 	head := s.paint(dim, time.UnixMilli(l.TimestampMS).Format("2006-01-02 15:04:05.000")) + " "
 	if p.names {
-		p.width = max(p.width, min(utf8.RuneCountInString(l.Service), maxPrefix))
 		head += s.paint(nameColor(l.Service), fmt.Sprintf("%-*s", p.width, l.Service)) + " | "
 	}
 	return head + s.paint(lineColor(&l), p.safe(l.Content))
