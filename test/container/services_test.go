@@ -425,7 +425,9 @@ mount --bind $KEEP /mnt/$KEEP && mount -t proc proc /mnt/proc && cd / && `
 		t.Fatal(err)
 	}
 	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
-	b.signal(unix.SIGTERM)
+	b.signal(unix.SIGUSR2)
+	b.says("executing ")
+	b.signal(unix.SIGTERM) // in the middle of it
 	if got := b.wait(); got != 0 || !exists(b.dir+"/stopped") {
 		t.Errorf("status %d, stopped in order: %v", got, exists(b.dir+"/stopped"))
 	}
