@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -216,4 +217,49 @@ func latencies(t *testing.T, c *rpc.Client, name string, echo net.Conn, length t
 func percentile99(d []time.Duration) time.Duration {
 	slices.Sort(d)
 	return d[len(d)*99/100]
+}
+
+// TestRestartStorm: services that fail again and again, thousands of times, are some lines of the server's own log: every one
+// is named with its failure, the rest is counted.
+func TestRestartStorm(t *testing.T) {
+	const n = 60
+	files := map[string]string{}
+	for i := range n {
+		name := fmt.Sprintf("storm%d", i)
+		files[name+".toml"] = service(name, "exec = \"exit 3\"\n[lifecycle]\nrestart = \"always\"\nrestart_delay_ms = 20\nrestart_delay_max_ms = 20\nmax_restarts = 0\n")
+	}
+	began := time.Now()
+	s := testkit.Start(t, files, testkit.Options{Env: []string{"ZINIT_CGROUP=0"}})
+	c := s.Client()
+	s.Await("thousands of transitions", func() bool {
+		events, err := c.Events(ctx, 0, 1)
+		return err == nil && events.Next+events.Missed > 3000
+	})
+	if code := s.Stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	named, lines, more := map[string]int{}, 0, 0
+	for line := range strings.Lines(s.Logs()) {
+		lines++
+		var k int
+		switch {
+		case strings.Contains(line, "`zinit events` has them"):
+			if _, err := fmt.Sscanf(line[strings.Index(line, "and "):], "and %d more", &k); err != nil {
+				t.Error(line)
+			}
+			more += k
+		case strings.Contains(line, "-> failed (exited with code 3)"):
+			named[strings.Fields(line)[2]]++
+		}
+	}
+	windows := 2 + int(time.Since(began)/(10*time.Second))
+	t.Logf("%d lines, %d transitions in summaries, in at most %d windows", lines, more, windows)
+	if len(named) != n || more < 500 {
+		t.Errorf("%d services are named, %d transitions summarised\n%s", len(named), more, s.Logs())
+	}
+	for name, times := range named {
+		if times > 5*windows {
+			t.Errorf("%s is told %d times", name, times)
+		}
+	}
 }
