@@ -79,7 +79,11 @@ func splitKernelLine(line string) (words []string) {
 // serverFlags are the words as flags of the server; a flag that was given is not overridden.
 func (k *kernelWords) serverFlags(given []string) []string {
 	var flags []string
-	for _, f := range []struct{ name, value string }{{"--log-level", k.log}, {"--config", k.config}, {"--target", k.target}} {
+	log := k.log
+	if k.quiet && log == "" {
+		log = "warn"
+	}
+	for _, f := range []struct{ name, value string }{{"--log-level", log}, {"--config", k.config}, {"--target", k.target}} {
 		if f.value != "" && !hasFlag(given, f.name) {
 			flags = append(flags, f.name, f.value)
 		}

@@ -70,6 +70,13 @@ func TestParseKernelWords(t *testing.T) {
 	if want := []string{"--log-level", "debug", "--target", "net", "--config=/b", "--lenient"}; !slices.Equal(got, want) {
 		t.Errorf("flags %q, want %q", got, want)
 	}
+	words = kernelWords{quiet: true}
+	if got := words.serverFlags(nil); !slices.Equal(got, []string{"--log-level", "warn"}) {
+		t.Errorf("quiet: %q", got)
+	}
+	if got := words.serverFlags([]string{"--log-level=info"}); !slices.Equal(got, []string{"--log-level=info"}) {
+		t.Errorf("quiet, but a level was given: %q", got)
+	}
 }
 
 func FuzzKernelWords(f *testing.F) {
