@@ -108,7 +108,7 @@ func (d *driver) critical(c *graph.Config) {
 	e, _, _ := d.views.load().lookup(c.Name)
 	text := "failed for good"
 	if e != nil {
-		text = reasonText(e.Info)
+		text = reasonText(e.Info, e.Config)
 	}
 	d.log.Error("critical service failed for good", "service", c.Name, "reason", text)
 	if d.keeper != nil {

@@ -24,9 +24,9 @@ func (s *Supervisor) node(v *View, id graph.ID) graph.NodeView {
 	}
 	switch {
 	case i.Reason.Type == machine.ReasonDependencyFailed || i.Reason.Type == machine.ReasonMissingDependency:
-		n.Failure, n.Other = reasonText(i), i.Reason.Service
+		n.Failure, n.Other = reasonText(i, e.Config), i.Reason.Service
 	case i.Reason.Type != machine.ReasonNone:
-		n.Failure = reasonText(i)
+		n.Failure = reasonText(i, e.Config)
 	case i.State == machine.Exited && i.LastExit.Valid:
 		n.Failure = exitText(i.LastExit.Status)
 	}
@@ -167,7 +167,7 @@ func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
 	text := c.Name + ": " + n.From.String() + " -> " + n.To.String()
 	switch {
 	case n.To == machine.Failed:
-		text += " (" + reasonText(i) + ")"
+		text += " (" + reasonText(i, c) + ")"
 		if i.NextRestart > 0 {
 			text += fmt.Sprintf(", restart in %s", graph.Duration(time.Duration(i.NextRestart-i.Since)))
 		} else if i.ForGood && n.Cause != machine.CauseDependency {

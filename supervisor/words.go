@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/zinit/zinit/graph"
@@ -76,11 +77,17 @@ func finer(r machine.Reason) string {
 }
 
 // reasonText is why a service is in its failed state; signals by name, where reasonPhrase has 0.3.9's numbers, and what
-// the last check got where a start took too long.
-func reasonText(i machine.Info) string {
+// did not come, or what the last check got, where a start took too long.
+func reasonText(i machine.Info, c *graph.Config) string {
 	switch r := i.Reason; {
 	case r.Type == machine.ReasonSignal:
 		return "killed by " + graph.Signal(r.Signal).Name() + finer(r)
+	case r.Type == machine.ReasonDependencyFailed && slices.Contains(c.Deps.Binds, r.Service) && !slices.Contains(c.Deps.Requires, r.Service):
+		return "binds " + r.Service + ", which failed"
+	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && c.Ready.Kind == graph.ReadyNotify:
+		return "start timed out (its READY=1 did not come)"
+	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && c.Ready.Kind == graph.ReadyFD:
+		return fmt.Sprintf("start timed out (its newline on descriptor %d did not come)", c.Ready.FD)
 	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && i.Probes > 0 && !i.LastProbeOK:
 		return "start timed out (" + i.LastProbe + ")"
 	}
