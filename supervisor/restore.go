@@ -85,13 +85,17 @@ func restoreDefinitions(st *journal.State) *definitions {
 		ending[r.Name] = r.Gone
 	}
 	defs := &definitions{configs: map[string]*graph.Config{}}
-	for _, def := range st.Definitions {
-		c, problems := confdir.Parse(def.Source, def.Doc, confdir.Options{Lenient: true})
+	parsed := make([]*graph.Config, len(st.Definitions))
+	problems := make([][]graph.Problem, len(st.Definitions))
+	parallel.Do(len(parsed), func(i int) {
+		parsed[i], problems[i] = confdir.Parse(st.Definitions[i].Source, st.Definitions[i].Doc, confdir.Options{Lenient: true})
+	})
+	for i, c := range parsed {
 		if c == nil {
-			defs.problems = append(defs.problems, problems...)
+			defs.problems = append(defs.problems, problems[i]...)
 			continue
 		}
-		c.Source, c.Ephemeral = def.Source, def.Ephemeral
+		c.Source, c.Ephemeral = st.Definitions[i].Source, st.Definitions[i].Ephemeral
 		if !ending[c.Name] {
 			defs.configs[c.Name] = c
 		}
