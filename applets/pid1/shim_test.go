@@ -404,10 +404,10 @@ func TestManyExits(t *testing.T) {
 	if got := a.do(puppetOrder{Do: "zombies", N: many}).PID; got != many {
 		t.Fatalf("%d of %d have ended", got, many)
 	}
-	began := time.Now()
+	began, busy := time.Now(), th.busy()
 	a.kill()
 	b := th.next()
-	took := time.Since(began)
+	took, used := time.Since(began), th.busy()-busy
 	exits := b.h.Exits
 	for len(exits) < many {
 		exits = append(exits, b.do(puppetOrder{Do: "event"}).Event.Exits...)
@@ -419,11 +419,20 @@ func TestManyExits(t *testing.T) {
 		}
 		seen[e.Gen] = true
 	}
-	t.Logf("the next server came up after %v", took)
-	if took > time.Second {
-		t.Errorf("%v until everything was reaped and another server was up", took)
+	t.Logf("the next server came up after %v, for which pid1 worked %v", took, used)
+	if used > time.Second { // of its own time: the host may be busy with other things
+		t.Errorf("pid1 needed %v until everything was reaped and another server was up", used)
 	}
 	th.end(b)
+}
+
+// busy is the time that pid1 has used of a processor.
+func (th *theatre) busy() time.Duration {
+	th.t.Helper()
+	text := readFile(fmt.Sprintf("/proc/%d/stat", th.cmd.Process.Pid), 1024)
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	const utime, stime = 14 - 3, 15 - 3 // fields are counted from 1, and two stand before
+	return time.Duration(decimal(fields[utime])+decimal(fields[stime])) * time.Second / 100
 }
 
 // TestMainCommand: with a command the keeper ends with its status, and every signal goes to it.

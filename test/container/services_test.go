@@ -69,8 +69,8 @@ func TestStopBudget(t *testing.T) {
 	began := time.Now()
 	b.signal(unix.SIGTERM)
 	got := b.wait()
-	if took := time.Since(began); got != 0 || took < 5500*time.Millisecond || took > 8500*time.Millisecond {
-		t.Errorf("status %d after %v, want 0 after 6 to 8 s", got, took)
+	if took := time.Since(began); got != 0 || took < 5500*time.Millisecond || took > 9500*time.Millisecond {
+		t.Errorf("status %d after %v, want 0 after 6 to 8 s and some for a busy host", got, took)
 	}
 }
 
