@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/keeper"
@@ -142,7 +144,7 @@ func (s *Supervisor) serveSyslog() {
 			_ = d.keeper.StoreFile(keeperSyslog, s.opt.Syslog, fd)
 		}
 	}
-	server, err := syslog.Serve(fd, d.arena, syslog.Options{Owner: s.ownerOf})
+	server, err := syslog.Serve(fd, d.arena, syslog.Options{Owner: s.ownerOf, OwnerOfGroup: s.ownerOfGroup})
 	if err != nil {
 		d.log.Error("no syslog", "error", err)
 		return
@@ -171,6 +173,20 @@ func (s *Supervisor) ownerOf(pid int32, _ uint32) string {
 	}
 	for _, e := range s.driver.views.load().Entries {
 		if uint64(e.Info.Gen) == gen {
+			return e.Config.Name
+		}
+	}
+	return ""
+}
+
+// ownerOfGroup names the service whose control group has a number, the inode of its directory.
+func (s *Supervisor) ownerOfGroup(group uint64) string {
+	for _, e := range s.driver.views.load().Entries {
+		if e.Run == nil || e.Run.cgroup == "" {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat(e.Run.cgroup, &st) == nil && st.Ino == group {
 			return e.Config.Name
 		}
 	}

@@ -79,6 +79,9 @@ type Options struct {
 	// Owner names the service that a process belongs to, "" when none. It is asked on the server's goroutine, so it
 	// must be quick; answers are remembered for half a second.
 	Owner func(pid int32, uid uint32) string
+	// OwnerOfGroup does the same by the number of a control group, for a sender that has ended before it could be looked at.
+	// nil = nobody.
+	OwnerOfGroup func(group uint64) string
 }
 
 // Server takes messages from a socket.
@@ -109,8 +112,12 @@ func Serve(fd int, a *logring.Arena, o Options) (*Server, error) {
 	if o.Owner == nil {
 		o.Owner = func(int32, uint32) string { return "" }
 	}
+	if o.OwnerOfGroup == nil {
+		o.OwnerOfGroup = func(uint64) string { return "" }
+	}
 	unix.CloseOnExec(fd)
 	err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soPassPidfd, 1)
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
 	}
@@ -159,51 +166,39 @@ func (s *Server) run() {
 
 // take files one datagram. Every line of it is a record.
 func (s *Server) take(datagram, oob []byte) {
-	pid, uid := credentials(oob)
+	from := senderOf(oob)
+	if from.pidfd >= 0 {
+		defer unix.Close(from.pidfd) //nolint:errcheck // nothing was written
+	}
 	text, priority := parse(datagram, s.opt.Host)
-	ring := s.arena.Ring(s.owner(pid, uid), logring.Limits{})
+	ring := s.arena.Ring(s.owner(from), logring.Limits{})
 	now := time.Now().UnixMilli()
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
 		line = bytes.TrimSuffix(line, []byte("\r"))
-		ring.Append(logring.Record{TimeMS: now, Stream: logring.Syslog, PID: pid, Priority: priority, Text: line})
+		ring.Append(logring.Record{TimeMS: now, Stream: logring.Syslog, PID: from.pid, Priority: priority, Text: line})
 	}
 }
 
-// credentials reads who sent the datagram; 0 when the kernel does not say. Descriptors that somebody sends along are
-// closed.
-func credentials(oob []byte) (pid int32, uid uint32) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return 0, 0
-	}
-	for i := range messages {
-		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil {
-			for _, fd := range fds {
-				_ = unix.Close(fd)
-			}
-		}
-		if c, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
-			pid, uid = c.Pid, c.Uid
-		}
-	}
-	return pid, uid
-}
-
-func (s *Server) owner(pid int32, uid uint32) string {
-	if pid <= 0 {
+func (s *Server) owner(from sender) string {
+	if from.pid <= 0 {
 		return Service
 	}
 	now := time.Now()
-	if a, ok := s.cache[pid]; ok && now.Sub(a.at) < cacheFor {
+	if a, ok := s.cache[from.pid]; ok && now.Sub(a.at) < cacheFor {
 		return a.service
 	}
 	if len(s.cache) >= cacheSize {
 		clear(s.cache)
 	}
-	name := s.opt.Owner(pid, uid)
+	name := s.opt.Owner(from.pid, from.uid)
+	if name == "" {
+		if group := groupOf(from.pidfd); group > 1 { // 1 is the root of the hierarchy
+			name = s.opt.OwnerOfGroup(group)
+		}
+	}
 	if name == "" {
 		name = Service
 	}
-	s.cache[pid] = answer{name, now}
+	s.cache[from.pid] = answer{name, now}
 	return name
 }

@@ -198,3 +198,47 @@ func TestSyslog(t *testing.T) {
 		t.Errorf("the server's own log is not readable as zinit: %v", err)
 	}
 }
+
+// TestSyslogOfShortLives: programs that send one message and end, as logger does: each message comes once. It stands under
+// the service also when its process was reaped before the server looked, where there are control groups and the kernel (6.16)
+// tells the group of a sender that has ended; elsewhere it may stand under syslog.
+func TestSyslogOfShortLives(t *testing.T) {
+	logger := testkit.NeedProgram(t, "logger")
+	bothWays(t, func(t *testing.T, env []string) {
+		dir, err := os.MkdirTemp("", "zts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		socket := filepath.Join(dir, "log")
+		const n = 200
+		s := testkit.Start(t, map[string]string{
+			"app.toml": service("app", fmt.Sprintf("exec = 'i=0; while [ $i -lt %d ]; do i=$((i+1)); %s -u %s $i; done; exec sleep 100000'\n", n, logger, socket)),
+		}, testkit.Options{Args: []string{"--syslog", socket}, Env: env})
+		c := s.Client()
+		count := func(name string) int {
+			lines, err := c.Logs(ctx, rpc.LogQuery{Names: []string{name}, Lines: 2 * n, Stream: "syslog"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(lines)
+		}
+		s.Await("all messages", func() bool { return count("app")+count("syslog") >= n })
+		app, astray := count("app"), count("syslog")
+		st, err := c.StatusFull(ctx, "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d under the service, %d under syslog, tracking %s", app, astray, st.Tracking)
+		if app+astray != n || app == 0 || (astray > 0 && st.Tracking == "cgroup" && kernelAtLeast(6, 16)) {
+			t.Errorf("%d messages stand under the service and %d under syslog, of %d", app, astray, n)
+		}
+	})
+}
+
+func kernelAtLeast(major, minor int) bool {
+	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	var x, y int
+	_, _ = fmt.Sscanf(string(b), "%d.%d", &x, &y)
+	return x > major || x == major && y >= minor
+}
