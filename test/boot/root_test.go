@@ -23,7 +23,7 @@ func file(t *testing.T, text string) string {
 
 // modules are needed for an ext4 disk, in the order of loading; Debian builds them as modules.
 var modules = []string{"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "crc16", "mbcache",
-	"jbd2", "crc32c_generic", "ext4", "loop"}
+	"jbd2", "crc32c_generic", "ext4", "loop", "dax", "dm_mod"}
 
 // findModules returns --add arguments that put them into /lib/modules, and the shell commands that load them.
 func findModules(t *testing.T) (add []string, load string) {
@@ -98,11 +98,13 @@ echo "T:moved $(grep -c -E ' (/proc|/sys|/dev|/run) ' /proc/mounts) $(cat /run/f
 echo written >/data; echo "T:free $(df -k / | grep -c vda)"
 dd if=/dev/zero of=/swap bs=1M count=2 2>/dev/null; chmod 600 /swap; mkswap /swap >/dev/null; swapon /swap; echo "T:swap $(grep -c ^/swap /proc/swaps)"
 dd if=/dev/zero of=/inner bs=1M count=4 2>/dev/null; mknod /dev/loop0 b 7 0 2>/dev/null; losetup /dev/loop0 /inner && mke2fs -q /dev/loop0 >/dev/null
-mkdir -p /tmp/deep; mount -t ext4 /dev/loop0 /tmp/deep && echo x >/tmp/deep/y; echo "T:loop $(grep -c loop0 /proc/mounts)"
+mapper /dev/loop0 8192 && for i in $(seq 100); do [ -b /dev/dm-0 ] && break; usleep 50000; done
+mkdir -p /tmp/deep; mount -t ext4 /dev/dm-0 /tmp/deep && echo x >/tmp/deep/y; echo "T:deep $(grep -c dm-0 /proc/mounts) $(ls /sys/block/dm-0/slaves)"
 zinit poweroff`)
 	disk := diskRoot(t, config)
 	add, load := findModules(t)
-	first := bootScript(load + `mkdir /new; for i in $(seq 100); do [ -b /dev/vda ] && break; usleep 100000; done; mount -t ext4 /dev/vda /new && echo T:mounted; echo kept >/run/from-initramfs
+	add = append(add, mapper(t)+":/bin/mapper")
+	first := bootScript(load + `mkdir /new; for i in $(seq 100); do [ -b /dev/vda ] && break; usleep 100000; done; mount -t ext4 /dev/vda /new && cp /bin/mapper /new/bin/ && echo T:mounted; echo kept >/run/from-initramfs
 zinit switch-root /nowhere; zinit switch-root /tmp/none; zinit switch-root /new /no/init
 trap "echo T:old service stopped; exit" TERM; zinit switch-root /new; while :; do usleep 100000; done`)
 	i := image{config: first, busybox: true, add: add}
@@ -114,12 +116,25 @@ trap "echo T:old service stopped; exit" TERM; zinit switch-root /new; while :; d
 	m.say("T:root ext4 zinit-pid1 /sbin/init\n")
 	m.say("T:moved 4 kept\n")
 	m.say("T:swap 1\n")
-	m.say("T:loop 1\n")
+	m.say("T:deep 1 loop0\n")
 	m.ends(poweredOff)
-	if strings.Contains(m.text(), "read-only: ") { // swap, a loop device and what is mounted on it would hold the root
+	if strings.Contains(m.text(), "read-only: ") { // swap, the loop device and what is on top of it would hold the root
 		t.Error("the root could not be made read-only")
 	}
 	clean(t, disk)
+}
+
+// mapper builds the program that makes a device-mapper device.
+func mapper(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "mapper")
+	build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", path, "./test/boot/mapper")
+	build.Dir = testkit.Root()
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build mapper: %v\n%s", err, out)
+	}
+	return path
 }
 
 // TestBareRoot: a read-only root without /proc, /sys, /run, /tmp and a place for the socket: process 1 goes on, says what is
