@@ -268,3 +268,21 @@ func TestDaemonsThatMisbehave(t *testing.T) {
 		t.Fatal("unreachable: the test itself was named in a pid file")
 	}
 }
+
+// TestStopOnTheWayIntoTheBackground: a stop while it is not clear yet which process is the daemon ends all of them.
+func TestStopOnTheWayIntoTheBackground(t *testing.T) {
+	bothWays(t, func(t *testing.T, env []string) {
+		m := mark(t, 70+len(env))
+		gone := filepath.Join(t.TempDir(), "gone")
+		s := testkit.Start(t, map[string]string{
+			"d.toml": service("d", fmt.Sprintf("exec = 'sleep %[1]s & setsid sleep %[1]s & echo >%[2]s; exit 0'\n[lifecycle]\nrestart = \"never\"\n", m, gone)),
+		}, testkit.Options{Env: env})
+		s.Await("its processes", func() bool { _, err := os.Stat(gone); return err == nil && len(marked(m)) == 2 })
+		if _, stderr, code := s.Zinit("stop", "d"); code != 0 {
+			t.Errorf("stop: %d %s", code, stderr)
+		}
+		if left := marked(m); len(left) > 0 {
+			t.Errorf("left after the stop: %v", left)
+		}
+	})
+}
