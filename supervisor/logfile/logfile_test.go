@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -65,7 +66,7 @@ func (f *fixture) log(service, text string) {
 
 func (f *fixture) flush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	f.fs.Flush(ctx)
 	if ctx.Err() != nil {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/supervisor/output"
 )
@@ -44,7 +45,7 @@ func helperServer() {
 	_, _ = os.Stdout.Write([]byte("ready\n"))
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	r.Drain([]uint64{1})
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	fs.Flush(ctx)
 	fs.Close()

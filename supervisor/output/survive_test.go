@@ -275,12 +275,12 @@ func waitEmpty(t *testing.T, writers []*testWriter) {
 	})
 }
 
-// await polls a condition, for 20 s at most.
+// await polls a condition, for testkit.Patience at most.
 func await(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); {
+	for deadline := time.Now().Add(testkit.Patience); !f(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s for %s", what)
+			t.Fatalf("waited in vain for %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -21,15 +21,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/logring"
 )
 
-// await polls a condition, for 20 s at most.
+// await polls a condition, for testkit.Patience at most.
 func await(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !f(); {
+	for deadline := time.Now().Add(testkit.Patience); !f(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s for %s", what)
+			t.Fatalf("waited in vain for %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -84,7 +85,7 @@ func (f *fixture) log(service string, from, to int) {
 
 func (f *fixture) flush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	if f.s.Flush(ctx); ctx.Err() != nil {
 		t.Fatalf("flush does not end: %+v", f.s.Sinks())
@@ -393,7 +394,7 @@ func TestStreamReconnects(t *testing.T) {
 					if err := json.Unmarshal([]byte(line), &e); err != nil {
 						t.Fatalf("%q: %v", line, err)
 					}
-				case <-time.After(20 * time.Second):
+				case <-time.After(testkit.Patience):
 					t.Fatalf("line %d does not come", next)
 				}
 				var n int

@@ -54,7 +54,7 @@ func TestRealDaemon(t *testing.T) {
 	}()
 	var conn net.Conn
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Patience); ; time.Sleep(time.Millisecond) {
 		if conn, err = net.Dial("unix", dir+"/http"); err == nil {
 			break
 		}
@@ -64,7 +64,7 @@ func TestRealDaemon(t *testing.T) {
 	}
 	defer conn.Close()
 	_, _ = fmt.Fprint(conn, "GET /hello HTTP/1.0\r\n\r\n")
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Patience); ; time.Sleep(time.Millisecond) {
 		for _, rec := range f.await(t, "web", 1) {
 			if strings.Contains(string(rec.Text), "GET /hello") {
 				if !strings.Contains(string(rec.Text), "frontend: ") || rec.PID != int32(cmd.Process.Pid) || rec.Priority.Severity() != "info" || rec.Priority.Facility() != "local7" {

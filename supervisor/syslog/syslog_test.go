@@ -100,7 +100,7 @@ func newFixture(t *testing.T, owner func(int32, uint32) string) *fixture {
 
 func (f *fixture) await(t *testing.T, service string, n int) []logring.Record {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(testkit.Patience); ; {
 		recs := f.a.Ring(service, logring.Limits{}).Last(10_000, nil)
 		if len(recs) >= n {
 			return recs
@@ -179,14 +179,14 @@ func TestFloodDoesNotBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 	const total = 20_000
 	for i := range total {
 		if _, err := fmt.Fprintf(conn, "<13>message %d", i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); f.s.Received() < total; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Patience); f.s.Received() < total; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d came", f.s.Received(), total)
 		}
