@@ -123,7 +123,7 @@ func tidy(folder string) {
 func (r *Root) enable(folder string) {
 	available := wordsIn(folder + "/cgroup.controllers")
 	wanted := slices.DeleteFunc(slices.Clone(wantedControllers), func(c string) bool { return !slices.Contains(available, c) })
-	r.lacking = "the kernel offers " + strings.Join(append(available, ""), " ")
+	r.lacking = "the kernel offers " + strings.Join(available, " ")
 	if len(available) == 0 {
 		r.lacking = "the hierarchy has none there"
 	}

@@ -111,6 +111,10 @@ func (s *Spec) explainProgram(errno syscall.Errno, cred *Credential) *Error {
 
 func explainDenied(name, path string, cred *Credential) *Error {
 	if at := deniedAt(path, cred, false); at != "" {
+		var st unix.Stat_t
+		if at == path && unix.Stat(path, &st) == nil && st.Mode&0o111 == 0 {
+			return failf(StepExec, syscall.EACCES, "cannot execute %s: it is not executable (chmod +x)", name)
+		}
 		return failf(StepExec, syscall.EACCES, "cannot execute %s: permission denied at %s", name, at)
 	}
 	var fs unix.Statfs_t

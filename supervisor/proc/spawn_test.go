@@ -255,7 +255,7 @@ func TestSpawnErrorsNameTheStep(t *testing.T) {
 		{"DOS line ends", write("dos", "#!/bin/sh\r\necho\r\n", 0o755), "", StepInterpreter,
 			"cannot execute " + dir + "/dos: its first line ends in a carriage return (DOS line ends)"},
 		{"not executable", write("plain", "#!/bin/sh\n", 0o644), "", StepExec,
-			"cannot execute " + dir + "/plain: permission denied at " + dir + "/plain"},
+			"cannot execute " + dir + "/plain: it is not executable (chmod +x)"},
 		{"a directory as program", dir, "", StepExec, "cannot execute " + dir + ": not a regular file"},
 		{"no format", write("junk", "\x01\x02\x03\x00", 0o755), "", StepExec,
 			"cannot execute " + dir + "/junk: no program of this machine, and no script that begins with #!"},
