@@ -64,7 +64,7 @@ func watch(pid int) (w watched) {
 	for _, th := range threads {
 		data, _ := os.ReadFile(th + "/status")
 		for line := range strings.SplitSeq(string(data), "\n") {
-			if _, rest, ok := strings.Cut(line, "voluntary_ctxt_switches:"); ok {
+			if rest, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok { // being preempted is no wake-up
 				n, _ := strconv.Atoi(strings.TrimSpace(rest))
 				w.switches += n
 			}
