@@ -9,8 +9,9 @@
 //
 // A re-execution (SIGUSR2, a panic) loses nothing: everything is blocked and stays pending over the exec, and what the
 // runtime opens before this init has run is kept away by a tracer for that time (see Holder). Where tracing is forbidden, a
-// TERM, QUIT, ABRT, INT or HUP that arrives in these few milliseconds is lost, and in the last tenths of one TERM, QUIT and
-// ABRT end the process. The same tenths are there in the very first start.
+// TERM, QUIT, ABRT, INT or HUP that arrives in these few milliseconds is lost, and in the time between the runtime's handlers
+// and this init (below 1 ms on a calm machine) TERM, QUIT and ABRT end the process. That time is there in the very first
+// start, too.
 package early
 
 import (
