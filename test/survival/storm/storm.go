@@ -32,6 +32,7 @@ type Storm struct {
 	before  map[string]standing
 	refused atomic.Int64 // connects that were refused
 	pings   atomic.Int64
+	lists   atomic.Int64
 	lines   int
 	stop    chan struct{}
 	wg      sync.WaitGroup
@@ -80,8 +81,8 @@ func (s *Storm) Config() map[string]string {
 		name := fmt.Sprintf("once%d", i)
 		service(name, "once", file(name), "oneshot = true\n")
 	}
-	service("backoff", "fail", "", "[lifecycle]\nrestart_delay_ms = 600000\nrestart_delay_max_ms = 600000\n")
-	service("slow", "stubborn", "", "[lifecycle]\nstop_timeout_ms = 600000\n")
+	service("backoff", "fail", "", "[lifecycle]\nrestart_delay_ms = 86400000\nrestart_delay_max_ms = 86400000\n")
+	service("slow", "stubborn", "", "[lifecycle]\nstop_timeout_ms = 86400000\n")
 	service("down", "sleep", "", "")
 	service("base", "sleep", "", "")
 	service("user", "sleep", "", "[dependencies]\nrequires = [\"base\"]\n")
@@ -96,7 +97,7 @@ func (s *Storm) Begin() error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	for _, watch := range []func(){s.connect, s.follow, s.watchCodes} {
+	for _, watch := range []func(){s.connect, s.persist, s.follow, s.watchCodes} {
 		s.wg.Add(1)
 		go func() { defer s.wg.Done(); watch() }()
 	}
@@ -119,7 +120,7 @@ func (s *Storm) Finish() []string {
 	if n := s.refused.Load(); n > 0 {
 		s.complain("connect was refused %d times", n)
 	}
-	if _, err := c.Kill(ctx, "slow", "SIGKILL"); err != nil { // it would hold up the end for ten minutes
+	if _, err := c.Kill(ctx, "slow", "SIGKILL"); err != nil { // it would hold up the end for a day
 		s.complain("%v", err)
 	}
 	return s.bad
@@ -127,7 +128,7 @@ func (s *Storm) Finish() []string {
 
 // Summary tells how much there was to lose.
 func (s *Storm) Summary() string {
-	return fmt.Sprintf("%d lines, each once and in order, %d pings answered", s.lines, s.pings.Load())
+	return fmt.Sprintf("%d lines, each once and in order, %d pings and %d lists answered", s.lines, s.pings.Load(), s.lists.Load())
 }
 
 func (s *Storm) over() bool {
@@ -140,8 +141,8 @@ func (s *Storm) over() bool {
 }
 
 // Kill is the storm: SIGKILL, again and again. It returns how often, fewer than n only when the time is over. Where the
-// machine is so slow that no server comes as far as an answer the pauses grow: one that is always killed in its first
-// millisecond shows nothing.
+// machine is so slow that no server comes as far as an answer the pauses grow for a while: one that is always killed in its
+// first millisecond shows nothing.
 func (s *Storm) Kill(n int) (killed int, err error) {
 	random := rand.New(rand.NewPCG(s.Seed, 0))
 	longest, answered := s.Pause, s.pings.Load()
@@ -159,11 +160,13 @@ func (s *Storm) Kill(n int) (killed int, err error) {
 			s.Progress(killed)
 		}
 		if killed%silence == 0 {
-			if now := s.pings.Load(); now == answered {
+			now := s.pings.Load()
+			if now == answered {
 				longest = min(2*longest, pauseMax)
 			} else {
-				answered = now
+				longest = max(longest/2, s.Pause)
 			}
+			answered = now
 		}
 	}
 	return killed, nil
@@ -172,7 +175,7 @@ func (s *Storm) Kill(n int) (killed int, err error) {
 // The pauses grow after this many kills without an answer, up to pauseMax.
 const (
 	silence  = 5
-	pauseMax = 5 * time.Second
+	pauseMax = 2 * time.Second
 )
 
 // Gap is the time from SIGKILL of the server to the first answer of another one.

@@ -126,6 +126,31 @@ func (s *Storm) connect() {
 	}
 }
 
+// persist asks over one client that connects anew by itself: none of its calls may fail.
+func (s *Storm) persist() {
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c, err := rpc.Dial(within, s.Socket, rpc.WithReconnect(s.Patience))
+	if err != nil {
+		s.complain("%v", err)
+		return
+	}
+	defer c.Close()
+	tick := time.NewTicker(s.Tick)
+	defer tick.Stop()
+	for ; !s.over(); <-tick.C {
+		list, err := c.ListFull(within, false)
+		if err != nil {
+			s.complain("a client that reconnects: %v", err)
+			return
+		}
+		if len(list) < liners+crashers {
+			s.complain("a client that reconnects: a list of %d services", len(list))
+		}
+		s.lists.Add(1)
+	}
+}
+
 // follow reads every line as a client does that reconnects and goes on from its numbers.
 func (s *Storm) follow() {
 	within, cancel := context.WithCancel(ctx)
