@@ -121,6 +121,9 @@ func (d *driver) begin() {
 	}
 	d.reap()
 	d.commit()
+	for _, c := range d.children {
+		c.spare = false
+	}
 }
 
 // settleLost lets go of an incarnation whose main process ended while nobody watched, or watches the rest of its tree.

@@ -25,6 +25,8 @@ type child struct {
 	gone       bool         // the main process has ended
 	reaped     bool         // and its zombie is away, so its group number may be somebody else's
 	ending     bool         // a stop or kill was begun
+	signalled  bool         // the stop signal was sent, and that is in the journal
+	spare      bool         // the server before sent it: the Stop that the machine repeats after a restore is done
 	killed     bool         // SIGKILL was sent to the tree
 	told       bool         // the kernel tells when its control group is empty
 	endedAt    machine.Time // when the keeper reaped the main process, 0 = not told
@@ -199,15 +201,18 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 	}
 	c.ending = true
 	d.trees.hurry()
+	if c.spare {
+		return
+	}
 	sig := unix.Signal(cfg.Lifecycle.StopSignal)
 	if c.gone || cfg.StopCommand.Command.IsZero() {
-		d.signalTree(c, sig)
+		d.sendStop(c, sig)
 		return
 	}
 	d.runHook(c, hookStop, cfg.StopCommand, func(ok bool, detail string) {
 		send := func() {
 			if d.children[gen] == c {
-				d.signalTree(c, sig)
+				d.sendStop(c, sig)
 			}
 		}
 		if ok {
@@ -217,6 +222,14 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 		d.log.Warn("stop_command failed, the stop signal is sent", "service", cfg.Name, "detail", detail)
 		send()
 	})
+}
+
+// sendStop sends the stop signal and writes down that it was: for some programs a second one means that they must not take
+// their time any more, so that the next server does not send it again.
+func (d *driver) sendStop(c *child, sig unix.Signal) {
+	d.signalTree(c, sig)
+	c.signalled = true
+	d.noteRun(c)
 }
 
 // signal sends what an operator asked for, to the group.

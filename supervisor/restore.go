@@ -27,7 +27,8 @@ type runNote struct {
 	Cgroup     string `json:"cgroup,omitempty"`
 	Daemonized bool   `json:"daemonized,omitempty"`
 	Warning    string `json:"warning,omitempty"`
-	Hook       bool   `json:"hook,omitempty"` // pre_start runs or ran; the main process was not forked
+	Hook       bool   `json:"hook,omitempty"`      // pre_start runs or ran; the main process was not forked
+	Signalled  bool   `json:"signalled,omitempty"` // the stop signal was sent
 }
 
 func runKey(gen machine.Gen) string { return "run/" + strconv.FormatUint(uint64(gen), 10) }
@@ -37,7 +38,7 @@ func (d *driver) noteRun(c *child) {
 	if d.journal == nil {
 		return
 	}
-	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing}
+	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing, Signalled: c.signalled}
 	if c.group != nil {
 		n.Cgroup = c.group.Path()
 	}
@@ -166,6 +167,8 @@ func (r *restorer) service(rec *machine.Record) {
 		return
 	}
 	c.pid, c.start, c.daemonized, c.warning = n.PID, n.Start, n.Daemonized, n.Warning
+	c.signalled = n.Signalled
+	c.spare = n.Signalled && rec.State == machine.Stopping && machine.Phase(rec.Phase) == machine.PhaseTerm
 	if n.Cgroup != "" && r.d.cgroups != nil {
 		c.group = r.d.cgroups.Open(n.Cgroup)
 	}

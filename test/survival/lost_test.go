@@ -133,3 +133,49 @@ func TestPrepareRestart(t *testing.T) {
 		})
 	}
 }
+
+// TestOneStopSignal: a service that is being stopped gets its stop signal once, however many servers come and go.
+func TestOneStopSignal(t *testing.T) {
+	for _, applet := range applets {
+		t.Run(applet, func(t *testing.T) {
+			notes := filepath.Join(t.TempDir(), "notes")
+			s := testkit.Start(t, map[string]string{"one.toml": fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"count\", ZT_FILE = %q}\n"+
+				"[lifecycle]\nstop_timeout_ms = 86400000\n", self(t), notes)}, testkit.Options{Applet: applet})
+			noted := func(what string) int { b, _ := os.ReadFile(notes); return strings.Count(string(b), what) }
+			s.Await("the service", func() bool { return noted("ready") == 1 })
+			if _, err := s.Client().Stop(ctx, "one", rpc.Change{}); err != nil {
+				t.Fatal(err)
+			}
+			s.Await("the stop signal", func() bool { return noted("TERM") > 0 })
+			if _, err := s.Client().Reload(ctx, true); err != nil { // whatever was under way in the server is done
+				t.Fatal(err)
+			}
+			images := [2]string{copyOf(t, s.Bin, "a", nil), copyOf(t, s.Bin, "b", nil)}
+			for round := range 6 {
+				pid := serverPIDOf(t, s.Client())
+				if applet == "pid1" && round%2 == 0 {
+					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+						t.Fatal(err)
+					}
+					s.Await("another server", func() bool { p, err := s.Client().Ping(ctx); return err == nil && p.PID != pid })
+				} else {
+					if _, err := s.Client().Upgrade(ctx, images[round/2%2]); err != nil {
+						t.Fatal(err)
+					}
+					s.Await("the new executable", func() bool { return exeOf(pid) == images[round/2%2] })
+				}
+				s.AwaitState(s.Client(), "one", "stopping")
+			}
+			if n := noted("TERM"); n != 1 {
+				t.Errorf("the stop signal came %d times", n)
+			}
+			if _, err := s.Client().Kill(ctx, "one", "SIGKILL"); err != nil {
+				t.Error(err)
+			}
+			s.Await("its end", func() bool {
+				st, err := s.Client().StatusFull(ctx, "one")
+				return err == nil && st.PID == 0
+			})
+		})
+	}
+}

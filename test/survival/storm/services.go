@@ -32,6 +32,8 @@ func Play() {
 		runOnce()
 	case "halves":
 		halves()
+	case "count":
+		count()
 	case "once":
 		note("ran")
 	case "fail":
@@ -124,6 +126,16 @@ func halves() {
 			note(fmt.Sprintf("%d%s", n, piece))
 			<-asked
 		}
+	}
+}
+
+// count notes each SIGTERM in ZT_FILE and goes on.
+func count() {
+	asked := make(chan os.Signal, 16)
+	signal.Notify(asked, syscall.SIGTERM)
+	note("ready")
+	for range asked {
+		note("TERM")
 	}
 }
 
