@@ -74,7 +74,7 @@ func run(console io.Writer, s *storm.Storm, kills int, limit time.Duration) (bad
 	s.End = began.Add(limit)
 	s.Progress = func(n int) {
 		if n%25 == 0 {
-			fmt.Fprintf(console, "STORM: killed %d within %v, %v\n", n, time.Since(began).Round(time.Millisecond), s.Summary())
+			fmt.Fprintf(console, "STORM: killed %d within %v\n", n, time.Since(began).Round(time.Millisecond))
 		}
 	}
 	killed, err := s.Kill(kills)
