@@ -28,8 +28,8 @@ const (
 	streamTimeout = 10 * time.Minute
 	// changeSoft and changeAnswer: without wait, a change is answered as pending after so long. 0.3.9's clients give up
 	// after 5 s. The context ends at the first, and what does not return then is left to itself at the second.
-	changeSoft   = 3500 * time.Millisecond
-	changeAnswer = 3900 * time.Millisecond
+	changeSoft   = 3400 * time.Millisecond
+	changeAnswer = 3700 * time.Millisecond
 	// maxStreams bounds the streams of one connection.
 	maxStreams = 16
 	// acceptPauseMax bounds the back-off while the process has no descriptors left.
