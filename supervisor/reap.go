@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,7 +88,7 @@ func (d *driver) settleEarly() {
 
 // mainsExited tells the machine that main processes have ended, after what they wrote has been read.
 func (d *driver) mainsExited(exits []proc.Exit) {
-	exits = d.unsettled(d.lastNotices(exits))
+	exits, survivors := d.settled(d.lastNotices(exits))
 	if len(exits) == 0 {
 		return
 	}
@@ -102,7 +103,10 @@ func (d *driver) mainsExited(exits []proc.Exit) {
 	}
 	fault.Here("exit")
 	d.out.Drain(gens)
-	survivors := d.trees.survivors(children)
+	maps.Copy(survivors, d.trees.survivors(slices.DeleteFunc(slices.Clone(children), func(c *child) bool {
+		_, looked := survivors[c.gen]
+		return looked
+	})))
 	for i, e := range exits {
 		d.mainExited(children[i], e.Status, survivors[children[i].gen])
 	}
@@ -127,31 +131,35 @@ func (d *driver) heardOut(c *child, e proc.Exit) {
 	d.goOn(c, e)
 }
 
-// unsettled holds back the exits of programs that are putting themselves into the background: on the way there, of two forks
+// settled holds back the exits of programs that are putting themselves into the background: on the way there, of two forks
 // or of a shell in between, several processes may be alive for a moment, and the pid file is written by the last one. It
-// returns the others.
-func (d *driver) unsettled(exits []proc.Exit) []proc.Exit {
+// returns the others, and of those that it looked at what was there: a second look could find more.
+func (d *driver) settled(exits []proc.Exit) ([]proc.Exit, map[machine.Gen][]proc.Process) {
 	var leaving []*child
 	for _, e := range exits {
 		if c := d.byPID[e.PID]; e.Status.Signal == 0 && e.Status.Code == 0 && c.mayLeave() {
 			leaving = append(leaving, c)
 		}
 	}
+	looked := map[machine.Gen][]proc.Process{}
 	if len(leaving) == 0 {
-		return exits
+		return exits, looked
 	}
 	left := d.trees.survivors(leaving)
+	for _, c := range leaving {
+		looked[c.gen] = left[c.gen]
+	}
 	return slices.DeleteFunc(exits, func(e proc.Exit) bool {
 		c := d.byPID[e.PID]
-		if len(left[c.gen]) < 2 || !slices.Contains(leaving, c) {
+		if here := looked[c.gen]; len(here) == 0 || len(here) == 1 && c.config.PIDFile == "" {
 			return false
 		}
-		if _, byFile := d.daemon(c, left[c.gen]); byFile != 0 {
+		if _, byFile := d.daemon(c, looked[c.gen]); byFile != 0 {
 			return false
 		}
 		time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(c, e) }) })
 		return true
-	})
+	}), looked
 }
 
 // mayLeave reports whether a main process that has just exited 0 may be on its way into the background.
