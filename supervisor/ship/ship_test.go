@@ -295,6 +295,11 @@ func TestHTTPDownThenUp(t *testing.T) {
 	if s.Written+s.Lost != 1000 || s.Queued != 0 {
 		t.Errorf("sink is %+v", s)
 	}
+	await(t, "the reports", func() bool { // the last ones come after the queue is empty
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.reports) >= 3
+	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.reports); n != 3 || f.reports[0].err == nil || f.reports[1].err != nil ||
