@@ -50,7 +50,7 @@ func (s *shim) finish() {
 	}
 	s.stop.disks.running = false
 	s.disarm(timerFinal)
-	how := unix.LINUX_REBOOT_CMD_POWER_OFF
+	how := uint32(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	switch s.stop.action {
 	case actReboot:
 		how = unix.LINUX_REBOOT_CMD_RESTART
@@ -61,7 +61,7 @@ func (s *shim) finish() {
 	if unix.Getpid() != 1 {
 		return // whatever brought us here, this is not our machine
 	}
-	if err := unix.Reboot(how); err != nil {
+	if err := unix.Reboot(int(how)); err != nil {
 		s.con.warn("reboot(2) failed: ", err.Error())
 	}
 }
