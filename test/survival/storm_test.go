@@ -29,7 +29,7 @@ func TestStormInContainer(t *testing.T) {
 	testkit.NeedRoot(t)
 	unshare := testkit.NeedProgram(t, "unshare")
 	stormOver(t, testkit.Options{Applet: "pid1", Args: []string{"--container"},
-		Under: []string{unshare, "--pid", "--fork", "--mount-proc", "--"}}, min(*kills, max(100, *kills/3)))
+		Under: []string{unshare, "--pid", "--fork", "--mount-proc", "--"}}, *kills)
 }
 
 func stormOver(t *testing.T, o testkit.Options, kills int) {
