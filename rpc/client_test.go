@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -238,7 +239,7 @@ func TestContextEndsCall(t *testing.T) {
 	if _, err := client.Ping(t.Context()); err != nil {
 		t.Errorf("the next call: %v", err)
 	}
-	await(t, "the end of the call in the server", func() bool { return server.Connections() == 1 })
+	wait.For(t, "the end of the call in the server", func() bool { return server.Connections() == 1 })
 	ctx, cancel = context.WithCancel(t.Context())
 	cancel()
 	if _, err := client.Ping(ctx); !errors.Is(err, context.Canceled) {
@@ -335,7 +336,7 @@ func TestReconnect(t *testing.T) {
 	seen := func(n int) func() bool {
 		return func() bool { mu.Lock(); defer mu.Unlock(); return len(got) == n }
 	}
-	await(t, "three lines", seen(3))
+	wait.For(t, "three lines", seen(3))
 	down()
 	first.Store(false)
 	again := make(chan error, 1)
@@ -345,7 +346,7 @@ func TestReconnect(t *testing.T) {
 	if err := <-again; err != nil {
 		t.Errorf("ping: %v", err)
 	}
-	await(t, "the fourth line", seen(4))
+	wait.For(t, "the fourth line", seen(4))
 	if want := []uint64{1, 2, 3, 4}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
@@ -356,7 +357,7 @@ func TestReconnect(t *testing.T) {
 
 	changed := make(chan error, 1)
 	go func() { _, err := client.Start(t.Context(), "a", Change{Wait: true}); changed <- err }()
-	await(t, "the start", func() bool {
+	wait.For(t, "the start", func() bool {
 		return strings.HasPrefix(strings.Join(fake.notes(), "\n"), "start") ||
 			strings.Contains(strings.Join(fake.notes(), "\n"), "\nstart")
 	})

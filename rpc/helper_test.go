@@ -119,19 +119,6 @@ func (r reply) code() wire.Code {
 	return r.Error.Code
 }
 
-// await waits until a condition holds.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if holds() {
-			return
-		}
-		pause := time.NewTimer(2 * time.Millisecond)
-		<-pause.C
-	}
-	t.Fatalf("%s did not come", what)
-}
-
 func dialClient(t testing.TB, path string, options ...Option) *Client {
 	t.Helper()
 	c, err := Dial(context.Background(), path, options...)

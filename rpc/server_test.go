@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -84,7 +86,7 @@ func TestHalfCloseWhileWaiting(t *testing.T) {
 	if err := half.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the call", func() bool { return len(fake.notes()) == 1 })
+	wait.For(t, "the call", func() bool { return len(fake.notes()) == 1 })
 	select {
 	case err := <-ended:
 		t.Fatalf("ended early: %v", err)
@@ -99,7 +101,7 @@ func TestHalfCloseWhileWaiting(t *testing.T) {
 	release = make(chan struct{})
 	gone := dialRaw(t, server.path)
 	gone.send(req(1, "service.wait", `{"names":["a"]}`) + req(2, "system.ping", `{}`))
-	await(t, "the call", func() bool { return len(fake.notes()) == 2 })
+	wait.For(t, "the call", func() bool { return len(fake.notes()) == 2 })
 	_ = gone.Close()
 	select {
 	case err := <-ended:
@@ -109,7 +111,7 @@ func TestHalfCloseWhileWaiting(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("a call goes on for a peer that is gone")
 	}
-	await(t, "the end of the connection", func() bool { return server.Connections() <= 1 })
+	wait.For(t, "the end of the connection", func() bool { return server.Connections() <= 1 })
 }
 
 // TestAfterWait: the connection works on after a call that waited, with what was sent meanwhile.
@@ -157,7 +159,7 @@ func TestLongLine(t *testing.T) {
 			t.Errorf("not closed: %s", text)
 		}
 	}
-	await(t, "the end of the connections", func() bool { return server.Connections() <= 1 })
+	wait.For(t, "the end of the connections", func() bool { return server.Connections() <= 1 })
 	if n := server.buffered.Load(); n > 2*MaxRequestBytes {
 		t.Errorf("%d bytes are counted as buffered", n)
 	}
@@ -215,7 +217,7 @@ func TestConnectionLimit(t *testing.T) {
 		}
 	}
 	_ = open[0].Close()
-	await(t, "a free place", func() bool { return server.Connections() < 20 })
+	wait.For(t, "a free place", func() bool { return server.Connections() < 20 })
 	if text := dialRaw(t, server.path).ask(pingLine); !strings.Contains(text, `"version"`) {
 		t.Error(text)
 	}
@@ -260,20 +262,20 @@ func TestBeginAfterAnswer(t *testing.T) {
 		if text := conn.next(); !strings.Contains(text, c.want) {
 			t.Errorf("%s: %s", c.method, text)
 		}
-		await(t, "the begin of "+c.method, func() bool { return int(fake.began.Load()) == i+1 })
+		wait.For(t, "the begin of "+c.method, func() bool { return int(fake.began.Load()) == i+1 })
 	}
 	conn := dialRaw(t, server.path)
 	if r := parseReply(t, conn.ask(strings.TrimSpace(req(1, "system.reboot", `{}`)))); r.code() != wire.CodeInternal {
 		t.Errorf("%+v", r)
 	}
 	conn.send(`{"jsonrpc":"2.0","method":"system.shutdown"}` + "\n") // a notification
-	await(t, "the begin of a notification", func() bool { return fake.began.Load() == 4 })
+	wait.For(t, "the begin of a notification", func() bool { return fake.began.Load() == 4 })
 	// In a batch: after the whole answer.
 	text := conn.ask(`[{"jsonrpc":"2.0","id":1,"method":"system.shutdown"},{"jsonrpc":"2.0","id":2,"method":"system.ping"}]`)
 	if !strings.Contains(text, `"id":2`) {
 		t.Error(text)
 	}
-	await(t, "the begin in a batch", func() bool { return fake.began.Load() == 5 })
+	wait.For(t, "the begin in a batch", func() bool { return fake.began.Load() == 5 })
 }
 
 // TestBeginMayCloseTheServer: what begins may wait for all connections to end.
@@ -312,9 +314,6 @@ func (f fakeShutdown) Shutdown(Power) (func(), error) { return f.begin, nil }
 
 // TestChangePending: without wait a change is answered in under 4 s, whether the backend looks at its context or not.
 func TestChangePending(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes four seconds")
-	}
 	fake := newFake("deaf", "polite")
 	release := make(chan struct{})
 	defer close(release)
@@ -372,12 +371,7 @@ func TestPanicIsAnError(t *testing.T) {
 
 // TestStrangers: who is neither root, nor the server's user, nor of its group reads states and nothing else.
 func TestStrangers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("ZINIT_TEST_STRICT") == "1" { // testkit.Need imports this package
-			t.Fatal("prerequisite missing: root")
-		}
-		t.Skip("prerequisite missing: root")
-	}
+	need.Root(t)
 	server := serveFake(t, newFake("a"), ServerOptions{GID: 4242, GroupName: "zinit"})
 	open(t, server.path)
 	for _, c := range []struct {
@@ -514,7 +508,7 @@ func TestStreams(t *testing.T) {
 		t.Error(text)
 	}
 	_ = conn.Close()
-	await(t, "the end of the streams", func() bool { return server.Connections() == 0 })
+	wait.For(t, "the end of the streams", func() bool { return server.Connections() == 0 })
 }
 
 // TestStreamFlood: a follower that does not read is not waited for by anybody else, and ends with its connection.
@@ -543,7 +537,7 @@ func TestStreamFlood(t *testing.T) {
 		t.Error(text)
 	}
 	_ = conn.Close()
-	await(t, "the end of the stream", func() bool { return server.Connections() <= 1 })
+	wait.For(t, "the end of the stream", func() bool { return server.Connections() <= 1 })
 }
 
 func TestCloseEndsEverything(t *testing.T) {
@@ -557,7 +551,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	idle.ask(pingLine)
 	waiting.send(req(1, "service.wait", `{"names":["a"]}`))
 	following.ask(strings.TrimSpace(req(1, "events.subscribe", `{}`)))
-	await(t, "the call", func() bool { return len(fake.notes()) == 1 })
+	wait.For(t, "the call", func() bool { return len(fake.notes()) == 1 })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := server.Close(ctx); err != nil {
@@ -593,7 +587,7 @@ func TestHandover(t *testing.T) {
 	partial.send(pingLine[:20])
 	waiting.send(req(7, "service.wait", `{"names":["a"]}`) + req(8, "system.ping", `{}`))
 	following.ask(strings.TrimSpace(req(1, "events.subscribe", `{}`)))
-	await(t, "the call", func() bool { return len(fake.notes()) == 1 })
+	wait.For(t, "the call", func() bool { return len(fake.notes()) == 1 })
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -632,7 +626,7 @@ func TestHandover(t *testing.T) {
 	if text := partial.ask(pingLine[20:]); !strings.Contains(text, `"version"`) {
 		t.Error(text)
 	}
-	await(t, "the call again", func() bool { return len(fake.notes()) == 2 })
+	wait.For(t, "the call again", func() bool { return len(fake.notes()) == 2 })
 	close(release)
 	if text := waiting.next(); !strings.Contains(text, `"id":7,"result":{"states"`) {
 		t.Error(text)
@@ -684,7 +678,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		listener.errs <- &net.OpError{Op: "accept", Err: syscall.EMFILE}
 	}
 	listener.errs <- &net.OpError{Op: "accept", Err: syscall.ECONNABORTED}
-	await(t, "the accepts", func() bool { return len(listener.errs) == 0 })
+	wait.For(t, "the accepts", func() bool { return len(listener.errs) == 0 })
 	if listener.accepts.Load() > 20 {
 		t.Errorf("%d accepts", listener.accepts.Load())
 	}

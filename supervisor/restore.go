@@ -351,7 +351,7 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 
 // byID lists the living processes by their ZINIT_ID, with one pass over the children of the keeper and of this server. A
 // child that the server before was forking when it died has none before its exec: it is waited for, or it would become a
-// second copy later.
+// second copy later. Nothing tells of the exec of a process that is not our child, so it is looked at again.
 func (r *restorer) byID() map[string][]proc.Process {
 	if r.scan != nil {
 		return r.scan

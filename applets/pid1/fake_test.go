@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -362,14 +363,8 @@ func (th *theatre) wait() int {
 
 func (th *theatre) await(what string, ok func() bool) {
 	th.t.Helper()
-	end := time.Now().Add(60 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(end) {
-			th.t.Fatalf("timed out waiting for %s\n%s", what, th.log())
-		}
-		<-tick.C
+	if !wait.Until(wait.Patience, ok) {
+		th.t.Fatalf("timed out waiting for %s\n%s", what, th.log())
 	}
 }
 

@@ -193,7 +193,8 @@ func (s *server) adoptSocket(h *keeper.Handover) error {
 	listener := os.NewFile(uintptr(h.Listener), path)
 	defer listener.Close()
 	for end := time.Now().Add(lockPatience); ; time.Sleep(time.Millisecond) {
-		// A child that the server before was forking when it was killed holds the lock until its exec.
+		// A child that the server before was forking when it was killed holds the lock until its exec. flock(2) can only be
+		// asked again: it waits without a limit or not at all.
 		var err error
 		s.socket, err = rpc.AdoptSocket(path, listener, lock)
 		if err == nil || time.Now().After(end) {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 func mustParse(t testing.TB, file, text string) *graph.Config {
@@ -257,7 +257,7 @@ func TestCarry(t *testing.T) {
 
 func TestTrustOfOwners(t *testing.T) {
 	if os.Getuid() != 0 {
-		needRoot(t)
+		need.Root(t)
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.toml")
@@ -279,11 +279,6 @@ func TestTrustOfOwners(t *testing.T) {
 			t.Errorf("%+v: got %s", c.o, text)
 		}
 	}
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	testkit.NeedRoot(t)
 }
 
 func TestSettings(t *testing.T) {

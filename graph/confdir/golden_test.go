@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 var update = flag.Bool("update", false, "write the expected problems of testdata/config")
@@ -51,7 +52,7 @@ func golden(t *testing.T, file string) {
 	}
 	options := prepare(t, dir, comment)
 	if options.Trust && os.Geteuid() != 0 {
-		needRoot(t)
+		need.Root(t)
 	}
 	names := strings.NewReplacer(dir, "DIR", filepath.Dir(dir), "UP")
 	got := names.Replace(summary(Load([]string{dir}, options)))

@@ -17,51 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
-
-// Patience is how long a test waits for a condition before it fails.
-const Patience = 60 * time.Second
-
-// Need skips the test when a prerequisite is missing, and fails it where ZINIT_TEST_STRICT=1 says that nothing may be
-// missing.
-func Need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("ZINIT_TEST_STRICT") == "1" {
-		t.Fatalf("prerequisite missing: %s", what)
-	}
-	t.Skipf("prerequisite missing: %s", what)
-}
-
-// NeedRoot requires user 0.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	Need(t, os.Geteuid() == 0, "root")
-}
-
-// NeedProgram finds an executable in PATH or the usual directories of daemons.
-func NeedProgram(t testing.TB, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
-		if path := filepath.Join(dir, name); isExecutable(path) {
-			return path
-		}
-	}
-	Need(t, false, name)
-	return ""
-}
-
-func isExecutable(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
-}
 
 // Root is the repository's directory.
 func Root() string {
@@ -245,26 +204,12 @@ func (s *Server) Zinit(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// Await polls a condition until it holds; after Patience the test fails with the server's log.
+// Await polls a condition until it holds; after wait.Patience the test fails with the server's log.
 func (s *Server) Await(what string, ok func() bool) {
 	s.t.Helper()
-	if !Until(Patience, ok) {
+	if !wait.Until(wait.Patience, ok) {
 		s.t.Fatalf("timed out waiting for %s\n%s", what, s.Logs())
 	}
-}
-
-// Until polls a condition until it holds or the time is over.
-func Until(limit time.Duration, ok func() bool) bool {
-	end := time.Now().Add(limit)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(end) {
-			return false
-		}
-		<-tick.C
-	}
-	return true
 }
 
 // AwaitState waits until a service is in a state and returns its status.
@@ -272,7 +217,7 @@ func (s *Server) AwaitState(c *rpc.Client, name, state string) wire.StatusFull {
 	s.t.Helper()
 	var st wire.StatusFull
 	var err error
-	ok := Until(Patience, func() bool {
+	ok := wait.Until(wait.Patience, func() bool {
 		st, err = c.StatusFull(context.Background(), name)
 		return err == nil && st.State.State == state
 	})
@@ -304,7 +249,7 @@ func (s *Server) Wait() int {
 	case err := <-s.done:
 		s.done <- err
 		return s.Command.ProcessState.ExitCode()
-	case <-time.After(Patience):
+	case <-time.After(wait.Patience):
 		s.t.Fatalf("the server did not end\n%s", s.Logs())
 		return -1
 	}
@@ -318,7 +263,7 @@ func (s *Server) cleanup() {
 		_ = syscall.Kill(s.pid, syscall.SIGTERM)
 		select {
 		case <-s.done:
-		case <-time.After(Patience):
+		case <-time.After(wait.Patience):
 			s.t.Errorf("the server did not end on SIGTERM\n%s", s.Logs())
 			_ = s.Command.Process.Kill()
 			<-s.done

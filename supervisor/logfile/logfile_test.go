@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -66,7 +66,7 @@ func (f *fixture) log(service, text string) {
 
 func (f *fixture) flush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
 	f.fs.Flush(ctx)
 	if ctx.Err() != nil {
@@ -156,7 +156,7 @@ func TestRotation(t *testing.T) {
 			suffix := ""
 			if zip {
 				suffix = ".gz"
-				await(t, "the compression", func() bool { _, err := os.Stat(f.path + ".1"); return err != nil })
+				wait.For(t, "the compression", func() bool { _, err := os.Stat(f.path + ".1"); return err != nil })
 			}
 			first := 550 - 50
 			for i, name := range []string{f.path, f.path + ".1" + suffix, f.path + ".2" + suffix, f.path + ".3" + suffix} {
@@ -229,12 +229,12 @@ func TestMissingDirectory(t *testing.T) {
 	}
 	f.fs.Set("s", &Config{Path: f.path})
 	f.log("s", fmt.Sprintf("%099d", 0))
-	await(t, "the first error, which ends the hold", func() bool { return len(f.reported()) == 1 })
-	await(t, "the end of the hold", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 1 })
+	wait.For(t, "the first error, which ends the hold", func() bool { return len(f.reported()) == 1 })
+	wait.For(t, "the end of the hold", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 1 })
 	for i := 1; i < 1000; i++ {
 		f.log("s", fmt.Sprintf("%099d", i))
 	}
-	await(t, "some errors", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 3 })
+	wait.For(t, "some errors", func() bool { s, _ := f.fs.Sink("s"); return s.Errors > 3 })
 	sink, _ := f.fs.Sink("s")
 	if got := f.reported(); len(got) != 1 || !strings.Contains(got[0].err.Error(), "no such file") || sink.Last == "" {
 		t.Errorf("reports %v, sink %+v", got, sink)
@@ -245,7 +245,7 @@ func TestMissingDirectory(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(f.path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the file", func() bool { return len(f.reported()) == 2 })
+	wait.For(t, "the file", func() bool { return len(f.reported()) == 2 })
 	f.flush(t)
 	after, _ := f.fs.Sink("s")
 	if got := f.reported()[1]; got.err != nil || got.lost != after.Lost || after.Lost+after.Written != 1000 || after.Last != "" {
@@ -287,7 +287,7 @@ func TestStallEndsTheHold(t *testing.T) {
 	for range 3000 {
 		f.log("s", strings.Repeat("x", 99))
 	}
-	await(t, "the hold to end", func() bool { return !ring.Congested() })
+	wait.For(t, "the hold to end", func() bool { return !ring.Congested() })
 	go func() { _, _ = io.Copy(io.Discard, r) }()
 	f.flush(t)
 }

@@ -16,7 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/supervisor/output"
 )
@@ -45,7 +46,7 @@ func helperServer() {
 	_, _ = os.Stdout.Write([]byte("ready\n"))
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	r.Drain([]uint64{1})
-	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
 	fs.Flush(ctx)
 	fs.Close()
@@ -89,7 +90,7 @@ func TestWriterIsKilled(t *testing.T) {
 	for life := range kills {
 		cmd, hold := startServer(t, a.FD(), read, path)
 		if life < kills-1 {
-			time.Sleep(time.Duration(rand.IntN(10_000)) * time.Microsecond)
+			time.Sleep(time.Duration(rand.IntN(10_000)) * time.Microsecond) // nothing is waited for: the kill comes at any instant
 			_ = cmd.Process.Kill()
 		} else {
 			close(stop)
@@ -174,7 +175,7 @@ func checkFiles(t *testing.T, path string, want int) {
 
 // A full disk: a tiny tmpfs in a private mount namespace.
 func TestFullDisk(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	cmd := exec.Command("/proc/self/exe", t.TempDir())
 	cmd.Env = append(os.Environ(), "ZINIT_LOGFILE_HELPER=full")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
@@ -209,14 +210,10 @@ func helperFullDisk() {
 		}
 	}
 	until := func(what string, f func(s wireSink) bool) wireSink {
-		for range 20_000 {
-			if s, _ := fs.Sink("s"); f(s) {
-				return s
-			}
-			time.Sleep(time.Millisecond)
+		var s wireSink
+		if !wait.Until(wait.Patience, func() bool { s, _ = fs.Sink("s"); return f(s) }) {
+			fail("waited for %s: %+v", what, s)
 		}
-		s, _ := fs.Sink("s")
-		fail("waited for %s: %+v", what, s)
 		return s
 	}
 	write(2000) // 190 KB

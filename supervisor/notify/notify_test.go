@@ -15,7 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 func TestParse(t *testing.T) {
@@ -500,7 +500,7 @@ func TestVerify(t *testing.T) {
 }
 
 func TestRedisUnderSupervision(t *testing.T) {
-	program := testkit.NeedProgram(t, "redis-server")
+	program := need.Program(t, "redis-server")
 	dir := t.TempDir()
 	s := newStation(t)
 	c := s.socket(t, 5, SocketOptions{Dir: dir, UID: -1, GID: -1})
@@ -530,7 +530,7 @@ func TestRedisUnderSupervision(t *testing.T) {
 }
 
 func TestSystemdNotify(t *testing.T) {
-	program := testkit.NeedProgram(t, "systemd-notify")
+	program := need.Program(t, "systemd-notify")
 	for _, o := range []SocketOptions{{}, {Dir: t.TempDir(), UID: -1, GID: -1}} {
 		s := newStation(t)
 		c := s.socket(t, 1, o)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -89,11 +90,11 @@ func TestLinesOfTwoStreams(t *testing.T) {
 	f.r.SetPID(1, 4711)
 	write(t, out, "hello\nhalf")
 	write(t, errs, "x\n")
-	await(t, "two lines", func() bool { return f.a.Ring("s", logring.Limits{}).Next() == 3 })
+	wait.For(t, "two lines", func() bool { return f.a.Ring("s", logring.Limits{}).Next() == 3 })
 	write(t, out, " a line\n1")
 	_ = out.Close()
 	_ = errs.Close()
-	await(t, "both ends", func() bool { return f.closedCount() == 2 })
+	wait.For(t, "both ends", func() bool { return f.closedCount() == 2 })
 	recs := f.a.Ring("s", logring.Limits{}).Last(10, nil)
 	var got []string
 	for _, rec := range recs {
@@ -158,14 +159,14 @@ func TestReleaseHeldPipe(t *testing.T) {
 	w := f.pipe(t, Source{"s", 1, logring.Stdout, 0})
 	f.r.Release(1, time.Hour)
 	write(t, w, "late\n")
-	await(t, "the late line", func() bool { return len(f.lines("s")) == 1 })
+	wait.For(t, "the late line", func() bool { return len(f.lines("s")) == 1 })
 	_ = w.Close()
-	await(t, "the end", func() bool { return f.closedCount() == 1 })
+	wait.For(t, "the end", func() bool { return f.closedCount() == 1 })
 
 	w = f.pipe(t, Source{"s", 2, logring.Stdout, 0})
 	write(t, w, "not ended")
 	f.r.Release(2, 20*time.Millisecond)
-	await(t, "the grace to end", func() bool { return f.closedCount() == 2 })
+	wait.For(t, "the grace to end", func() bool { return f.closedCount() == 2 })
 	if got := f.lines("s"); !slices.Equal(got, []string{"late", "not ended"}) {
 		t.Errorf("got %q", got)
 	}
@@ -183,7 +184,7 @@ func TestTenMegabyteLine(t *testing.T) {
 		_, _ = w.Write(line)
 		_ = w.Close()
 	}()
-	await(t, "the end", func() bool { return f.closedCount() == 1 })
+	wait.For(t, "the end", func() bool { return f.closedCount() == 1 })
 	var got []byte
 	recs := f.a.Ring("s", logring.Limits{}).Last(1000, nil)
 	for i, rec := range recs {
@@ -222,7 +223,7 @@ func TestFloodIsFair(t *testing.T) {
 		began := time.Now()
 		write(t, quiet, fmt.Sprintf("%d\n", i))
 		want := uint64(i + 2)
-		await(t, "the quiet line", func() bool { return f.a.Ring("quiet", logring.Limits{}).Next() == want })
+		wait.For(t, "the quiet line", func() bool { return f.a.Ring("quiet", logring.Limits{}).Next() == want })
 		f.r.Drain([]uint64{2})
 		slowest = max(slowest, time.Since(began))
 	}
@@ -248,7 +249,7 @@ func TestHoldPausesThePipe(t *testing.T) {
 		_ = w.Close()
 	}()
 	seen, from := 0, uint64(1)
-	await(t, "all lines", func() bool {
+	wait.For(t, "all lines", func() bool {
 		next, missed := ring.Scan(from, func(rec *logring.Record) bool {
 			if want := fmt.Sprintf("line %d", seen); string(rec.Text) != want {
 				t.Fatalf("got %q, want %q", rec.Text, want)
@@ -264,8 +265,8 @@ func TestHoldPausesThePipe(t *testing.T) {
 		return seen == total
 	})
 	write(t, other, "fine\n")
-	await(t, "the other service", func() bool { return len(f.lines("other")) == 1 })
-	await(t, "the end", func() bool { return f.closedCount() == 1 })
+	wait.For(t, "the other service", func() bool { return len(f.lines("other")) == 1 })
+	wait.For(t, "the end", func() bool { return f.closedCount() == 1 })
 }
 
 func TestStopKeepsThePipes(t *testing.T) {
@@ -286,7 +287,7 @@ func TestDescriptorsAreClosed(t *testing.T) {
 		w := f.pipe(t, Source{"s", gen, logring.Stdout, 0})
 		_ = w.Close()
 	}
-	await(t, "the ends", func() bool { return f.closedCount() == 50 })
+	wait.For(t, "the ends", func() bool { return f.closedCount() == 50 })
 	f.r.Stop()
 	_ = f.a.Close()
 	if after := openDescriptors(t); after != before {

@@ -15,7 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -56,9 +57,8 @@ func helperServer() {
 	}
 	a.FlushUnclaimed(nowMS())
 	go func() { // another writer into the same rings, as syslog is
-		for i := 0; ; i++ {
+		for range time.Tick(time.Millisecond) {
 			r.Inject("fast", logring.Record{Stream: logring.Syslog, Text: []byte("injected")})
-			time.Sleep(time.Millisecond)
 		}
 	}()
 	_, _ = os.Stdout.Write([]byte("ready\n"))
@@ -115,7 +115,7 @@ func (w *testWriter) run(stop chan struct{}) {
 		}
 		pending = append(pending[:0:0], pending[n:]...)
 		if w.pause > 0 {
-			time.Sleep(w.pause)
+			time.Sleep(w.pause) // the pace of this writer: without one its lines come in large reads only
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestReaderIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Need(t, a.FD() >= 0, "memfd")
+	need.That(t, a.FD() >= 0, "memfd")
 	writers := testWriters(t)
 	for _, name := range []string{"fast", "small", "long"} {
 		// Bounds so wide that a life of the server does not overrun them: the check reads between two lives.
@@ -150,7 +150,7 @@ func TestReaderIsKilled(t *testing.T) {
 			waitEmpty(t, writers)
 			s.end()
 		} else {
-			time.Sleep(time.Duration(rand.IntN(8_000)) * time.Microsecond)
+			time.Sleep(time.Duration(rand.IntN(8_000)) * time.Microsecond) // nothing is waited for: the kill comes at any instant
 			s.kill()
 		}
 		found[checkLife(t, a, writers, life)]++
@@ -265,7 +265,7 @@ func (s *testServer) end() {
 // waitEmpty waits until the server has read every pipe.
 func waitEmpty(t *testing.T, writers []*testWriter) {
 	t.Helper()
-	await(t, "the pipes to be read", func() bool {
+	wait.For(t, "the pipes to be read", func() bool {
 		for _, w := range writers {
 			if available(int(w.read.Fd())) > 0 {
 				return false
@@ -273,15 +273,4 @@ func waitEmpty(t *testing.T, writers []*testWriter) {
 		}
 		return true
 	})
-}
-
-// await polls a condition, for testkit.Patience at most.
-func await(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(testkit.Patience); !f(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }

@@ -87,8 +87,7 @@ func TestStormIsSummarised(t *testing.T) {
 			log.Warn("service failed", "service", "web", "pid", i)
 		}
 		log.Warn("service failed", "service", "db", "pid", 7)
-		time.Sleep(11 * time.Second)
-		synctest.Wait()
+		pass(11 * time.Second)
 		got := lines(&out)
 		if len(got) != 7 || got[5] != "warning: service failed service=db pid=7" ||
 			got[6] != "warning: service failed more=95 within=10s service=web" {

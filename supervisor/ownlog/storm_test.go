@@ -21,6 +21,12 @@ func change(log *slog.Logger, service, from, to, detail string) {
 	log.Log(context.Background(), level, service+": "+from+" -> "+to+detail, "service", service, "pid", 7, Transition(from, to, to == "failed"))
 }
 
+// pass lets the clock of the test's bubble go on and its timers act; no real time passes (see package synctest).
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestTransitionIsNotShown(t *testing.T) {
 	for _, format := range []bool{false, true} {
 		var out bytes.Buffer
@@ -50,16 +56,14 @@ func TestManyStart(t *testing.T) {
 				change(log, name, "running", "failed", " (exited with code 1)")
 			}
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		got := lines(&out)
 		want := "info: and 1450 more transitions of 967 services: 967 starting -> running, 483 inactive -> blocked; `zinit events` has them within=1s"
 		if len(got) != 52 || got[51] != want || got[50] != "warning: s900: running -> failed (exited with code 1) service=s900 pid=7" {
 			t.Errorf("%d lines, the last are\n%s\nwant\n%s", len(got), strings.Join(got[max(0, len(got)-2):], "\n"), want)
 		}
 		out.Reset()
-		time.Sleep(20 * time.Second)
-		synctest.Wait()
+		pass(20 * time.Second)
 		if out.Len() > 0 {
 			t.Errorf("afterwards: %s", out.String())
 		}
@@ -82,7 +86,7 @@ func TestStormThatGoesOn(t *testing.T) {
 				change(log, fmt.Sprint("s", i), "starting", "running", "")
 				change(log, fmt.Sprint("s", i), "running", "failed", " (exited with code 1), restart in 100ms")
 			}
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
 		h.Flush()
 		failed, told, summaries, sum := map[string]int{}, 0, 0, 0
@@ -126,8 +130,7 @@ func TestCrashLoopOfOne(t *testing.T) {
 			change(log, "web", "running", "failed", fmt.Sprintf(" (exited with code 1), restart in %dms", i)) // the text differs
 		}
 		change(log, "db", "running", "failed", " (killed by SIGSEGV)")
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		got := lines(&out)
 		if len(got) != 13 || !strings.Contains(got[10], "db: running -> failed") ||
 			!strings.HasPrefix(got[11], "info: and 95 more transitions of 1 service: 95 starting -> running;") ||

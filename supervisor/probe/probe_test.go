@@ -18,7 +18,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/zinit/zinit/graph"
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -85,7 +86,7 @@ func TestTCP(t *testing.T) {
 
 func TestTCPLocalhostIsAlsoVersion6(t *testing.T) {
 	l, err := net.Listen("tcp6", "[::1]:0")
-	testkit.Need(t, err == nil, "IPv6")
+	need.That(t, err == nil, "IPv6")
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
 	if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: fmt.Sprintf("localhost:%d", port)}, nil); !ok {
@@ -192,12 +193,8 @@ func TestNothingOutlivesACheck(t *testing.T) {
 			t.Fatal(detail)
 		}
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for runtime.NumGoroutine() > before+2 || openDescriptors(t) > descriptors+2 {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines and %d descriptors, before %d and %d", runtime.NumGoroutine(), openDescriptors(t), before, descriptors)
-		}
-		time.Sleep(time.Millisecond)
+	if !wait.Until(10*time.Second, func() bool { return runtime.NumGoroutine() <= before+2 && openDescriptors(t) <= descriptors+2 }) {
+		t.Fatalf("%d goroutines and %d descriptors, before %d and %d", runtime.NumGoroutine(), openDescriptors(t), before, descriptors)
 	}
 }
 

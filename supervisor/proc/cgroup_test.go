@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 var graphCgroupNone graph.Cgroup
@@ -28,16 +29,16 @@ func testRoot(t testing.TB) *Root {
 		t.Fatal(err)
 	}
 	folder, reason := ownFolder(string(mounts), string(own))
-	need(t, reason == "", "cgroup2: "+reason)
+	need.That(t, reason == "", "cgroup2: "+reason)
 	folder = filepath.Join(folder, fmt.Sprintf("zinit-test-%d", os.Getpid()))
 	err = os.Mkdir(folder, 0o755)
-	need(t, err == nil || os.IsExist(err), fmt.Sprintf("a writable cgroup2 hierarchy (%v)", err))
+	need.That(t, err == nil || os.IsExist(err), fmt.Sprintf("a writable cgroup2 hierarchy (%v)", err))
 	t.Cleanup(func() { _ = removeFolders(folder, 0) })
 	for _, c := range wantedControllers { // where there are any
 		_ = writeFile(filepath.Dir(folder)+"/cgroup.subtree_control", "+"+c)
 	}
 	root, reason := detectIn(folder)
-	need(t, root != nil, "cgroup2: "+reason)
+	need.That(t, root != nil, "cgroup2: "+reason)
 	t.Cleanup(root.Close)
 	return root
 }
@@ -128,7 +129,7 @@ func TestTheCgroupTrap(t *testing.T) {
 		if err := group.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		if status := wait(pid); status.Signal != 9 {
+		if status := waitPID(pid); status.Signal != 9 {
 			t.Errorf("incarnation %d: %+v", gen, status)
 		}
 		if err := group.Remove(); err != nil {
@@ -191,7 +192,7 @@ func TestPopulatedLeavesOutTheMainProcess(t *testing.T) {
 	if err := group.Remove(); err != nil {
 		t.Errorf("with a zombie: %v", err)
 	}
-	wait(pid)
+	waitPID(pid)
 }
 
 func TestNestedGroupsAreTheServices(t *testing.T) {
@@ -215,7 +216,7 @@ func TestNestedGroupsAreTheServices(t *testing.T) {
 	if err := group.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	wait(pid)
+	waitPID(pid)
 	await(t, "the group is empty", func() bool { return !group.Populated(0) })
 	for e, ok := Peek(); ok; e, ok = Peek() {
 		Reap(e.PID)
@@ -335,7 +336,7 @@ func TestGroupWatchTellsWhenGroupsAreEmpty(t *testing.T) {
 		t.Errorf("an empty one: %s", got)
 	}
 	for i := range groups {
-		wait(pids[i])
+		waitPID(pids[i])
 		if err := groups[i].Remove(); err != nil {
 			t.Error(err)
 		}

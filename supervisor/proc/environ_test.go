@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 func TestEnvFilesReadAsTheTableSays(t *testing.T) {
@@ -154,7 +155,7 @@ func TestIDs(t *testing.T) {
 }
 
 func TestResolveIdentity(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	withAccounts(t, "web:x:1234:1235::/srv/web:/bin/sh\n", "web:x:1235:\nwww:x:50:other,web\nssl:x:51:web\nlog:x:52:webx\n")
 	for _, test := range []struct {
 		id   graph.Identity

@@ -10,6 +10,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
 // holdOpens makes every open of a file wait until release, as a file system on a dead network would.
@@ -43,7 +46,7 @@ func answerOpen(fd int) bool {
 }
 
 func TestAProgramThatCannotBeReadHoldsUpNobody(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	path := t.TempDir() + "/prog"
 	data, err := os.ReadFile("/bin/true")
 	if err != nil {
@@ -60,7 +63,7 @@ func TestAProgramThatCannotBeReadHoldsUpNobody(t *testing.T) {
 	go func() { ended <- o.all(t) }()
 	select {
 	case got := <-ended:
-		need(t, !strings.Contains(got, "no fanotify"), "fanotify with permission events")
+		need.That(t, !strings.Contains(got, "no fanotify"), "fanotify with permission events")
 		if got != "all went on\n" {
 			t.Errorf("got %q", got)
 		}
@@ -68,7 +71,7 @@ func TestAProgramThatCannotBeReadHoldsUpNobody(t *testing.T) {
 		t.Error("the process is held up")
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
-	wait(pid)
+	waitPID(pid)
 }
 
 func init() {
@@ -91,18 +94,18 @@ func init() {
 				pids <- pid
 			}()
 		}
-		for stuckOpens() < stuck {
-			time.Sleep(time.Millisecond)
+		if !wait.Until(wait.Patience, func() bool { return stuckOpens() >= stuck }) {
+			fmt.Println("only", stuckOpens(), "opens hang")
 		}
 		runtime.GC() // stops the world
 		pid, serr := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}})
 		if serr != nil {
 			fmt.Println(serr)
 		}
-		wait(pid)
+		waitPID(pid)
 		release()
 		for range stuck {
-			wait(<-pids)
+			waitPID(<-pids)
 		}
 		fmt.Println("all went on")
 	}

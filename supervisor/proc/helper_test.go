@@ -7,9 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
 // helpers are what the test binary does when it is executed again with helperVariable set.
@@ -42,31 +41,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// await waits until a condition holds.
+// await waits until a condition holds, longer in a machine that is emulated.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	patience := 20 * time.Second
+	patience := wait.Patience
 	if os.Getenv(vmVariable) != "" {
-		patience *= 10 // emulated
+		patience *= 4
 	}
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-		time.Sleep(time.Millisecond)
+	if !wait.Until(patience, condition) {
+		t.Fatalf("not within %v: %s", patience, what)
 	}
-}
-
-// need skips a test whose prerequisite is missing, or fails it where everything must be there.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	testkit.Need(t, ok, what)
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
 }
 
 // blocks reads a table of testdata/argv: each block is its "> " lines and the lines that follow them.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // readable makes a folder that every user can reach; those of t.TempDir cannot be.
@@ -26,7 +27,7 @@ func readable(t testing.TB) string {
 }
 
 func TestIdentityIsSet(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	withAccounts(t, "web:x:54321:54322::/srv/web:/bin/sh\n", "web:x:54322:\nwww:x:54330:web\nssl:x:54331:web\n")
 	for _, test := range []struct {
 		name string
@@ -65,7 +66,7 @@ func TestIdentityIsSet(t *testing.T) {
 }
 
 func TestIdentityFailures(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	dir := readable(t)
 	if err := os.Mkdir(dir+"/closed", 0o700); err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestIdentityFailures(t *testing.T) {
 }
 
 func TestOnlyRootBecomesAnother(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	o := newOutput(t)
 	s := &Spec{Plan: Plan{Path: "", Argv: []string{"helper"}}, Files: o.files(t), Env: []string{helperVariable + "=become", "PATH=" + DefaultPath},
 		Identity: graph.Identity{User: "54321", Group: "54321"}}
@@ -108,7 +109,7 @@ func TestOnlyRootBecomesAnother(t *testing.T) {
 	if got := o.all(t); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	wait(pid)
+	waitPID(pid)
 }
 
 func init() {
@@ -121,7 +122,7 @@ func init() {
 				fmt.Println(err.Step, err.Detail)
 				return
 			}
-			wait(pid)
+			waitPID(pid)
 			fmt.Println("self ok")
 		}
 		try(graph.Identity{User: "60000", Group: "60000"})
@@ -132,7 +133,7 @@ func init() {
 }
 
 func TestSettingsReachTheProgram(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	inf := ^uint64(0)
 	for _, test := range []struct {
 		name, line, want string
@@ -174,7 +175,7 @@ func TestSettingsReachTheProgram(t *testing.T) {
 }
 
 func TestSettingsThatCannotBeApplied(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	inf := ^uint64(0)
 	for _, test := range []struct {
 		id           graph.Identity
@@ -202,7 +203,7 @@ func TestTrampolineRefusesOtherCallers(t *testing.T) {
 	for _, argv := range [][]string{{TrampolineName}, {TrampolineName, "x"}, {TrampolineName, "report=3", "bogus=1", "--", "/bin/true", "true"},
 		{TrampolineName, "report=3", "nice=x", "--", "/bin/true", "true"}, {TrampolineName, "report=3", "--", "/bin/true"}} {
 		s := &Spec{Plan: Plan{Path: "/proc/self/exe", Argv: argv}, Files: o.files(t)}
-		if status := wait(mustStart(t, s)); status.Code != 2 {
+		if status := waitPID(mustStart(t, s)); status.Code != 2 {
 			t.Errorf("%q: %+v", argv, status)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 func TestListeningIn(t *testing.T) {
@@ -66,7 +67,7 @@ func inOwnNetwork(t *testing.T) (inside bool) {
 	if os.Getenv("ZINIT_PROC_TEST_NETWORK") == "1" {
 		return true
 	}
-	needRoot(t)
+	need.Root(t)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), "ZINIT_PROC_TEST_NETWORK=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -227,10 +228,10 @@ func TestPortConflicts(t *testing.T) {
 	if took := time.Since(began); took < holdersWait || took > holdersWait+5*time.Second {
 		t.Errorf("the stubborn one took %v", took)
 	}
-	if status := wait(foreign); status.Signal != int32(unix.SIGTERM) {
+	if status := waitPID(foreign); status.Signal != int32(unix.SIGTERM) {
 		t.Errorf("the foreign one: %+v", status)
 	}
-	if status := wait(stubborn); status.Signal != int32(unix.SIGKILL) {
+	if status := waitPID(stubborn); status.Signal != int32(unix.SIGKILL) {
 		t.Errorf("the stubborn one: %+v", status)
 	}
 	if _, dead := PeekPID(bystander); dead || len(Listening([]uint16{uint16(port3)})) != 1 {
@@ -268,7 +269,7 @@ func TestFilterConflicts(t *testing.T) {
 	if got := scanner.FindConflict(c, nil, true); got != nil {
 		t.Errorf("after killing: %+v", got)
 	}
-	if status := wait(pid); status.Signal != int32(unix.SIGTERM) {
+	if status := waitPID(pid); status.Signal != int32(unix.SIGTERM) {
 		t.Errorf("%+v", status)
 	}
 	// A filter that matches the supervisor is no conflict with itself.

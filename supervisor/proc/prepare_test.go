@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 func init() {
@@ -32,7 +34,7 @@ func init() {
 				os.Stdout.WriteString(serr.Detail)
 				return
 			}
-			wait(pid)
+			waitPID(pid)
 		}
 	}
 }
@@ -41,7 +43,7 @@ const preparedWant = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0022
 
 func TestPreparedSupervisorGivesCleanChildren(t *testing.T) {
 	help, _ := exec.Command("env", "--help").Output()
-	need(t, strings.Contains(string(help), "--block-signal"), "env with --block-signal (coreutils 8.31)")
+	need.That(t, strings.Contains(string(help), "--block-signal"), "env with --block-signal (coreutils 8.31)")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

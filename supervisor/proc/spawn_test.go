@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -70,14 +71,14 @@ func mustStart(t testing.TB, s *Spec) int {
 	t.Cleanup(func() {
 		if _, err := ReadProcess(pid); err == nil && parentOf(pid) == os.Getpid() {
 			_ = unix.Kill(-pid, unix.SIGKILL)
-			wait(pid)
+			waitPID(pid)
 		}
 	})
 	return pid
 }
 
 // wait waits for one child and reaps it.
-func wait(pid int) machine.Status {
+func waitPID(pid int) machine.Status {
 	_ = ignoringEINTR(func() error { return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) })
 	e, _ := PeekPID(pid)
 	Reap(pid)
@@ -94,7 +95,7 @@ func runLine(t testing.TB, line string, change func(*Spec)) string {
 	}
 	pid := mustStart(t, s)
 	text := o.all(t)
-	if status := wait(pid); status != (machine.Status{}) {
+	if status := waitPID(pid); status != (machine.Status{}) {
 		t.Errorf("%q ended with %+v: %s", line, status, text)
 	}
 	return text
@@ -119,7 +120,7 @@ func TestChildStandsAlone(t *testing.T) {
 		if err != nil || p.PID != pid || p.PGRP != pid || p.Session != pid || p.PPID != os.Getpid() || p.Comm != "cat" || p.TTY != 0 {
 			t.Errorf("child %d: %+v, %v", pid, p, err)
 		}
-		wait(pid)
+		waitPID(pid)
 	})
 }
 
@@ -130,7 +131,7 @@ func TestChildHasDefaultSignals(t *testing.T) {
 		change(s)
 		pid := mustStart(t, s)
 		status := o.all(t)
-		wait(pid)
+		waitPID(pid)
 		for _, field := range []string{"SigBlk", "SigIgn", "SigCgt"} {
 			if !strings.Contains(status, field+":\t0000000000000000") {
 				t.Errorf("%s is not empty:\n%s", field, status)
@@ -157,7 +158,7 @@ func TestChildHasOnlyItsDescriptors(t *testing.T) {
 		if got, want := strings.Fields(o.all(t)), "0 1 2 5 /etc/passwd /dev/null"; strings.Join(got, " ") != want {
 			t.Errorf("got %q, want %s", got, want)
 		}
-		wait(pid)
+		waitPID(pid)
 	})
 }
 
@@ -196,7 +197,7 @@ func TestExitStatusIsExact(t *testing.T) {
 			o := newOutput(t)
 			s := shellSpec(t, o, line)
 			change(s)
-			got := wait(mustStart(t, s))
+			got := waitPID(mustStart(t, s))
 			got.Core = false
 			if got != want {
 				t.Errorf("%s: %+v, want %+v", line, got, want)
@@ -215,7 +216,7 @@ func TestNofileIsWhatTheSupervisorGot(t *testing.T) {
 	if got := o.all(t); !strings.HasPrefix(got, "99 1000\n99 1000\n") {
 		t.Errorf("got %q", got)
 	}
-	wait(pid)
+	waitPID(pid)
 }
 
 func init() {
@@ -228,7 +229,7 @@ func init() {
 				os.Stdout.WriteString(err.Detail)
 				return
 			}
-			wait(pid)
+			waitPID(pid)
 		}
 	}
 }
@@ -283,7 +284,7 @@ func TestMissingLoaderIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	loader := elfInterpreter(data[:min(len(data), 4096)])
-	need(t, loader != "", "a dynamically linked /bin/true")
+	need.That(t, loader != "", "a dynamically linked /bin/true")
 	broken := strings.Replace(string(data), loader, "/none"+loader[5:], 1)
 	path := filepath.Join(t.TempDir(), "true")
 	if err := os.WriteFile(path, []byte(broken), 0o755); err != nil {
@@ -312,7 +313,7 @@ func TestScriptWithoutFirstLineRunsUnderSh(t *testing.T) {
 		if got := o.all(t); got != path+"|a b\n" {
 			t.Errorf("got %q", got)
 		}
-		wait(pid)
+		waitPID(pid)
 	})
 	_, err := Start(&Spec{Plan: Plan{Path: path, Argv: []string{path}}})
 	if err == nil || err.Step != StepExec {
@@ -329,7 +330,7 @@ func TestForkFailsWithoutDescriptors(t *testing.T) {
 	if got := o.all(t); !strings.HasPrefix(got, "fork: cannot fork: too many open files (out of descriptors") {
 		t.Errorf("got %q", got)
 	}
-	wait(pid)
+	waitPID(pid)
 }
 
 func init() {
@@ -345,7 +346,7 @@ func init() {
 }
 
 func TestForkFailsWithoutProcesses(t *testing.T) {
-	needRoot(t)
+	need.Root(t)
 	o := newOutput(t)
 	s := &Spec{Plan: Plan{Path: "/proc/self/exe", Argv: []string{"helper"}}, Files: o.files(t),
 		Env:      []string{helperVariable + "=eagain", "GOMAXPROCS=1"},
@@ -355,7 +356,7 @@ func TestForkFailsWithoutProcesses(t *testing.T) {
 	if got := o.all(t); !strings.HasPrefix(got, "fork: cannot fork: resource temporarily unavailable (too many processes") {
 		t.Errorf("got %q", got)
 	}
-	wait(pid)
+	waitPID(pid)
 }
 
 func init() {
@@ -415,7 +416,7 @@ func TestParentDeathSignal(t *testing.T) {
 			t.Fatalf("the child must survive the helper's other threads: %v", err)
 		}
 		_ = unix.Kill(pid, unix.SIGKILL)
-		wait(pid)
+		waitPID(pid)
 		await(t, "the child ends with its supervisor", func() bool {
 			now, err := ReadProcess(child)
 			return err != nil || now.Dead() || now.Start != p.Start
@@ -453,7 +454,7 @@ func init() {
 
 func TestTerminalBecomesTheChilds(t *testing.T) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	need(t, err == nil, "/dev/ptmx")
+	need.That(t, err == nil, "/dev/ptmx")
 	defer master.Close()
 	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
 	if err != nil {
@@ -474,7 +475,7 @@ func TestTerminalBecomesTheChilds(t *testing.T) {
 		if len(got) != 5 || got[0] != path || got[1] != path || got[3] == "" || got[4] == "0" {
 			t.Errorf("got %q, want the terminal %s", got, path)
 		}
-		wait(pid)
+		waitPID(pid)
 	})
 	_, serr := Start(&Spec{Plan: shellPlan("true"), Tty: "/dev/null"})
 	if serr == nil || serr.Step != StepTTY {

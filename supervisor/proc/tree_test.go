@@ -69,7 +69,7 @@ func (f *fakeSupervisor) end() {
 	<-f.done
 	for pid := range f.keep {
 		_ = unix.Kill(-pid, unix.SIGKILL)
-		wait(pid)
+		waitPID(pid)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // vmVariable says to the test binary that it is process 1 of a virtual machine of the test's own.
@@ -31,14 +32,14 @@ func TestInVirtualMachine(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		t.Skip("boots a kernel")
+		t.Skip("boots a kernel") // half a minute or more; -short is for the race detector, which would see nothing of it
 	}
 	qemu, err := exec.LookPath("qemu-system-x86_64")
-	need(t, err == nil, "qemu-system-x86_64")
+	need.That(t, err == nil, "qemu-system-x86_64")
 	busybox, err := exec.LookPath("busybox")
-	need(t, err == nil, "busybox")
+	need.That(t, err == nil, "busybox")
 	kernels, _ := filepath.Glob("/boot/vmlinuz-*")
-	need(t, len(kernels) > 0, "a kernel in /boot")
+	need.That(t, len(kernels) > 0, "a kernel in /boot")
 	dir := t.TempDir()
 	build := exec.Command("go", "test", "-c", "-o", dir+"/test", ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -177,7 +178,7 @@ func vmMemoryLimitKills(t *testing.T) {
 	o := newOutput(t)
 	s := shellSpec(t, o, "exec tail /dev/zero") // keeps all it has read
 	s.Cgroup = group
-	if status := wait(mustStart(t, s)); status.Signal != 9 {
+	if status := waitPID(mustStart(t, s)); status.Signal != 9 {
 		t.Errorf("it ended with %+v: %s", status, o.all(t))
 	}
 	if !group.OOMKilled() {
@@ -242,7 +243,7 @@ func vmDelegatedSubtree(t *testing.T) {
 		t.Errorf("a limit without controllers: %v", err)
 	}
 	_ = unix.Kill(other, unix.SIGKILL)
-	wait(other)
+	waitPID(other)
 	// Alone we move into a leaf of our subtree.
 	root, reason = DetectCgroups()
 	if root == nil || !slices.Contains(root.Controllers(), "pids") || !slices.Contains(root.Controllers(), "memory") {

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -27,7 +28,7 @@ action(type="omfile" file="%[1]s/out" template="plain")
 
 // A real rsyslogd over TCP, UDP and a unix socket: what it wrote is read back.
 func TestRsyslog(t *testing.T) {
-	daemon := testkit.NeedProgram(t, "rsyslogd")
+	daemon := need.Program(t, "rsyslogd")
 	dir := t.TempDir()
 	tcp, udp := freePort(t, "tcp"), freePort(t, "udp")
 	conf := filepath.Join(dir, "conf")
@@ -44,7 +45,7 @@ func TestRsyslog(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	await(t, "rsyslogd: "+out.String(), func() bool {
+	wait.For(t, "rsyslogd: "+out.String(), func() bool {
 		conn, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", tcp))
 		if err == nil {
 			_ = conn.Close()
@@ -67,7 +68,7 @@ func TestRsyslog(t *testing.T) {
 	}
 	f.flush(t)
 	got := map[string][]string{}
-	await(t, "the lines", func() bool {
+	wait.For(t, "the lines", func() bool {
 		got = map[string][]string{}
 		n := 0
 		for _, line := range readLines(filepath.Join(dir, "out")) {

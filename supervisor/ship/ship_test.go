@@ -21,20 +21,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
-
-// await polls a condition, for testkit.Patience at most.
-func await(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(testkit.Patience); !f(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
 
 type report struct {
 	service string
@@ -85,7 +74,7 @@ func (f *fixture) log(service string, from, to int) {
 
 func (f *fixture) flush(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
 	if f.s.Flush(ctx); ctx.Err() != nil {
 		t.Fatalf("flush does not end: %+v", f.s.Sinks())
@@ -220,7 +209,7 @@ func TestHTTPMisbehaves(t *testing.T) {
 			w.Header().Set("Retry-After", time.Now().UTC().Format(http.TimeFormat))
 			return 503
 		case 3:
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // a slow receiver
 		case 4:
 			return 302
 		}
@@ -230,7 +219,7 @@ func TestHTTPMisbehaves(t *testing.T) {
 	f.set(t, "s", r.URL)
 	for i := range 20 {
 		f.log("s", i*100, i*100+100)
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // the pace of the lines, so that they go in several batches
 	}
 	f.flush(t)
 	r.check(t, "s", 2000)
@@ -279,7 +268,7 @@ func TestHTTPDownThenUp(t *testing.T) {
 	f.set(t, "t", url)
 	f.log("t", 0, 10)
 	f.log("s", 0, 1000)
-	await(t, "errors", func() bool { s, _ := f.s.Sink("s"); return s.Errors > 3 })
+	wait.For(t, "errors", func() bool { s, _ := f.s.Sink("s"); return s.Errors > 3 })
 	if s, _ := f.s.Sink("s"); s.Lost < 700 || s.Written != 0 || strings.Contains(s.Target+s.Last, "secret") {
 		t.Errorf("sink is %+v", s)
 	}
@@ -295,7 +284,7 @@ func TestHTTPDownThenUp(t *testing.T) {
 	if s.Written+s.Lost != 1000 || s.Queued != 0 {
 		t.Errorf("sink is %+v", s)
 	}
-	await(t, "the reports", func() bool { // the last ones come after the queue is empty
+	wait.For(t, "the reports", func() bool { // the last ones come after the queue is empty
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return len(f.reports) >= 3
@@ -387,7 +376,7 @@ func TestStreamReconnects(t *testing.T) {
 				f.log("s", i*50, i*50+50)
 				if network == "tcp" { // what the other side's kernel has is confirmed: it closes only between batches
 					f.flush(t)
-					await(t, "the receiver", func() bool { return len(lines) >= i*50+50 })
+					wait.For(t, "the receiver", func() bool { return len(lines) >= i*50+50 })
 				}
 			}
 			f.flush(t)
@@ -399,7 +388,7 @@ func TestStreamReconnects(t *testing.T) {
 					if err := json.Unmarshal([]byte(line), &e); err != nil {
 						t.Fatalf("%q: %v", line, err)
 					}
-				case <-time.After(testkit.Patience):
+				case <-time.After(wait.Patience):
 					t.Fatalf("line %d does not come", next)
 				}
 				var n int

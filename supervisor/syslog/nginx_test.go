@@ -6,13 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
+	"github.com/zinit/zinit/logring"
 )
 
 const nginxConfig = `
@@ -30,7 +32,7 @@ http {
 
 // A real daemon that logs to syslog: its messages stand under the service that it is.
 func TestRealDaemon(t *testing.T) {
-	nginx := testkit.NeedProgram(t, "nginx")
+	nginx := need.Program(t, "nginx")
 	f := newFixture(t, func(pid int32, _ uint32) string {
 		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.TrimSpace(string(comm)) == "nginx" {
 			return "web"
@@ -54,27 +56,21 @@ func TestRealDaemon(t *testing.T) {
 	}()
 	var conn net.Conn
 	var err error
-	for deadline := time.Now().Add(testkit.Patience); ; time.Sleep(time.Millisecond) {
-		if conn, err = net.Dial("unix", dir+"/http"); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nginx does not start: %v: %s", err, out.String())
-		}
+	if !wait.Until(wait.Patience, func() bool { conn, err = net.Dial("unix", dir+"/http"); return err == nil }) {
+		t.Fatalf("nginx does not start: %v: %s", err, out.String())
 	}
 	defer conn.Close()
 	_, _ = fmt.Fprint(conn, "GET /hello HTTP/1.0\r\n\r\n")
-	for deadline := time.Now().Add(testkit.Patience); ; time.Sleep(time.Millisecond) {
-		for _, rec := range f.await(t, "web", 1) {
-			if strings.Contains(string(rec.Text), "GET /hello") {
-				if !strings.Contains(string(rec.Text), "frontend: ") || rec.PID != int32(cmd.Process.Pid) || rec.Priority.Severity() != "info" || rec.Priority.Facility() != "local7" {
-					t.Errorf("got %q of %d, %s.%s", rec.Text, rec.PID, rec.Priority.Facility(), rec.Priority.Severity())
-				}
-				return
-			}
+	var rec logring.Record
+	wait.For(t, "the request to be logged", func() bool {
+		recs := f.await(t, "web", 1)
+		i := slices.IndexFunc(recs, func(r logring.Record) bool { return strings.Contains(string(r.Text), "GET /hello") })
+		if i >= 0 {
+			rec = recs[i]
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the request is not logged")
-		}
+		return i >= 0
+	})
+	if !strings.Contains(string(rec.Text), "frontend: ") || rec.PID != int32(cmd.Process.Pid) || rec.Priority.Severity() != "info" || rec.Priority.Facility() != "local7" {
+		t.Errorf("got %q of %d, %s.%s", rec.Text, rec.PID, rec.Priority.Facility(), rec.Priority.Severity())
 	}
 }

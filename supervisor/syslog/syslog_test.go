@@ -12,7 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -100,16 +101,14 @@ func newFixture(t *testing.T, owner func(int32, uint32) string) *fixture {
 
 func (f *fixture) await(t *testing.T, service string, n int) []logring.Record {
 	t.Helper()
-	for deadline := time.Now().Add(testkit.Patience); ; {
-		recs := f.a.Ring(service, logring.Limits{}).Last(10_000, nil)
-		if len(recs) >= n {
-			return recs
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %d messages came, want %d", service, len(recs), n)
-		}
-		time.Sleep(time.Millisecond)
+	var recs []logring.Record
+	if !wait.Until(wait.Patience, func() bool {
+		recs = f.a.Ring(service, logring.Limits{}).Last(10_000, nil)
+		return len(recs) >= n
+	}) {
+		t.Fatalf("%s: %d messages came, want %d", service, len(recs), n)
 	}
+	return recs
 }
 
 // The sender's process decides, not the tag.
@@ -144,7 +143,7 @@ func TestFiledByCredentials(t *testing.T) {
 }
 
 func TestLogger(t *testing.T) {
-	logger := testkit.NeedProgram(t, "logger")
+	logger := need.Program(t, "logger")
 	f := newFixture(t, nil)
 	for _, format := range []string{"--rfc3164", "--rfc5424=notime,nohost", "--rfc5424"} {
 		cmd := exec.Command(logger, "-u", f.path, format, "-p", "local3.warning", "-t", "tagged", "hello", "from", format)
@@ -179,17 +178,15 @@ func TestFloodDoesNotBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
+	_ = conn.SetDeadline(time.Now().Add(wait.Patience))
 	const total = 20_000
 	for i := range total {
 		if _, err := fmt.Fprintf(conn, "<13>message %d", i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(testkit.Patience); f.s.Received() < total; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d came", f.s.Received(), total)
-		}
+	if !wait.Until(wait.Patience, func() bool { return f.s.Received() >= total }) {
+		t.Fatalf("%d of %d came", f.s.Received(), total)
 	}
 	recs := f.await(t, Service, 1000)
 	if got := string(recs[len(recs)-1].Text); got != fmt.Sprint("message ", total-1) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -88,18 +89,6 @@ func talk(t *testing.T, network, target, text string) string {
 	}()
 	all, _ := io.ReadAll(conn)
 	return string(all)
-}
-
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if holds() {
-			return
-		}
-		pause := time.NewTimer(2 * time.Millisecond)
-		<-pause.C
-	}
-	t.Fatalf("%s did not come", what)
 }
 
 func active(t *testing.T, m *Manager, name string) uint64 {
@@ -181,7 +170,7 @@ func TestForward(t *testing.T) {
 			t.Errorf("over TCP: %d bytes came back for %d", len(got), len(text))
 		}
 	}
-	await(t, "the end of the connections", func() bool { return active(t, m, "p") == 0 })
+	wait.For(t, "the end of the connections", func() bool { return active(t, m, "p") == 0 })
 	status, _ := m.Status("p")
 	sent := uint64(2 * (len("hello") + len(big)))
 	if status.TotalConnections != 6 || status.BytesIn != sent || status.BytesOut != sent+6*3 || !status.Running ||
@@ -230,7 +219,7 @@ func TestCountsNeverLeak(t *testing.T) {
 		if got := talk(t, "tcp", bound(t, m, "p"), "x"); got != "" {
 			t.Errorf("%s: got %q", name, got)
 		}
-		await(t, "the count: "+name, func() bool { return active(t, m, "p") == 0 })
+		wait.For(t, "the count: "+name, func() bool { return active(t, m, "p") == 0 })
 	}
 	backend := echo(t, "unix", filepath.Join(dir, "none"))
 	services.mu.Lock()
@@ -254,7 +243,7 @@ func TestCountsNeverLeak(t *testing.T) {
 		})
 	}
 	all.Wait()
-	await(t, "the count", func() bool { s, _ := m.Status("p"); return s.TotalConnections == 43 && s.ActiveConnections == 0 })
+	wait.For(t, "the count", func() bool { s, _ := m.Status("p"); return s.TotalConnections == 43 && s.ActiveConnections == 0 })
 	_ = backend.Close()
 	if len(m.users) != 0 || m.total != 0 || len(m.conns) != 0 {
 		t.Errorf("left over: %v %d %d", m.users, m.total, len(m.conns))
@@ -389,7 +378,7 @@ func TestReplace(t *testing.T) {
 	if _, err := io.ReadFull(open, make([]byte, 1)); err != nil {
 		t.Errorf("the open connection: %v", err)
 	}
-	await(t, "the count", func() bool { return active(t, m, "p") == 1 })
+	wait.For(t, "the count", func() bool { return active(t, m, "p") == 1 })
 	if status, _ := m.Status("p"); status.TotalConnections != 3 {
 		t.Errorf("%+v", status)
 	}
@@ -424,12 +413,12 @@ func TestSingleConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the first", func() bool { return active(t, m, "p") == 1 })
+	wait.For(t, "the first", func() bool { return active(t, m, "p") == 1 })
 	if got := talk(t, "tcp", bound(t, m, "p"), "x"); got != "" {
 		t.Errorf("the second got %q", got)
 	}
 	_ = open.Close()
-	await(t, "its end", func() bool { return active(t, m, "p") == 0 })
+	wait.For(t, "its end", func() bool { return active(t, m, "p") == 0 })
 	if got := talk(t, "tcp", bound(t, m, "p"), "x"); got != "xbye" {
 		t.Errorf("the third got %q", got)
 	}
@@ -453,7 +442,7 @@ func TestIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the connection", func() bool { return active(t, m, "q") == 1 })
+	wait.For(t, "the connection", func() bool { return active(t, m, "q") == 1 })
 	m.mu.Lock()
 	p := m.proxies["p"]
 	m.mu.Unlock()
@@ -464,7 +453,7 @@ func TestIdle(t *testing.T) {
 	default:
 	}
 	_ = other.Close()
-	await(t, "its end", func() bool { return active(t, m, "q") == 0 })
+	wait.For(t, "its end", func() bool { return active(t, m, "q") == 0 })
 	began := time.Now()
 	if got := talk(t, "tcp", bound(t, m, "p"), "x"); got != "xbye" {
 		t.Fatal(got)
@@ -493,7 +482,7 @@ func TestRestoreAndClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the connection", func() bool { return active(t, m, "p0") == 1 })
+	wait.For(t, "the connection", func() bool { return active(t, m, "p0") == 1 })
 	definitions := m.Definitions()
 	m.Close()
 	if err := open.SetDeadline(time.Now().Add(patience)); err != nil {

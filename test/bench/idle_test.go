@@ -27,7 +27,7 @@ func (b *bench) idle(t *testing.T) {
 		time.Sleep(15 * time.Second) // the ends of the start: collector, timers, the log's window of 10 s
 	}
 	before := []watched{watch(server), watch(p.pid()), watch(floor.pid())}
-	time.Sleep(b.idleFor)
+	time.Sleep(b.idleFor) // the span that is measured
 	seconds := b.idleFor.Seconds()
 	wakes.add(ours, float64(watch(server).switches-before[0].switches)/seconds)
 	cpu.add(ours, (watch(server).ms-before[0].ms)*60/seconds)

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -320,10 +321,8 @@ func (k *keeping) await() (ended bool) {
 
 func (k *keeping) until(ok func() bool) {
 	k.t.Helper()
-	for end := time.Now().Add(120 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			k.t.Fatalf("%s: the last line does not come", k.who)
-		}
+	if !wait.Until(120*time.Second, ok) {
+		k.t.Fatalf("%s: the last line does not come", k.who)
 	}
 }
 

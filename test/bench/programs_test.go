@@ -18,7 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -26,7 +27,7 @@ import (
 // its supervisor would hide what it costs.
 func (b *bench) compile(t *testing.T) {
 	gcc, err := exec.LookPath("gcc")
-	testkit.Need(t, err == nil, "gcc")
+	need.That(t, err == nil, "gcc")
 	dir := t.TempDir()
 	b.service, b.floorC = filepath.Join(dir, "service"), filepath.Join(dir, "floor")
 	build := func(args ...string) error {
@@ -219,7 +220,7 @@ func tail(b []byte) []byte { return b[max(0, len(b)-2000):] }
 func (p *program) client() *rpc.Client {
 	p.t.Helper()
 	var c *rpc.Client
-	ok := testkit.Until(testkit.Patience, func() bool {
+	ok := wait.Until(wait.Patience, func() bool {
 		var err error
 		c, err = rpc.Dial(context.Background(), p.socket)
 		return err == nil

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
 // start is W1 and W7: from execve to the last service's own stamp, what that cost, and the graceful end of all.
@@ -72,7 +72,7 @@ func (p *program) settle(n int) {
 		return
 	}
 	c := p.client()
-	ok := testkit.Until(testkit.Patience, func() bool {
+	ok := wait.Until(wait.Patience, func() bool {
 		st, err := c.SystemStatus(context.Background())
 		return err == nil && st.Counts["running"] == n
 	})

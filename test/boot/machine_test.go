@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // TestBare: an archive that holds nothing but the binary and TOML files boots, runs services in order and powers off.
@@ -221,7 +221,7 @@ func TestNoConfigNoShell(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	i := image{busybox: true, config: bootScript("echo T:console; zinit poweroff")}
-	testkit.NeedRoot(t) // cpio makes devices
+	need.Root(t) // cpio makes devices
 	m := boot(t, withoutConsole(t, i.build(t)), "quiet")
 	m.say("T:console")
 	m.ends(poweredOff)
@@ -230,7 +230,7 @@ func TestDescriptors(t *testing.T) {
 // withoutConsole removes dev/console from an archive.
 func withoutConsole(t *testing.T, path string) string {
 	t.Helper()
-	testkit.NeedProgram(t, "cpio")
+	need.Program(t, "cpio")
 	dir := t.TempDir()
 	script := fmt.Sprintf("cd %s && cpio -idm --quiet <%s && rm dev/console && find . | cpio -o -H newc --quiet >%s/again", dir, path, t.TempDir())
 	out := t.TempDir() + "/again"

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // patience is how long a machine may take to the next marker: emulated, on a busy host, a boot takes most of a minute.
@@ -58,7 +59,7 @@ func (c *console) look() (string, chan struct{}) {
 func kernel(t *testing.T) string {
 	t.Helper()
 	list, _ := filepath.Glob("/boot/vmlinuz-*")
-	testkit.Need(t, len(list) > 0, "a kernel in /boot (linux-image-amd64)")
+	need.That(t, len(list) > 0, "a kernel in /boot (linux-image-amd64)")
 	slices.Sort(list)
 	return list[len(list)-1]
 }
@@ -149,7 +150,7 @@ func (i *image) build(t *testing.T) string {
 // of ours.
 func busyboxTree(t *testing.T) string {
 	t.Helper()
-	busybox := testkit.NeedProgram(t, "busybox")
+	busybox := need.Program(t, "busybox")
 	dir := t.TempDir()
 	data, err := os.ReadFile(busybox)
 	if err != nil {
@@ -179,7 +180,7 @@ var slots = make(chan struct{}, 2)
 // boot starts a machine with 128 MB and one processor.
 func boot(t *testing.T, initramfs, words string, more ...string) *machine {
 	t.Helper()
-	qemu := testkit.NeedProgram(t, "qemu-system-x86_64")
+	qemu := need.Program(t, "qemu-system-x86_64")
 	slots <- struct{}{}
 	t.Cleanup(func() { <-slots })
 	run, err := os.MkdirTemp("", "qemu")

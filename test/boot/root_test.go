@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // file writes a temporary file.
@@ -36,7 +37,7 @@ func findModules(t *testing.T) (add []string, load string) {
 		}
 		return nil
 	})
-	testkit.Need(t, found["ext4"] != "", "kernel modules of "+version)
+	need.That(t, found["ext4"] != "", "kernel modules of "+version)
 	for _, name := range modules {
 		if path := found[name]; path != "" { // others are built in
 			add = append(add, path+":/lib/modules/"+name+".ko")
@@ -49,7 +50,7 @@ func findModules(t *testing.T) (add []string, load string) {
 // diskRoot makes an ext4 image with the binary as /sbin/init and a configuration.
 func diskRoot(t *testing.T, config map[string]string, without ...string) string {
 	t.Helper()
-	mkfs := testkit.NeedProgram(t, "mkfs.ext4")
+	mkfs := need.Program(t, "mkfs.ext4")
 	root := t.TempDir()
 	for _, dir := range []string{"sbin", "dev", "proc", "sys", "run", "tmp", "etc/zinit"} {
 		if slices.Contains(without, dir) {
@@ -160,7 +161,7 @@ zinit switch-root /new; while :; do usleep 100000; done`)
 // clean checks that the disk's file system was unmounted or made read-only at the end.
 func clean(t *testing.T, disk string) {
 	t.Helper()
-	out, err := exec.Command(testkit.NeedProgram(t, "dumpe2fs"), "-h", disk).CombinedOutput()
+	out, err := exec.Command(need.Program(t, "dumpe2fs"), "-h", disk).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // TestDiskShares: two services that read the same slow disk all the time get shares by their io_weight, with
@@ -78,7 +78,7 @@ func loadable(t *testing.T, names ...string) (add []string, load string) {
 		}
 		return nil
 	})
-	testkit.Need(t, len(found) > 0, "kernel modules in "+dir)
+	need.That(t, len(found) > 0, "kernel modules in "+dir)
 	for _, name := range names {
 		if path := found[name]; path != "" {
 			add = append(add, path+":/lib/modules/"+name+".ko")

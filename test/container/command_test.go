@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // inits are what a container's command may run under: ours must behave as the two that everybody uses.
@@ -20,15 +21,15 @@ func inits(t *testing.T) map[string][]string {
 	dir := t.TempDir()
 	return map[string][]string{
 		"zinit":     {shim(t, testkit.Binary(t, "")), "--config", dir, "--socket", dir + "/s", "--"},
-		"tini":      {testkit.NeedProgram(t, "tini"), "--"},
-		"catatonit": {testkit.NeedProgram(t, "catatonit"), "--"},
+		"tini":      {need.Program(t, "tini"), "--"},
+		"catatonit": {need.Program(t, "catatonit"), "--"},
 	}
 }
 
 // TestCommandStatus: the command's status is the container's.
 func TestCommandStatus(t *testing.T) {
 	t.Parallel()
-	need(t)
+	needNamespaces(t)
 	tests := []struct {
 		argv []string
 		want int
@@ -65,7 +66,7 @@ func TestCommandStatus(t *testing.T) {
 // TestCommandSignals: every signal sent to process 1 reaches the command, and only it decides what that means.
 func TestCommandSignals(t *testing.T) {
 	t.Parallel()
-	need(t)
+	needNamespaces(t)
 	signals := map[syscall.Signal]string{unix.SIGTERM: "TERM", unix.SIGINT: "INT", unix.SIGHUP: "HUP", unix.SIGQUIT: "QUIT", unix.SIGUSR1: "USR1",
 		unix.SIGUSR2: "USR2", unix.SIGALRM: "ALRM", unix.SIGWINCH: "WINCH", unix.SIGCONT: "CONT", unix.SIGPWR: "PWR", 37: "RTMIN+3", 38: "RTMIN+4", 50: "RTMIN+16"}
 	script := "echo() { printf '%s\\n' \"$*\"; }\n"
@@ -73,7 +74,7 @@ func TestCommandSignals(t *testing.T) {
 		script += fmt.Sprintf("trap 'echo got %s.' %s\n", name, name)
 	}
 	script += "trap 'exit 31' VTALRM\necho up.\nwhile :; do sleep 0.01; done"
-	bash := testkit.NeedProgram(t, "bash")
+	bash := need.Program(t, "bash")
 	for name, init := range inits(t) {
 		b := enter(t, "", append(init, bash, "-c", script), nil)
 		b.says("up.")
@@ -94,7 +95,7 @@ func TestCommandSignals(t *testing.T) {
 // TestCommandStops: a command without handlers ends by the signal, as docker stop expects.
 func TestCommandStops(t *testing.T) {
 	t.Parallel()
-	need(t)
+	needNamespaces(t)
 	for name, init := range inits(t) {
 		b := enter(t, "", append(init, "sleep", "1000"), nil)
 		b.await("the command", func() bool { return b.pidOf("sleep") != 0 })
@@ -112,7 +113,7 @@ func TestCommandStops(t *testing.T) {
 // TestCommandReaps: orphans are reaped while the command runs.
 func TestCommandReaps(t *testing.T) {
 	t.Parallel()
-	need(t)
+	needNamespaces(t)
 	script := `i=0; while [ $i -lt 200 ]; do (sleep 0.01 &) ; i=$((i+1)); done
 for t in $(seq 500); do
 	sleep 0.01
@@ -128,11 +129,11 @@ done; ps -e; exit 13`
 // TestCommandTerminal: the command gets the terminal: it can read from it, and ^C goes to it alone.
 func TestCommandTerminal(t *testing.T) {
 	t.Parallel()
-	need(t)
+	needNamespaces(t)
 	for name, init := range inits(t) {
 		master, slave := openTerminal(t)
 		script := `trap 'echo interrupted.; exit 9' INT; echo up.; read word; echo "read $word."; while :; do sleep 0.01; done`
-		argv := append(init, testkit.NeedProgram(t, "bash"), "-c", script)
+		argv := append(init, need.Program(t, "bash"), "-c", script)
 		b := enter(t, "", argv, func(cmd *exec.Cmd) {
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 			cmd.SysProcAttr.Setpgid = false
@@ -168,7 +169,7 @@ func TestCommandTerminal(t *testing.T) {
 func openTerminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	testkit.Need(t, err == nil, "/dev/ptmx")
+	need.That(t, err == nil, "/dev/ptmx")
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	if err != nil {
 		t.Fatal(err)

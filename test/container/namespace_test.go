@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -46,19 +48,19 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// need checks that namespaces can be made here.
-func need(t *testing.T) {
+// needNamespaces checks that namespaces can be made here.
+func needNamespaces(t *testing.T) {
 	t.Helper()
-	testkit.NeedRoot(t)
+	need.Root(t)
 	cmd := exec.Command("true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
-	testkit.Need(t, cmd.Run() == nil, "pid and mount namespaces")
+	need.That(t, cmd.Run() == nil, "pid and mount namespaces")
 }
 
 // enter runs argv as process 1 of new namespaces with their own /proc. before is shell code that runs first in there.
 func enter(t *testing.T, before string, argv []string, change func(*exec.Cmd)) *box {
 	t.Helper()
-	need(t)
+	needNamespaces(t)
 	script := "mount --make-rprivate / && mount -t proc proc /proc && " + before + ` exec "$@"`
 	b := &box{t: t, out: &buffer{}, done: make(chan struct{})}
 	b.cmd = exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, argv...)...)
@@ -155,7 +157,7 @@ func (b *box) zinit(args ...string) string {
 
 func (b *box) await(what string, ok func() bool) {
 	b.t.Helper()
-	if !testkit.Until(testkit.Patience, ok) {
+	if !wait.Until(wait.Patience, ok) {
 		b.t.Fatalf("timed out waiting for %s\n%s", what, b.out)
 	}
 }
@@ -177,7 +179,7 @@ func (b *box) wait() int {
 	b.t.Helper()
 	select {
 	case <-b.done:
-	case <-time.After(testkit.Patience):
+	case <-time.After(wait.Patience):
 		b.t.Fatalf("the container does not end\n%s", b.out)
 	}
 	if ws := b.cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // polite writes a file when it is up and another when it was stopped.
@@ -352,8 +353,8 @@ status = "stop"
 // TestNothingThere: no /proc, no /run, no /dev, no /etc, no user: the container runs and stops.
 func TestNothingThere(t *testing.T) {
 	t.Parallel()
-	testkit.NeedProgram(t, "unshare")
-	busybox := testkit.NeedProgram(t, "busybox")
+	need.Program(t, "unshare")
+	busybox := need.Program(t, "busybox")
 	before := "mount -t tmpfs -o mode=1777 tmpfs /mnt && cp $BIN /mnt/zinit-pid1 && mkdir /mnt/cfg && cp " + busybox + " /mnt/busybox && " +
 		`printf '[service]\nname="a"\nexec=["/busybox","sh","-c","echo running inside; while :; do /busybox sleep 1; done"]\n' >/mnt/cfg/a.toml && cd /mnt && `
 	argv := []string{"unshare", "--root=/mnt", "--setuid=65534", "--setgid=65534", "/zinit-pid1", "--container", "--config", "/cfg", "--socket", "/s", "--log-stdout"}
@@ -378,7 +379,7 @@ func TestNothingThere(t *testing.T) {
 // TestConfined: as another user, without capabilities, on a read-only root.
 func TestConfined(t *testing.T) {
 	t.Parallel()
-	testkit.NeedProgram(t, "setpriv")
+	need.Program(t, "setpriv")
 	before := `mount --rbind / /mnt && mount -o remount,bind,ro /mnt && mount -t tmpfs tmpfs /mnt/tmp && mkdir -p /mnt/$KEEP &&
 mount --bind $KEEP /mnt/$KEEP && mount -t proc proc /mnt/proc && cd / && `
 	dir, err := os.MkdirTemp("", "box")

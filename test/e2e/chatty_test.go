@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -170,7 +171,7 @@ func startEcho(t *testing.T) net.Conn {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	var conn net.Conn
-	if !testkit.Until(testkit.Patience, func() bool { conn, err = net.Dial("unix", dir+"/e"); return err == nil }) {
+	if !wait.Until(wait.Patience, func() bool { conn, err = net.Dial("unix", dir+"/e"); return err == nil }) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })

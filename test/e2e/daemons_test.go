@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -35,13 +36,13 @@ func freePort(t *testing.T) int {
 func postgresBin(t *testing.T) string {
 	t.Helper()
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	testkit.Need(t, len(dirs) > 0, "postgresql (server programs)")
+	need.That(t, len(dirs) > 0, "postgresql (server programs)")
 	return filepath.Dir(dirs[len(dirs)-1])
 }
 
 // stack is a configuration of redis, nginx behind it, and postgres with its initdb, all in dir.
 func stack(t *testing.T, dir string) map[string]string {
-	redis, nginx, pg := testkit.NeedProgram(t, "redis-server"), testkit.NeedProgram(t, "nginx"), postgresBin(t)
+	redis, nginx, pg := need.Program(t, "redis-server"), need.Program(t, "nginx"), postgresBin(t)
 	redisPort, webPort, pgPort := freePort(t), freePort(t), freePort(t)
 	conf := filepath.Join(dir, "nginx.conf")
 	text := fmt.Sprintf(`daemon off; worker_processes 2; pid %[1]s/nginx.pid; error_log stderr notice;

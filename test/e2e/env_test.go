@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // environment reads what a running service was started with.
@@ -79,7 +80,7 @@ func TestEnvironment(t *testing.T) {
 // TestEnvironmentFollowsUser: HOME, USER, LOGNAME and SHELL are the user's, unless the file says otherwise; without HOME
 // and PATH there are defaults.
 func TestEnvironmentFollowsUser(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	s := testkit.Start(t, map[string]string{
 		"n.toml":      service("n", sleeper+"user = \"daemon\"\n"),
 		"set.toml":    service("set", sleeper+"user = \"daemon\"\nenv = {HOME = \"/elsewhere\"}\n"),
@@ -104,7 +105,7 @@ func TestEnvironmentFollowsUser(t *testing.T) {
 // TestChecksRunAsTheService: an exec check has the service's user, directory, environment and control group, and its
 // output is shown.
 func TestChecksRunAsTheService(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	bothWays(t, func(t *testing.T, env []string) {
 		s := testkit.Start(t, map[string]string{"h.toml": service("h", sleeper+"user = \"nobody\"\ndir = \"/usr\"\nenv = {COLOUR = \"blue\"}\n"+
 			"[health]\ntype = \"exec\"\ntarget = 'echo $(id -un) $(pwd) $COLOUR $ZINIT_SERVICE $(tail -n1 /proc/self/cgroup)'\n")}, testkit.Options{Env: env})

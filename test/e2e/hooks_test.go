@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // TestHookFailures: hooks that fail, hang or are called off end in bounded time and say so.
@@ -66,7 +67,7 @@ func TestHookFailures(t *testing.T) {
 // TestHooksRunAsTheService: user, directory and environment are the service's, MAINPID and ZINIT_HOOK are told, the output
 // is in its log.
 func TestHooksRunAsTheService(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	show := func(what string) string { return "echo " + what + " $(id -un) $(pwd) $COLOUR $ZINIT_HOOK $MAINPID." }
 	s := testkit.Start(t, map[string]string{"h.toml": service("h", sleeper+fmt.Sprintf(
 		"user = \"nobody\"\ndir = \"/usr\"\nenv = {COLOUR = \"blue\"}\npre_start = '%s'\npost_stop = '%s'\nreload = '%s'\nstop_command = '%s; kill $MAINPID'\n", show("A"), show("B"), show("C"), show("D")))},

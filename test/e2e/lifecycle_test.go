@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -68,7 +69,7 @@ stop_timeout_ms = 500
 
 // TestNotify: ready = "notify" with systemd-notify, a status, and a stop; ready = "fd:3" from a shell.
 func TestNotify(t *testing.T) {
-	testkit.NeedProgram(t, "systemd-notify")
+	need.Program(t, "systemd-notify")
 	gate := filepath.Join(t.TempDir(), "gate")
 	s := testkit.Start(t, map[string]string{
 		"n.toml": fmt.Sprintf(`
@@ -219,7 +220,7 @@ func TestOnExit(t *testing.T) {
 
 // TestIdentity: user, groups, umask, limits, nice and the environment that follows the user.
 func TestIdentity(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	dir, err := os.MkdirTemp("", "zti")
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // procFile reads a file of a process that a test looks at.
@@ -85,7 +86,7 @@ func limitOf(text, row string) string {
 
 // TestLimitsByName sets every limit of getrlimit(2) and reads it back from the kernel, for another user and root.
 func TestLimitsByName(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	var words []string
 	for i := range limitRows {
 		l := &limitRows[i]
@@ -127,7 +128,7 @@ func TestLimitsByName(t *testing.T) {
 
 // TestIdentityKeys sets every identity key and reads it back from the kernel.
 func TestIdentityKeys(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	s := testkit.Start(t, map[string]string{
 		"names.toml":   service("names", sleeper+"user = \"nobody\"\ngroup = \"daemon\"\ngroups = [\"games\", \"12\"]\numask = \"0077\"\nnice = 7\noom_score_adj = 300\nno_new_privileges = true\n"),
 		"numbers.toml": service("numbers", sleeper+"user = \"12345\"\ngroup = \"23456\"\ngroups = []\n"),
@@ -254,7 +255,7 @@ func TestTerminal(t *testing.T) {
 // TestSpawnErrorsNameTheStep: each thing that can be missing is a spawn_error with its own kind, a message that names it,
 // no process, and everything else goes on.
 func TestSpawnErrorsNameTheStep(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	dir := t.TempDir()
 	script := filepath.Join(dir, "script")
 	if err := os.WriteFile(script, []byte("#!/nowhere/interpreter\n"), 0o755); err != nil {

@@ -19,13 +19,15 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
 // TestBytesOfAllKinds: NUL, bytes that are no UTF-8, carriage returns and escapes, through a pipe as they are but for
 // what JSON cannot carry, and on a terminal as text that steers nothing.
 func TestBytesOfAllKinds(t *testing.T) {
-	script := testkit.NeedProgram(t, "script")
+	script := need.Program(t, "script")
 	s := testkit.Start(t, map[string]string{
 		"bytes.toml": service("bytes", `exec = 'printf "nul a\000b\nesc \033[31mred\nbad \377.\ncr x\ry\r\nlast"'`+"\noneshot = true\n"),
 	}, testkit.Options{})
@@ -128,7 +130,7 @@ func followOverRotation(t *testing.T, applet string) {
 		close(lines)
 	}()
 	got, last := 0, uint64(0)
-	late := time.After(testkit.Patience)
+	late := time.After(wait.Patience)
 	for last < total {
 		select {
 		case seq := <-lines:
@@ -172,7 +174,7 @@ func followOverRotation(t *testing.T, applet string) {
 // TestLogDiskIsFull: a file on a tiny disk that fills up, is read-only, or whose directory is not there: the service runs on, status
 // tells what happened, and the lines that the ring has are written when the disk takes them again.
 func TestLogDiskIsFull(t *testing.T) {
-	nsenter := testkit.NeedProgram(t, "nsenter")
+	nsenter := need.Program(t, "nsenter")
 	dir := t.TempDir()
 	more := filepath.Join(t.TempDir(), "more")
 	s := testkit.Start(t, map[string]string{
@@ -294,11 +296,11 @@ func TestForwardToASloppyReceiver(t *testing.T) {
 			w.Header().Set("Retry-After", "2")
 			return http.StatusTooManyRequests
 		case 2:
-			time.Sleep(200 * time.Millisecond)
+			time.Sleep(200 * time.Millisecond) // a slow receiver
 		}
 		return http.StatusNoContent
 	}}
-	if !testkit.Until(testkit.Patience, func() bool { l, err = net.Listen("tcp", address); return err == nil }) {
+	if !wait.Until(wait.Patience, func() bool { l, err = net.Listen("tcp", address); return err == nil }) {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: r}

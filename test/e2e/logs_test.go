@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -144,7 +146,7 @@ func TestForwardDefault(t *testing.T) {
 		if m["message"] != "shipped" || m["service"] != "a" || m["stream"] != "stdout" || m["seq"] != 1.0 || m["host"] == "" || m["timestamp"] == nil || m["pid"] == 0.0 {
 			t.Errorf("shipped: %v", m)
 		}
-	case <-time.After(testkit.Patience):
+	case <-time.After(wait.Patience):
 		t.Fatal("nothing was shipped\n" + s.Logs())
 	}
 	c := s.Client()
@@ -161,7 +163,7 @@ func TestForwardDefault(t *testing.T) {
 
 // TestSyslog: a message is filed under the service whose process sent it, others under syslog.
 func TestSyslog(t *testing.T) {
-	logger := testkit.NeedProgram(t, "logger")
+	logger := need.Program(t, "logger")
 	dir, err := os.MkdirTemp("", "zts")
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +205,7 @@ func TestSyslog(t *testing.T) {
 // the service also when its process was reaped before the server looked, where there are control groups and the kernel (6.16)
 // tells the group of a sender that has ended; elsewhere it may stand under syslog.
 func TestSyslogOfShortLives(t *testing.T) {
-	logger := testkit.NeedProgram(t, "logger")
+	logger := need.Program(t, "logger")
 	bothWays(t, func(t *testing.T, env []string) {
 		dir, err := os.MkdirTemp("", "zts")
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -43,9 +45,9 @@ func TestPortIsReevaluated(t *testing.T) {
 // have started strangers there. Its end ends all of them.
 func inNamespaces(t *testing.T, strangers string) string {
 	t.Helper()
-	testkit.NeedRoot(t)
-	testkit.NeedProgram(t, "unshare")
-	testkit.NeedProgram(t, "ip")
+	need.Root(t)
+	need.Program(t, "unshare")
+	need.Program(t, "ip")
 	path := filepath.Join(t.TempDir(), "zinit-in-namespaces")
 	text := fmt.Sprintf("#!/bin/sh\nexec unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up\n%s\n%s \"$@\"; exit $?' sh \"$@\"\n",
 		strangers, testkit.Binary(t, ""))
@@ -201,7 +203,7 @@ func TestTimeWaitHoldsNothing(t *testing.T) {
 	client.Close()
 	l.Close()
 	local := fmt.Sprintf(" 0100007F:%04X ", port)
-	if !testkit.Until(testkit.Patience, func() bool {
+	if !wait.Until(wait.Patience, func() bool {
 		b, _ := os.ReadFile("/proc/self/net/tcp")
 		for line := range strings.SplitSeq(string(b), "\n") {
 			if strings.Contains(line, local) && strings.Contains(line, " 06 ") {

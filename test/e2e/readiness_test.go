@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
 // TestReadyRedis: a daemon of Debian's that speaks sd_notify by libsystemd.
 func TestReadyRedis(t *testing.T) {
-	redis := testkit.NeedProgram(t, "redis-server")
+	redis := need.Program(t, "redis-server")
 	dir, port := t.TempDir(), freePort(t)
 	s := testkit.Start(t, map[string]string{"r.toml": service("r", fmt.Sprintf(
 		"ready = \"notify\"\nexec = \"%s --port %d --bind 127.0.0.1 --save '' --dir %s --supervised systemd\"\n", redis, port, dir))}, testkit.Options{})
@@ -37,8 +39,8 @@ func TestReadyRedis(t *testing.T) {
 // TestReadyDaemons: PostgreSQL and rsyslog of Debian's are built with libsystemd too. (nginx is not: Debian's, like the
 // original, knows no NOTIFY_SOCKET; with it an http check tells.)
 func TestReadyDaemons(t *testing.T) {
-	testkit.NeedRoot(t)
-	pg, rsyslog, port := postgresBin(t), testkit.NeedProgram(t, "rsyslogd"), freePort(t)
+	need.Root(t)
+	pg, rsyslog, port := postgresBin(t), need.Program(t, "rsyslogd"), freePort(t)
 	dir, err := os.MkdirTemp("", "ztr") // not t.TempDir: the postgres user must be able to reach it
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +110,7 @@ func TestReadyGoSystemd(t *testing.T) {
 // TestReadyWords: what systemd-notify can say: MAINPID, STOPPING, EXTEND_TIMEOUT_USEC, WATCHDOG_USEC, a barrier; and
 // words that are said right before the end.
 func TestReadyWords(t *testing.T) {
-	testkit.NeedProgram(t, "systemd-notify")
+	need.Program(t, "systemd-notify")
 	s := testkit.Start(t, map[string]string{
 		"mainpid.toml":  service("mainpid", "ready = \"notify\"\nexec = '''\nsleep 100001 & sleep 100002 &\nsystemd-notify --no-block --ready MAINPID=$!\nexit 0\n'''\n"),
 		"extend.toml":   service("extend", "ready = \"notify\"\nexec = '''\nfor i in 1 2 3 4 5 6; do systemd-notify EXTEND_TIMEOUT_USEC=8000000; sleep 0.75; done\nsystemd-notify --ready\nexec sleep 100003\n'''\n[lifecycle]\nstart_timeout_ms = 4000\n"),
@@ -158,7 +160,7 @@ func TestReadyWords(t *testing.T) {
 
 // TestReadyStrangers: nobody but the service is heard on its socket, which is its user's alone; MAINPID must be its own.
 func TestReadyStrangers(t *testing.T) {
-	testkit.NeedProgram(t, "systemd-notify")
+	need.Program(t, "systemd-notify")
 	s := testkit.Start(t, map[string]string{
 		"victim.toml": service("victim", "ready = \"notify\"\nexec = 'echo $NOTIFY_SOCKET; exec sleep 100001'\n"),
 		"liar.toml":   service("liar", fmt.Sprintf("ready = \"notify\"\nexec = 'systemd-notify --ready MAINPID=%d; exec sleep 100002'\n", os.Getpid())),
@@ -207,8 +209,8 @@ func variable(t *testing.T, s *testkit.Server, pid int, name string) (value stri
 
 // TestReadyUser: the socket of a service with a user is that user's, and a dead sender of that user is heard.
 func TestReadyUser(t *testing.T) {
-	testkit.NeedRoot(t)
-	testkit.NeedProgram(t, "systemd-notify")
+	need.Root(t)
+	need.Program(t, "systemd-notify")
 	s := testkit.Start(t, map[string]string{
 		"n.toml": service("n", "user = \"nobody\"\nready = \"notify\"\nexec = 'systemd-notify --no-block --ready --status=mine; exec sleep 100000'\n"),
 	}, testkit.Options{})
@@ -270,7 +272,7 @@ func TestServerNotifies(t *testing.T) {
 	next := func(want ...string) {
 		t.Helper()
 		buf := make([]byte, 4096)
-		_ = above.SetReadDeadline(time.Now().Add(testkit.Patience))
+		_ = above.SetReadDeadline(time.Now().Add(wait.Patience))
 		n, err := above.Read(buf)
 		if err != nil {
 			t.Fatalf("want %v: %v", want, err)

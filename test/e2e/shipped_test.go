@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // inMounts is a script that runs the binary in a mount namespace of its own, after some lines of shell.
 func inMounts(t *testing.T, lines string, flags ...string) string {
 	t.Helper()
-	testkit.NeedRoot(t)
-	testkit.NeedProgram(t, "unshare")
+	need.Root(t)
+	need.Program(t, "unshare")
 	path := filepath.Join(t.TempDir(), "zinit-in-mounts")
 	text := fmt.Sprintf("#!/bin/sh\nexec unshare --mount --propagation private %s sh -e -c '%s\nexec %s \"$@\"' sh \"$@\"\n",
 		strings.Join(flags, " "), lines, testkit.Binary(t, ""))
@@ -89,9 +90,9 @@ func TestShippedUdevd(t *testing.T) {
 	if _, err := os.Stat(udevd); err != nil {
 		udevd = "/lib/systemd/systemd-udevd"
 		_, err = os.Stat(udevd)
-		testkit.Need(t, err == nil, "systemd-udevd (package udev)")
+		need.That(t, err == nil, "systemd-udevd (package udev)")
 	}
-	testkit.NeedProgram(t, "udevadm")
+	need.Program(t, "udevadm")
 	bothWays(t, func(t *testing.T, env []string) {
 		rules := "[ ! -d /usr/lib/udev/rules.d ] || mount -t tmpfs none /usr/lib/udev/rules.d; [ ! -d /etc/udev/rules.d ] || mount -t tmpfs none /etc/udev/rules.d"
 		s := testkit.Start(t, map[string]string{

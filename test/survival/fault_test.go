@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/test/survival/storm"
@@ -149,7 +150,7 @@ func (w *faultWorld) checkSteady() {
 			w.t.Error(err)
 		}
 	}
-	if err := storm.SameAsFile(lines, filepath.Join(w.work, "steady.log"), func(ok func() bool) bool { return testkit.Until(testkit.Patience, ok) }); err != nil {
+	if err := storm.SameAsFile(lines, filepath.Join(w.work, "steady.log"), wait.Patience); err != nil {
 		w.t.Error(err)
 	}
 	w.t.Logf("%d lines, in the ring and in the file, each once and in order", len(lines))
@@ -160,7 +161,7 @@ func (w *faultWorld) checkSteady() {
 func (w *faultWorld) sweep(t *testing.T, op *operation, point string) {
 	outer := w.t
 	if outer.Failed() {
-		t.SkipNow() // the world is not what it should be
+		t.SkipNow() // an error of before has failed the test already, and every further one would only follow from it
 	}
 	w.t = t
 	defer func() { w.t = outer }()
@@ -213,7 +214,7 @@ func (w *faultWorld) await(t *testing.T, op *operation, name string, n int) {
 	var st wire.StatusFull
 	var err error
 	var bad string
-	if !testkit.Until(testkit.Patience, func() bool {
+	if !wait.Until(wait.Patience, func() bool {
 		c, dialErr := rpc.Dial(ctx, w.s.Socket)
 		if err = dialErr; err != nil {
 			return false
@@ -246,7 +247,7 @@ func (w *faultWorld) checkOutput(t *testing.T, name string, n int, runs []run) {
 			want = append(want, "end "+r.id)
 		}
 	}
-	ok := testkit.Until(testkit.Patience, func() bool {
+	ok := wait.Until(wait.Patience, func() bool {
 		c, err := rpc.Dial(ctx, w.s.Socket)
 		if err != nil {
 			return false

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/test/survival/storm"
 )
@@ -30,7 +32,7 @@ func TestGap(t *testing.T) {
 }
 
 func measureGap(t *testing.T, n int) {
-	sleep := testkit.NeedProgram(t, "sleep")
+	sleep := need.Program(t, "sleep")
 	files := map[string]string{}
 	for i := range n {
 		files[fmt.Sprintf("s%d.toml", i)] = fmt.Sprintf("[service]\nname = \"s%d\"\nexec = [%q, \"100000\"]\n", i, sleep)
@@ -76,7 +78,7 @@ func oneGap(t *testing.T, s *testkit.Server) time.Duration {
 				return time.Since(began)
 			}
 		}
-		if time.Since(began) > testkit.Patience {
+		if time.Since(began) > wait.Patience {
 			t.Fatalf("no answer: %v\n%s", err, s.Logs())
 		}
 	}

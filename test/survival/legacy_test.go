@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -76,7 +78,7 @@ func (l *legacyState) start(applet, dir string, files map[string]string) *testki
 	}
 	prepare := fmt.Sprintf(`mount -t tmpfs none /run && mkdir /run/zinit && cp %s /run/zinit/state.json && exec "$@"`, state)
 	return testkit.Start(l.t, files, testkit.Options{Applet: applet, Dir: dir,
-		Under: []string{testkit.NeedProgram(l.t, "unshare"), "-m", "--fork", "--", "sh", "-c", prepare, "sh"}})
+		Under: []string{need.Program(l.t, "unshare"), "-m", "--fork", "--", "sh", "-c", prepare, "sh"}})
 }
 
 // left reports whether the file is still there.
@@ -99,7 +101,7 @@ func legacyFiles() map[string]string {
 
 // TestLegacyState: the processes that a zinit 0.3.9 names in /run/zinit/state.json are taken over, by pid and start time.
 func TestLegacyState(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	for _, applet := range applets {
 		t.Run(applet, func(t *testing.T) { takeOverLegacy(t, applet) })
 	}
@@ -144,7 +146,7 @@ func takeOverLegacy(t *testing.T, applet string) {
 		t.Error("the file is still there")
 	}
 	group := func(pid int) bool { return !errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH) }
-	if _, err := c.Stop(ctx, "a", rpc.Change{Wait: true}); err != nil || !testkit.Until(testkit.Patience, func() bool { return !group(pids["a"]) }) {
+	if _, err := c.Stop(ctx, "a", rpc.Change{Wait: true}); err != nil || !wait.Until(wait.Patience, func() bool { return !group(pids["a"]) }) {
 		t.Errorf("an adopted process cannot be stopped with all that it has started: %v", err)
 	}
 	if err := syscall.Kill(-pids["guest"], syscall.SIGKILL); err != nil {
@@ -158,7 +160,7 @@ func takeOverLegacy(t *testing.T, applet string) {
 
 // TestLegacyRefused: a file that is not for this server is not used, and no process that it names is touched.
 func TestLegacyRefused(t *testing.T) {
-	testkit.NeedRoot(t)
+	need.Root(t)
 	tests := []struct {
 		name   string
 		change func(l *legacyState)

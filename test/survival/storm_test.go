@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/test/survival/storm"
 )
 
@@ -26,8 +28,8 @@ func TestStorm(t *testing.T) { stormOver(t, testkit.Options{Applet: "pid1"}, *ki
 
 // TestStormInContainer: the keeper is process 1 of a pid namespace.
 func TestStormInContainer(t *testing.T) {
-	testkit.NeedRoot(t)
-	unshare := testkit.NeedProgram(t, "unshare")
+	need.Root(t)
+	unshare := need.Program(t, "unshare")
 	stormOver(t, testkit.Options{Applet: "pid1", Args: []string{"--container"},
 		Under: []string{unshare, "--pid", "--fork", "--mount-proc", "--"}}, *kills)
 }
@@ -51,7 +53,7 @@ func stormOver(t *testing.T, o testkit.Options, kills int) {
 func startStorm(t *testing.T, o testkit.Options) (*storm.Storm, *testkit.Server) {
 	t.Helper()
 	s := &storm.Storm{Self: self(t), Work: t.TempDir(), Tick: 10 * time.Millisecond, Pause: 50 * time.Millisecond, Seed: *seed,
-		Patience: testkit.Patience}
+		Patience: wait.Patience}
 	server := testkit.Start(t, s.Config(), o)
 	s.Socket, s.Keeper = server.Socket, server.PID()
 	if err := s.Begin(); err != nil {

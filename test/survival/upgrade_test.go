@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/test/survival/storm"
@@ -268,7 +270,7 @@ func dialPlain(t *testing.T, socket string) *plainConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(3 * testkit.Patience))
+	_ = conn.SetDeadline(time.Now().Add(3 * wait.Patience))
 	return &plainConn{conn, bufio.NewReader(conn)}
 }
 
@@ -380,7 +382,7 @@ func upgradeUnderLoad(t *testing.T, applet string, files map[string]string, floo
 
 // callForEver asks over one connection, which the client makes anew where it must; no call may fail.
 func callForEver(within context.Context, socket string, i int, calls *atomic.Int64) error {
-	c, err := rpc.Dial(within, socket, rpc.WithReconnect(testkit.Patience))
+	c, err := rpc.Dial(within, socket, rpc.WithReconnect(wait.Patience))
 	if err != nil {
 		return err
 	}
@@ -531,8 +533,8 @@ func TestLoneServer(t *testing.T) {
 
 // TestUpgradeRunFull: nothing of an upgrade needs room on /run.
 func TestUpgradeRunFull(t *testing.T) {
-	testkit.NeedRoot(t)
-	unshare := testkit.NeedProgram(t, "unshare")
+	need.Root(t)
+	unshare := need.Program(t, "unshare")
 	bin, dir, run := testkit.Binary(t, ""), t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "one.toml"), []byte(sleeper), 0o644); err != nil {
 		t.Fatal(err)
@@ -588,7 +590,7 @@ func dialWithin(t *testing.T, socket, log string) *rpc.Client {
 
 func until(t *testing.T, log, what string, ok func() bool) {
 	t.Helper()
-	if !testkit.Until(testkit.Patience, ok) {
+	if !wait.Until(wait.Patience, ok) {
 		b, _ := os.ReadFile(log)
 		t.Fatalf("timed out waiting for %s\n%s", what, b)
 	}

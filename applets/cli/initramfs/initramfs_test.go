@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // unpacked is one entry as a reader of the format sees it.
@@ -84,7 +84,7 @@ func write(t *testing.T, path, content string, mode os.FileMode) string {
 // unmet ends a test whose prerequisite is missing: a failure where everything must run, else a skip.
 func unmet(t *testing.T, what string) {
 	t.Helper()
-	testkit.Need(t, false, what)
+	need.That(t, false, what)
 }
 
 func TestArchive(t *testing.T) {

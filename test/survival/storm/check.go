@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -74,16 +75,16 @@ func (s *Storm) checkFiles(c *rpc.Client) {
 			s.complain("%s: %v", name, err)
 			continue
 		}
-		if err := SameAsFile(lines, s.logFile(name), s.until); err != nil {
+		if err := SameAsFile(lines, s.logFile(name), s.Patience); err != nil {
 			s.complain("%s: %v", name, err)
 		}
 	}
 }
 
 // SameAsFile compares lines with the beginning of a file, once it has as many of them.
-func SameAsFile(lines []wire.LogLine, path string, until func(func() bool) bool) error {
+func SameAsFile(lines []wire.LogLine, path string, patience time.Duration) error {
 	var got []string
-	if !until(func() bool {
+	if !wait.Until(patience, func() bool {
 		b, _ := os.ReadFile(path)
 		got = strings.Split(string(b), "\n")
 		return len(got) > len(lines)

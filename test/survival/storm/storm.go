@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -153,7 +154,7 @@ func (s *Storm) Kill(n int) (killed int, err error) {
 		if pid <= 0 || syscall.Kill(pid, syscall.SIGKILL) != nil {
 			continue
 		}
-		if !s.until(func() bool { return ServerOf(s.Keeper) != pid }) {
+		if !wait.Until(s.Patience, func() bool { return ServerOf(s.Keeper) != pid }) {
 			return killed, fmt.Errorf("server %d outlives SIGKILL", pid)
 		}
 		if killed++; s.Progress != nil {
@@ -185,7 +186,7 @@ func (s *Storm) Gap() (time.Duration, error) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return 0, fmt.Errorf("cannot kill server %d: %w", pid, err)
 	}
-	if !s.until(func() bool {
+	if !wait.Until(s.Patience, func() bool {
 		c, err := s.dial()
 		if err != nil {
 			return false
@@ -197,20 +198,6 @@ func (s *Storm) Gap() (time.Duration, error) {
 		return 0, fmt.Errorf("no answer within %v", s.Patience)
 	}
 	return time.Since(began), nil
-}
-
-// until polls a condition until it holds or the patience is over.
-func (s *Storm) until(ok func() bool) bool {
-	end := time.Now().Add(s.Patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(end) {
-			return false
-		}
-		<-tick.C
-	}
-	return true
 }
 
 // dial connects within the patience.

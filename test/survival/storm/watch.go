@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -54,7 +55,7 @@ func (s *Storm) ask(c *rpc.Client) error {
 	if err != nil {
 		return err
 	}
-	if !s.until(func() bool { return s.ignores(slow.PID, syscall.SIGTERM) }) {
+	if !wait.Until(s.Patience, func() bool { return s.ignores(slow.PID, syscall.SIGTERM) }) {
 		return errors.New("slow does not ignore SIGTERM")
 	}
 	if _, err := c.Stop(ctx, "slow", rpc.Change{}); err != nil {
@@ -76,7 +77,7 @@ func (s *Storm) ask(c *rpc.Client) error {
 
 // await waits until a service is in a state.
 func (s *Storm) await(c *rpc.Client, name, state string) (full wire.StatusFull, err error) {
-	if !s.until(func() bool {
+	if !wait.Until(s.Patience, func() bool {
 		full, err = c.StatusFull(ctx, name)
 		return err == nil && full.State.State == state
 	}) {
