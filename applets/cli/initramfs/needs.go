@@ -8,14 +8,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/zinit/zinit/internal/elf"
 )
 
 // object is an ELF file with what decides where its libraries are looked for.
 type object struct {
 	source string // on disk
 	placed string // in the tree
-	class  elfClass
-	arch   elfMachine
+	kind   elf.Kind
 	interp string
 	needed []string
 	rpath  []string // DT_RPATH: searched for the libraries of this one and of those it loads; ignored beside a RUNPATH
@@ -30,12 +31,12 @@ func readObject(source, placed string, parent *object) (*object, error) {
 		return nil, fmt.Errorf("cannot read %s: %w", source, bare(err))
 	}
 	defer file.Close() //nolint:errcheck // it is only read
-	f, ok := readELF(file)
+	f, ok := elf.Read(file)
 	if !ok {
 		return nil, nil
 	}
-	return &object{source: source, placed: placed, class: f.class, arch: f.machine, parent: parent, interp: f.interp,
-		needed: f.needed, rpath: splitPath(f.rpath), run: splitPath(f.runPath)}, nil
+	return &object{source: source, placed: placed, kind: f.Kind, parent: parent, interp: f.Interp,
+		needed: f.Needed, rpath: f.RPath, run: f.RunPath}, nil
 }
 
 // needs adds the loader and the libraries of an ELF file, and of these in turn, and warns of a script whose
@@ -122,7 +123,7 @@ func (t *Tree) findLibrary(o *object, name string, musl bool) (*object, error) {
 			return found, err
 		}
 	}
-	defaults := defaultDirs(o.class, musl)
+	defaults := defaultDirs(o.kind.Wide, musl)
 	if !musl {
 		for _, file := range cachedLibraries(cacheFile)[name] {
 			found, err := o.accept(file, file)
@@ -156,7 +157,7 @@ func (o *object) accept(source, placed string) (*object, error) {
 		return nil, nil
 	}
 	found, err := readObject(source, placed, o)
-	if err != nil || found == nil || found.class != o.class || found.arch != o.arch {
+	if err != nil || found == nil || found.kind != o.kind {
 		return nil, err
 	}
 	return found, nil
@@ -183,7 +184,7 @@ func (o *object) expand(dirs []string) []searchDir {
 		real = o.source
 	}
 	lib := "lib"
-	if o.class == elfClass64 {
+	if o.kind.Wide {
 		lib = "lib64"
 	}
 	var out []searchDir
@@ -199,7 +200,7 @@ func (o *object) expand(dirs []string) []searchDir {
 
 // defaultDirs are where a loader looks without being told: the C library's directories with those of Debian's layout,
 // or musl's.
-func defaultDirs(class elfClass, musl bool) []string {
+func defaultDirs(wide, musl bool) []string {
 	if musl {
 		return []string{"/lib", "/usr/local/lib", "/usr/lib"}
 	}
@@ -208,7 +209,7 @@ func defaultDirs(class elfClass, musl bool) []string {
 		tuples, _ := filepath.Glob(base + "/*-linux-gnu*") // a bad pattern is not possible
 		dirs = append(dirs, tuples...)
 	}
-	if class == elfClass64 {
+	if wide {
 		dirs = append(dirs, "/lib64", "/usr/lib64")
 	}
 	return append(dirs, "/lib", "/usr/lib")
