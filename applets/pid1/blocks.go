@@ -38,21 +38,6 @@ func detachLoop(path string) bool {
 	return unix.IoctlSetInt(fd, unix.LOOP_CLR_FD, 0) == nil
 }
 
-// dmIoctl is struct dm_ioctl of linux/dm-ioctl.h.
-type dmIoctl struct {
-	version              [3]uint32
-	size, start, targets uint32
-	open                 int32
-	flags, event, pad    uint32
-	dev                  uint64
-	name                 [128]byte
-	uuid                 [129]byte
-	data                 [7]byte
-}
-
-// dmRemove is DM_DEV_REMOVE, _IOWR(0xfd, 4, struct dm_ioctl).
-const dmRemove = 3<<30 | uint(unsafe.Sizeof(dmIoctl{}))<<16 | 0xfd<<8 | 4
-
 // removeMapped removes the device-mapper device of a number as /sys writes it, 253:0.
 func removeMapped(number string) bool {
 	dev, ok := deviceNumber(number)
@@ -64,8 +49,8 @@ func removeMapped(number string) bool {
 		return false
 	}
 	defer closeFD(fd)
-	d := dmIoctl{version: [3]uint32{4}, size: uint32(unsafe.Sizeof(dmIoctl{})), dev: dev}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(dmRemove), uintptr(unsafe.Pointer(&d)))
+	d := unix.DmIoctl{Version: [3]uint32{4}, Data_size: uint32(unsafe.Sizeof(unix.DmIoctl{})), Dev: dev}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.DM_DEV_REMOVE, uintptr(unsafe.Pointer(&d)))
 	return errno == 0
 }
 
@@ -77,24 +62,4 @@ func deviceNumber(text string) (uint64, bool) {
 		return 0, false
 	}
 	return unix.Mkdev(uint32(a), uint32(b)), true
-}
-
-// dirNames lists a directory.
-func dirNames(path string) (names []string) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer closeFD(fd)
-	buf := make([]byte, 16384)
-	for {
-		n, err := unix.Getdents(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if n <= 0 {
-			return names
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
 }

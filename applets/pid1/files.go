@@ -2,6 +2,8 @@ package pid1
 
 import (
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/applets/pid1/early"
 )
 
 // Small file helpers that allocate little and know no errors but "could not".
@@ -68,3 +70,14 @@ const (
 	millisecond = int64(1e6)
 	second      = int64(1e9)
 )
+
+// dirNames lists a directory.
+func dirNames(path string) (names []string) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer closeFD(fd)
+	early.Entries(fd, func(name string) { names = append(names, name) })
+	return names
+}

@@ -267,8 +267,8 @@ func TestDeviceNumber(t *testing.T) {
 		}
 	}
 	// The kernel's own words: sizeof(struct dm_ioctl) is 312, DM_DEV_REMOVE is 0xc138fd04.
-	if unsafe.Sizeof(dmIoctl{}) != 312 || dmRemove != 0xc138fd04 {
-		t.Errorf("dm_ioctl has %d bytes, DM_DEV_REMOVE is %#x", unsafe.Sizeof(dmIoctl{}), dmRemove)
+	if unsafe.Sizeof(unix.DmIoctl{}) != 312 || unix.DM_DEV_REMOVE != 0xc138fd04 {
+		t.Errorf("dm_ioctl has %d bytes, DM_DEV_REMOVE is %#x", unsafe.Sizeof(unix.DmIoctl{}), uint32(unix.DM_DEV_REMOVE))
 	}
 }
 

@@ -175,20 +175,7 @@ func freeOldRoot(dir int) {
 
 // removeBelow empties a directory without leaving its file system.
 func removeBelow(dir int, dev uint64) {
-	buf := make([]byte, 8192)
-	for {
-		n, err := unix.Getdents(dir, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if n <= 0 {
-			return
-		}
-		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
-		for _, name := range names {
-			removeEntry(dir, name, dev)
-		}
-	}
+	early.Entries(dir, func(name string) { removeEntry(dir, name, dev) })
 }
 
 func removeEntry(dir int, name string, dev uint64) {

@@ -3,6 +3,7 @@
 package early
 
 import (
+	"strconv"
 	"sync/atomic"
 	"syscall"
 
@@ -86,22 +87,11 @@ func Freeze() {
 	defer atomic.StoreUint32(&freezing, 0)
 	atomic.StoreUint32(&frozen, 0)
 	told := uint32(0)
-	buf := make([]byte, 4096)
-	for {
-		n, err := unix.Getdents(fd, buf)
-		if err == unix.EINTR {
-			continue
+	Entries(fd, func(name string) {
+		if tid, _ := strconv.Atoi(name); tid > 0 && tid != unix.Gettid() && unix.Tgkill(int(self), tid, sigFreeze) == nil {
+			told++
 		}
-		if n <= 0 {
-			break
-		}
-		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
-		for _, name := range names {
-			if tid := number(name); tid > 0 && tid != unix.Gettid() && unix.Tgkill(int(self), tid, sigFreeze) == nil {
-				told++
-			}
-		}
-	}
+	})
 	for range 1000 { // at most 100 ms
 		if atomic.LoadUint32(&frozen) >= told {
 			return
@@ -109,14 +99,4 @@ func Freeze() {
 		_, _ = unix.Poll(nil, 0)
 		_ = unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil)
 	}
-}
-
-func number(name string) (n int) {
-	for _, c := range []byte(name) {
-		if c < '0' || c > '9' {
-			return -1
-		}
-		n = n*10 + int(c-'0')
-	}
-	return n
 }

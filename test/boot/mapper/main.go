@@ -11,17 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// request is struct dm_ioctl of linux/dm-ioctl.h with room for one target.
+// request has room for one target.
 type request struct {
-	version              [3]uint32
-	size, start, targets uint32
-	open                 int32
-	flags, event, pad    uint32
-	dev                  uint64
-	name                 [128]byte
-	uuid                 [129]byte
-	data                 [7]byte
-	target               target
+	unix.DmIoctl
+	target target
 }
 
 // target is struct dm_target_spec and its parameters.
@@ -42,19 +35,18 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	for _, command := range []uintptr{3, 9, 6} { // DM_DEV_CREATE, DM_TABLE_LOAD, DM_DEV_SUSPEND: resume, without the flag
-		r := request{version: [3]uint32{4}, size: uint32(unsafe.Sizeof(request{})), start: uint32(unsafe.Offsetof(request{}.target))}
-		copy(r.name[:], "test")
-		if command == 9 {
-			r.targets = 1
+	for _, command := range []uintptr{unix.DM_DEV_CREATE, unix.DM_TABLE_LOAD, unix.DM_DEV_SUSPEND} { // the last resumes, without its flag
+		r := request{DmIoctl: unix.DmIoctl{Version: [3]uint32{4}}}
+		r.Data_size, r.Data_start = uint32(unsafe.Sizeof(r)), uint32(unsafe.Offsetof(r.target))
+		copy(r.Name[:], "test")
+		if command == unix.DM_TABLE_LOAD {
+			r.Target_count = 1
 			r.target.length = sectors
 			copy(r.target.kind[:], "linear")
 			copy(r.target.words[:], os.Args[1]+" 0")
 		}
-		const header = 312
-		number := uintptr(3<<30|header<<16|0xfd<<8) | command
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), number, uintptr(unsafe.Pointer(&r))); errno != 0 {
-			fail(fmt.Errorf("command %d: %w", command, errno))
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), command, uintptr(unsafe.Pointer(&r))); errno != 0 {
+			fail(fmt.Errorf("command %#x: %w", command, errno))
 		}
 	}
 }
