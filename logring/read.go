@@ -15,17 +15,26 @@ import (
 func (r *Ring) Scan(from uint64, fn func(*Record) bool) (next, missed uint64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if first := r.firstHeld(); from < first {
-		missed, from = first-max(from, 1), first
-	}
+	from, missed = r.held(from)
 	return r.scan(from, fn), missed
+}
+
+// held is from, or the first line that is still held and how many before it are gone.
+func (r *Ring) held(from uint64) (at, missed uint64) {
+	if first := r.firstHeld(); from < first {
+		return first, first - max(from, 1)
+	}
+	return from, 0
+}
+
+// pagesFrom are those with lines from number from on.
+func (r *Ring) pagesFrom(from uint64) []*page {
+	return r.pages[sort.Search(len(r.pages), func(i int) bool { return r.pages[i].end() > from }):]
 }
 
 // scan is Scan for a from that is held or in the future; the caller has the lock.
 func (r *Ring) scan(from uint64, fn func(*Record) bool) uint64 {
-	i := sort.Search(len(r.pages), func(i int) bool { return r.pages[i].end() > from })
-	for ; i < len(r.pages); i++ {
-		p := r.pages[i]
+	for _, p := range r.pagesFrom(from) {
 		if stop, ok := p.walk(from, fn); !ok {
 			return stop
 		}
@@ -64,12 +73,8 @@ func (p *page) walk(from uint64, fn func(*Record) bool) (stop uint64, ok bool) {
 func (r *Ring) AppendText(dst []byte, from uint64, room int, one bool) (out []byte, next, missed uint64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if first := r.firstHeld(); from < first {
-		missed, from = first-max(from, 1), first
-	}
-	i := sort.Search(len(r.pages), func(i int) bool { return r.pages[i].end() > from })
-	for ; i < len(r.pages); i++ {
-		p := r.pages[i]
+	from, missed = r.held(from)
+	for _, p := range r.pagesFrom(from) {
 		if dst, from = p.appendText(dst, from, room, &one); from < p.end() {
 			break
 		}
