@@ -120,13 +120,11 @@ func nextStep(why wire.Why) string {
 		return "zinit logs " + root.Name + ", zinit restart " + root.Name
 	case root.State.State == "starting":
 		return "zinit logs -f " + root.Name
-	case strings.HasPrefix(root.Text, "does not exist"):
+	case strings.HasPrefix(root.Text, "does not exist") && len(why.Cause) > 1: // its state is inactive, as that of others
 		before := why.Cause[len(why.Cause)-2].Name
 		return "add " + root.Name + ", or correct the file of " + before + ", then: zinit reload"
 	case (root.State.State == "inactive" || root.State.State == "exited") && len(why.Cause) > 1:
 		return "zinit start " + root.Name
-	case root.State.State == "" && len(why.Cause) > 1:
-		return "zinit check, or add " + root.Name + " and: zinit reload"
 	}
 	return ""
 }

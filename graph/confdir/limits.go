@@ -29,28 +29,22 @@ func limitsField() field {
 		doc:    `Resource limits of getrlimit(2): nofile = "SOFT:HARD", core = 0, stack = "infinity"`,
 		schema: limitsSchema(),
 		read: func(r *reader, v any) {
-			values, ok := v.(map[string]any)
-			if !ok {
-				r.fail("want a table of limits, not %s", describe(v))
-				return
-			}
 			whole := r.key
 			var limits []graph.Limit
-			for _, name := range sortedKeys(values) {
-				r.key = whole + "." + name
+			if r.each(v, "a table of limits", func(name string, value any) {
 				if !slices.Contains(limitNames, name) {
 					r.unknown(whole, name, limitNames)
-					continue
+					return
 				}
-				soft, hard, err := parseLimit(values[name])
+				soft, hard, err := parseLimit(value)
 				if err != nil {
 					r.fail("%s", err)
-					continue
+					return
 				}
 				limits = append(limits, graph.Limit{Name: name, Soft: soft, Hard: hard})
+			}) {
+				r.cfg.Identity.Limits = limits
 			}
-			r.key = whole
-			r.cfg.Identity.Limits = limits
 		},
 		value: func(c *graph.Config) any {
 			if len(c.Identity.Limits) == 0 {
@@ -130,27 +124,20 @@ func capabilitiesField() field {
 		schema: map[string]any{"type": "object", "additionalProperties": false, "properties": map[string]any{
 			"bounding": listOf(typed("string")), "ambient": listOf(typed("string"))}},
 		read: func(r *reader, v any) {
-			values, ok := v.(map[string]any)
-			if !ok {
-				r.fail("want a table with bounding and ambient, not %s", describe(v))
-				return
-			}
 			whole := r.key
 			c := &graph.Capabilities{}
-			for _, name := range sortedKeys(values) {
-				r.key = whole + "." + name
+			r.each(v, "a table with bounding and ambient", func(name string, value any) {
 				switch name {
 				case "bounding":
-					if c.Bounding = r.capabilities(values[name]); c.Bounding == nil {
+					if c.Bounding = r.capabilities(value); c.Bounding == nil {
 						c.Bounding = []string{}
 					}
 				case "ambient":
-					c.Ambient = r.capabilities(values[name])
+					c.Ambient = r.capabilities(value)
 				default:
 					r.unknown(whole, name, []string{"bounding", "ambient"})
 				}
-			}
-			r.key = whole
+			})
 			if c.Bounding != nil || c.Ambient != nil {
 				r.cfg.Identity.Capabilities = c
 			}

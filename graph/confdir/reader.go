@@ -121,10 +121,6 @@ func integer(v any) (int64, bool) {
 
 func (r *reader) int(v any, low, high int64) (int64, bool) {
 	n, ok := integer(v)
-	if ok && n > high && high == maxMillis {
-		r.fail("want at most %d, 100 years, not %s", high, describe(v))
-		return 0, false
-	}
 	if !ok || n < low || n > high {
 		r.fail("want a whole number %s, not %s", span(low, high), describe(v))
 		return 0, false
@@ -133,7 +129,7 @@ func (r *reader) int(v any, low, high int64) (int64, bool) {
 }
 
 func span(low, high int64) string {
-	if high == math.MaxInt64 || high == maxMillis {
+	if high == math.MaxInt64 {
 		return fmt.Sprintf("of at least %d", low)
 	}
 	return fmt.Sprintf("from %d to %d", low, high)
@@ -143,8 +139,29 @@ func span(low, high int64) string {
 const maxMillis = 100 * 366 * 24 * 3600 * 1000
 
 func (r *reader) millis(v any, low int64) (time.Duration, bool) {
-	n, ok := r.int(v, low, maxMillis)
+	n, ok := r.int(v, low, math.MaxInt64)
+	if ok && n > maxMillis {
+		r.fail("want at most %d, 100 years, not %s", int64(maxMillis), describe(v))
+		return 0, false
+	}
 	return time.Duration(n) * time.Millisecond, ok
+}
+
+// each calls f for every member of a table, in order, with the reader at its key; false when v is no table, but want says what it
+// should be.
+func (r *reader) each(v any, want string, f func(name string, value any)) bool {
+	values, ok := v.(map[string]any)
+	if !ok {
+		r.fail("want %s, not %s", want, describe(v))
+		return false
+	}
+	whole := r.key
+	for _, name := range sortedKeys(values) {
+		r.key = whole + "." + name
+		f(name, values[name])
+	}
+	r.key = whole
+	return true
 }
 
 // strings reads an array of strings, each checked; an empty array is nil.

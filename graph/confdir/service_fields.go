@@ -82,16 +82,9 @@ func envField() field {
 	return field{key: "env", doc: "Variables added to the environment",
 		schema: map[string]any{"type": "object", "additionalProperties": typed("string")},
 		read: func(r *reader, v any) {
-			values, ok := v.(map[string]any)
-			if !ok {
-				r.fail("want a table of strings, not %s", describe(v))
-				return
-			}
-			env := make(map[string]string, len(values))
-			whole := r.key
-			for _, name := range sortedKeys(values) {
-				r.key = whole + "." + name
-				text, ok := r.string(values[name])
+			env := map[string]string{}
+			if r.each(v, "a table of strings", func(name string, value any) {
+				text, ok := r.string(value)
 				switch {
 				case !ok:
 				case name == "" || strings.ContainsAny(name, "=\x00"):
@@ -99,9 +92,7 @@ func envField() field {
 				default:
 					env[name] = text
 				}
-			}
-			r.key = whole
-			if len(env) > 0 {
+			}) && len(env) > 0 {
 				r.cfg.Env = env
 			}
 		},
