@@ -71,6 +71,9 @@ func (d *driver) notifySocket(c *graph.Config, gen uint64) (*notify.Conn, error)
 	}
 	if cred != nil {
 		o.UID, o.GID = cred.UID, cred.GID
+		if !proc.MaySearch(o.Dir, cred) { // it would never be ready, without a word why
+			o.Dir = ""
+		}
 	}
 	return d.notices.Socket(gen, o)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 
@@ -33,8 +32,7 @@ type Conn struct {
 // SocketOptions say where a notify socket is made and for whom.
 type SocketOptions struct {
 	// Dir is the folder for sockets, which must exist; "" makes an abstract one, whose name cannot be guessed. An
-	// abstract socket also serves where the path would be too long, the folder cannot be written, or its owner-to-be cannot
-	// reach it: a service of another user would never be ready, without a word why.
+	// abstract socket also serves where the path would be too long or the folder cannot be written.
 	Dir string
 	// UID and GID own the socket, -1 = the supervisor. Its mode is 0600.
 	UID, GID int
@@ -73,7 +71,7 @@ func newSocket() (int, error) {
 // bind binds to a path, or to an abstract name where that is asked for or no path works.
 func (c *Conn) bind(o SocketOptions) error {
 	path := o.Dir + "/" + strconv.FormatUint(c.gen, 10)
-	if o.Dir != "" && len(path) <= pathMax && (o.UID < 0 || reachable(o.Dir, o.UID, o.GID)) {
+	if o.Dir != "" && len(path) <= pathMax {
 		err := bindPath(c.fd, path, o)
 		if err == nil {
 			c.path, c.addr = path, path
@@ -92,35 +90,6 @@ func (c *Conn) bind(o SocketOptions) error {
 		return fmt.Errorf("cannot make an abstract notify socket: %w", err)
 	}
 	return nil
-}
-
-// reachable reports whether a user, going by owner, group and the rest, may search a folder and all above it. Other groups of
-// the user's are not asked for.
-func reachable(dir string, uid, gid int) bool {
-	if uid == 0 {
-		return true
-	}
-	for {
-		var st unix.Stat_t
-		if unix.Stat(dir, &st) != nil {
-			return false
-		}
-		search := uint32(0o001)
-		switch {
-		case int(st.Uid) == uid:
-			search = 0o100
-		case int(st.Gid) == gid:
-			search = 0o010
-		}
-		if st.Mode&search == 0 {
-			return false
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return true
-		}
-		dir = up
-	}
 }
 
 // bindPath makes the socket file with its final mode and owner before anybody can know of it. The mode that bind gives

@@ -179,21 +179,9 @@ func TestSocketKinds(t *testing.T) {
 	}
 }
 
-// openDir is a temporary folder that everybody can search.
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for p := dir; p != filepath.Clean(os.TempDir()) && p != "/"; p = filepath.Dir(p) {
-		if err := os.Chmod(p, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 func TestSocketModeAndOwner(t *testing.T) {
 	s := newStation(t)
-	o := SocketOptions{Dir: openDir(t), UID: -1, GID: -1}
+	o := SocketOptions{Dir: t.TempDir(), UID: -1, GID: -1}
 	if os.Geteuid() == 0 {
 		o.UID, o.GID = 54321, 54322
 	}
@@ -598,32 +586,5 @@ func BenchmarkWord(b *testing.B) {
 	for b.Loop() {
 		_ = Send(c.Env(), "WATCHDOG=1")
 		<-done
-	}
-}
-
-// TestReachable: a folder is of use to those who can search it and all above it.
-func TestReachable(t *testing.T) {
-	dir := filepath.Join(openDir(t), "a", "b")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	me, group, other := os.Geteuid(), os.Getegid(), 54321
-	for _, row := range []struct {
-		mode     os.FileMode
-		uid, gid int
-		want     bool
-	}{
-		{0o711, other, other, true}, {0o710, other, other, false}, {0o710, other, group, true}, {0o701, other, group, false},
-		{0o100, 0, 0, true}, {0o755, me, group, true},
-	} {
-		if err := os.Chmod(filepath.Dir(dir), row.mode); err != nil {
-			t.Fatal(err)
-		}
-		if got := reachable(dir, row.uid, row.gid); got != row.want {
-			t.Errorf("mode %o for %d:%d: %v, want %v", row.mode, row.uid, row.gid, got, row.want)
-		}
-	}
-	if reachable(dir+"/missing", other, other) {
-		t.Error("a folder that is not there can be reached")
 	}
 }

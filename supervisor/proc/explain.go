@@ -140,6 +140,9 @@ func explainInterpreter(name, path string, errno syscall.Errno) *Error {
 	return failf(StepInterpreter, e, "cannot execute %s: its interpreter %s: %v", name, interp, e)
 }
 
+// MaySearch reports whether an identity may search a folder and all above it, by the permission bits alone.
+func MaySearch(dir string, cred *Credential) bool { return deniedAt(dir, cred, true) == "" }
+
 // deniedAt names the first part of an absolute path that an identity may not search (or, the last one, execute), by the
 // permission bits alone; "" when they allow it.
 func deniedAt(path string, cred *Credential, dir bool) string {
@@ -150,11 +153,11 @@ func deniedAt(path string, cred *Credential, dir bool) string {
 	if !strings.HasPrefix(path, "/") {
 		return ""
 	}
-	for i := 1; i <= len(path); i++ {
+	for i := range len(path) + 1 {
 		if i < len(path) && path[i] != '/' {
 			continue
 		}
-		part := path[:i]
+		part := path[:max(i, 1)]
 		var st unix.Stat_t
 		if unix.Stat(part, &st) != nil {
 			return part

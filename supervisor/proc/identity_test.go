@@ -3,6 +3,7 @@ package proc
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -232,5 +233,32 @@ func TestNamesOfLimitsAndCapabilities(t *testing.T) {
 		if _, ok := CapabilityNumber(bad); ok {
 			t.Errorf("capability %q", bad)
 		}
+	}
+}
+
+// TestMaySearch: a folder is of use to those who can search it and all above it.
+func TestMaySearch(t *testing.T) {
+	dir := filepath.Join(readable(t), "a", "b")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	me, group, other := os.Geteuid(), os.Getegid(), 54321
+	for _, row := range []struct {
+		mode     os.FileMode
+		uid, gid int
+		want     bool
+	}{
+		{0o711, other, other, true}, {0o710, other, other, false}, {0o710, other, group, true}, {0o701, other, group, false},
+		{0o100, 0, 0, true}, {0o755, me, group, true},
+	} {
+		if err := os.Chmod(filepath.Dir(dir), row.mode); err != nil {
+			t.Fatal(err)
+		}
+		if got := MaySearch(dir, &Credential{UID: row.uid, GID: row.gid}); got != row.want {
+			t.Errorf("mode %o for %d:%d: %v, want %v", row.mode, row.uid, row.gid, got, row.want)
+		}
+	}
+	if MaySearch(dir+"/missing", &Credential{UID: other, GID: other}) {
+		t.Error("a folder that is not there can be reached")
 	}
 }
