@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,12 +87,21 @@ func (d *driver) settleEarly() {
 
 // mainsExited tells the machine that main processes have ended, after what they wrote has been read.
 func (d *driver) mainsExited(exits []proc.Exit) {
-	exits, survivors := d.settled(d.lastNotices(exits))
+	exits = d.lastNotices(exits)
+	if len(exits) == 0 {
+		return
+	}
+	children := make([]*child, 0, len(exits))
+	for _, e := range exits {
+		children = append(children, d.byPID[e.PID])
+	}
+	survivors := d.trees.survivors(children) // looked for once: a second look could find others
+	exits = slices.DeleteFunc(exits, func(e proc.Exit) bool { return d.unsettled(e, survivors) })
 	if len(exits) == 0 {
 		return
 	}
 	gens := make([]uint64, 0, len(exits))
-	children := make([]*child, 0, len(exits))
+	children = children[:0]
 	for _, e := range exits {
 		c := d.byPID[e.PID]
 		delete(d.byPID, e.PID)
@@ -103,10 +111,6 @@ func (d *driver) mainsExited(exits []proc.Exit) {
 	}
 	fault.Here("exit")
 	d.out.Drain(gens)
-	maps.Copy(survivors, d.trees.survivors(slices.DeleteFunc(slices.Clone(children), func(c *child) bool {
-		_, looked := survivors[c.gen]
-		return looked
-	})))
 	for i, e := range exits {
 		d.mainExited(children[i], e.Status, survivors[children[i].gen])
 	}
@@ -131,35 +135,19 @@ func (d *driver) heardOut(c *child, e proc.Exit) {
 	d.goOn(c, e)
 }
 
-// settled holds back the exits of programs that are putting themselves into the background: on the way there, of two forks
-// or of a shell in between, several processes may be alive for a moment, and the pid file is written by the last one. It
-// returns the others, and of those that it looked at what was there: a second look could find more.
-func (d *driver) settled(exits []proc.Exit) ([]proc.Exit, map[machine.Gen][]proc.Process) {
-	var leaving []*child
-	for _, e := range exits {
-		if c := d.byPID[e.PID]; e.Status.Signal == 0 && e.Status.Code == 0 && c.mayLeave() {
-			leaving = append(leaving, c)
-		}
+// unsettled holds back the exit of a program that is putting itself into the background: on the way there, of two forks or of
+// a shell in between, several processes may be alive for a moment, and the pid file is written by the last one.
+func (d *driver) unsettled(e proc.Exit, survivors map[machine.Gen][]proc.Process) bool {
+	c := d.byPID[e.PID]
+	left := survivors[c.gen]
+	if len(left) == 0 || len(left) == 1 && c.config.PIDFile == "" || e.Status.Signal != 0 || e.Status.Code != 0 || !c.mayLeave() {
+		return false
 	}
-	looked := map[machine.Gen][]proc.Process{}
-	if len(leaving) == 0 {
-		return exits, looked
+	if _, byFile := d.daemon(c, left); byFile != 0 {
+		return false
 	}
-	left := d.trees.survivors(leaving)
-	for _, c := range leaving {
-		looked[c.gen] = left[c.gen]
-	}
-	return slices.DeleteFunc(exits, func(e proc.Exit) bool {
-		c := d.byPID[e.PID]
-		if here := looked[c.gen]; len(here) == 0 || len(here) == 1 && c.config.PIDFile == "" {
-			return false
-		}
-		if _, byFile := d.daemon(c, looked[c.gen]); byFile != 0 {
-			return false
-		}
-		time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(c, e) }) })
-		return true
-	}), looked
+	time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(c, e) }) })
+	return true
 }
 
 // mayLeave reports whether a main process that has just exited 0 may be on its way into the background.

@@ -60,10 +60,7 @@ func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
 		return out
 	}
 	members, sure := t.d.scanner.Look(ask)
-	for range surviveLooks {
-		if sure {
-			break
-		}
+	for looks := 1; !sure && looks <= surviveLooks; looks++ {
 		members, sure = t.d.scanner.Look(ask)
 	}
 	for _, c := range cs {
