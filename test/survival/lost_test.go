@@ -151,6 +151,7 @@ func TestOneStopSignal(t *testing.T) {
 				t.Fatal(err)
 			}
 			images := [2]string{copyOf(t, s.Bin, "a", nil), copyOf(t, s.Bin, "b", nil)}
+			upgrades := 0
 			for round := range 6 {
 				pid := serverPIDOf(t, s.Client())
 				if applet == "pid1" && round%2 == 0 {
@@ -159,10 +160,12 @@ func TestOneStopSignal(t *testing.T) {
 					}
 					s.Await("another server", func() bool { p, err := s.Client().Ping(ctx); return err == nil && p.PID != pid })
 				} else {
-					if _, err := s.Client().Upgrade(ctx, images[round/2%2]); err != nil {
+					image := images[upgrades%2] // never the one that runs, so that it is seen when the upgrade is done
+					if _, err := s.Client().Upgrade(ctx, image); err != nil {
 						t.Fatal(err)
 					}
-					s.Await("the new executable", func() bool { return exeOf(pid) == images[round/2%2] })
+					s.Await("the new executable", func() bool { return exeOf(pid) == image })
+					upgrades++
 				}
 				s.AwaitState(s.Client(), "one", "stopping")
 			}
