@@ -23,7 +23,7 @@ func conf(name string, change func(*graph.Config)) *graph.Config {
 
 // parseGraph reads one definition a line: "name word…". The words are those that the simulator writes:
 //
-//	target oneshot set ready critical kill_others post_stop pre_start=1s pid_file broken
+//	target oneshot set ready critical kill_others post_stop=2s pre_start=1s pid_file broken exec=v2
 //	status=stop class=system requires=a,b binds= after= wants= conflicts=
 //	restart=always delay=1s..5m max=10 stable=30s start=30s stop=10s success=2,3 on_exit=shutdown
 //	health=10s/3 check=exec timeout=5s period=0s watchdog=5s ports=80 filter=name
@@ -73,8 +73,13 @@ func configWord(c *graph.Config, word string) (err error) {
 		c.Critical = true
 	case "kill_others":
 		c.KillOthers = true
+	case "exec":
+		c.Exec.Line = value
 	case "post_stop":
 		c.PostStop = graph.Hook{Command: graph.Command{Line: "true"}, Timeout: 2 * time.Second}
+		if value != "" {
+			c.PostStop.Timeout, err = time.ParseDuration(value)
+		}
 	case "pid_file":
 		c.PIDFile = "/run/pid"
 	case "status":

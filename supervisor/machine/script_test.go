@@ -1,9 +1,14 @@
 package machine
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"github.com/zinit/zinit/graph"
 )
 
 // TestScripts plays testdata/machine/*.txt. Commands:
@@ -26,40 +31,79 @@ func TestScripts(t *testing.T) {
 }
 
 func playCommand(t *testing.T, p **player, d *datadriven.TestData) string {
-	var err error
-	switch d.Cmd {
-	case "config":
-		var opt Options
-		opt.PID1 = d.HasArg("pid1")
-		if d.HasArg("shutdown") {
-			var ms int
-			d.ScanArgs(t, "shutdown", &ms)
-			opt.ShutdownTimeout = int64(ms) * millisecond
-		}
-		g, e := parseGraph(d.Input)
-		if e != nil {
-			d.Fatalf(t, "%v", e)
-		}
-		*p = newPlayer(g, opt)
-		return ""
-	case "run":
-		err = playLines(*p, d.Input)
-	case "reload":
-		g, e := parseGraph(d.Input)
-		if e != nil {
-			d.Fatalf(t, "%v", e)
-		}
-		err = (*p).reload(g)
-	case "crash":
-		err = (*p).crash()
-	default:
-		d.Fatalf(t, "unknown command %s", d.Cmd)
+	opt := Options{PID1: d.HasArg("pid1")}
+	if d.HasArg("shutdown") {
+		var ms int
+		d.ScanArgs(t, "shutdown", &ms)
+		opt.ShutdownTimeout = int64(ms) * millisecond
 	}
-	if err != nil {
+	if err := playBlock(p, d.Cmd, opt, d.Input); err != nil {
 		d.Fatalf(t, "%v", err)
+	}
+	if d.Cmd == "config" {
+		return ""
 	}
 	(*p).summary()
 	out := (*p).out.String()
 	(*p).out.Reset()
 	return out
+}
+
+// playBlock plays one command.
+func playBlock(p **player, command string, opt Options, input string) error {
+	switch command {
+	case "config":
+		g, err := parseGraph(input)
+		if err == nil {
+			*p = newPlayer(g, opt)
+			(*p).blind = opt.Bugs != 0
+		}
+		return err
+	case "run":
+		return playLines(*p, input)
+	case "reload":
+		g, err := parseGraph(input)
+		if err != nil {
+			return err
+		}
+		return (*p).reload(g)
+	case "crash":
+		return (*p).crash()
+	}
+	return fmt.Errorf("unknown command %s", command)
+}
+
+// playScript plays a whole script from a text, without comparing what comes out.
+func playScript(text string, bugs Bugs) ([]Record, error) {
+	var p *player
+	for _, block := range strings.Split(text, "----\n") {
+		block = strings.TrimLeft(block, "\n")
+		for strings.HasPrefix(block, "#") {
+			_, block, _ = strings.Cut(block, "\n")
+			block = strings.TrimLeft(block, "\n")
+		}
+		head, input, _ := strings.Cut(block, "\n")
+		words := strings.Fields(head)
+		if len(words) == 0 {
+			continue
+		}
+		opt := Options{PID1: strings.Contains(head, " pid1"), Bugs: bugs}
+		if _, ms, ok := strings.Cut(head, " shutdown="); ok {
+			n, err := strconv.Atoi(ms)
+			if err != nil {
+				return nil, err
+			}
+			opt.ShutdownTimeout = int64(n) * millisecond
+		}
+		if err := playBlock(&p, words[0], opt, input); err != nil {
+			return nil, err
+		}
+	}
+	var recs []Record
+	for id := range graph.ID(p.m.Len()) {
+		if !p.m.Forgotten(id) {
+			recs = append(recs, p.m.Record(id))
+		}
+	}
+	return recs, nil
 }

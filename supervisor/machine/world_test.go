@@ -21,6 +21,7 @@ type player struct {
 	states map[string]State // as the Notes tell, to check that they chain
 	last   map[string]Record
 	trace  bool // write every event as it is
+	blind  bool // a bug is planted: do not look at the books
 }
 
 func newPlayer(g *graph.Graph, opt Options) *player {
@@ -101,6 +102,10 @@ func (p *player) newNames(before []string, ev Event) []string {
 }
 
 func (p *player) verify() error {
+	if p.blind {
+		p.m.ClearDirty()
+		return nil
+	}
 	if err := verify(p.m); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ type script struct {
 	head, body []byte
 	lines      []string // of the run block that is open
 	last       Time     // of the last event
+	before     *script  // as it was before the last event
 }
 
 // text returns the whole script, headed by what was wrong.
@@ -32,8 +33,11 @@ func (s *script) text(f *Failure) []byte {
 
 // config opens the script with the definitions at load.
 func (s *script) config(w *World) {
-	s.head = []byte("\nconfig pid1\n" + definitions(w.g) + "----\n")
-	s.last = w.now
+	line := "\nconfig pid1"
+	if limit := w.b.swarm.shutdownTimeout; limit > 0 {
+		line += " shutdown=" + strconv.FormatInt(int64(limit/millisecond), 10)
+	}
+	s.head = []byte(line + "\n" + definitions(w.g) + "----\n")
 }
 
 func definitions(g *graph.Graph) string {
@@ -54,20 +58,33 @@ func (s *script) close() {
 
 // crash is the death of the server and the start of the next.
 func (s *script) crash(w *World) {
+	s.pass(w.now)
 	s.close()
 	s.body = append(s.body, "\ncrash\n----\n"...)
 }
 
 // takeBack drops the last event: the server died before it was recorded.
 func (s *script) takeBack() {
-	if n := len(s.lines); n > 0 {
-		s.lines = s.lines[:n-1]
+	if s.before != nil {
+		*s = *s.before
+	}
+}
+
+// pass is a line that only lets time pass.
+func (s *script) pass(now Time) {
+	if now > s.last {
+		s.lines = append(s.lines, "+"+time.Duration(now-s.last).String())
+		s.last = now
 	}
 }
 
 // event adds one line.
 func (s *script) event(w *World, ev machine.Event) {
+	before := *s
+	before.before = nil
+	s.before = &before
 	if r, ok := ev.(machine.Reloaded); ok {
+		s.pass(w.now)
 		s.close()
 		s.body = append(s.body, "\nreload\n"+definitions(r.Graph)+"----\n"...)
 		return
@@ -85,9 +102,11 @@ func (s *script) event(w *World, ev machine.Event) {
 	s.lines = append(s.lines, line)
 }
 
-// genOf returns the incarnation that a word about the end or the help of one names.
+// genOf returns the incarnation that a word about a process names.
 func genOf(ev machine.Event) (Gen, bool) {
 	switch ev := ev.(type) {
+	case machine.Prechecked:
+		return ev.Gen, true
 	case machine.Spawned:
 		return ev.Gen, true
 	case machine.SpawnFailed:
@@ -102,6 +121,14 @@ func genOf(ev machine.Event) (Gen, bool) {
 		return ev.Gen, true
 	case machine.HookDone:
 		return ev.Gen, true
+	case machine.Probed:
+		return ev.Gen, true
+	case machine.MainChanged:
+		return ev.Gen, true
+	case machine.StoppingSelf:
+		return ev.Gen, true
+	case machine.Vanished:
+		return ev.Gen, true
 	}
 	return 0, false
 }
@@ -109,6 +136,10 @@ func genOf(ev machine.Event) (Gen, bool) {
 // scriptLine writes one event as the scripts do.
 func scriptLine(w *World, ev machine.Event) string {
 	switch ev := ev.(type) {
+	case machine.Loaded:
+		if ev.Only != "" {
+			return "loaded only=" + ev.Only
+		}
 	case machine.Asked:
 		return askedLine(w, ev)
 	case machine.Prechecked:
@@ -192,6 +223,8 @@ func describeService(c *graph.Config) (words []string) {
 		}
 	}
 	l := &c.Lifecycle
+	version := strings.TrimPrefix(c.Exec.Line, "run "+c.Name+" ")
+	add(version != c.Exec.Line, "exec="+version)
 	add(true, "restart="+l.Restart.String())
 	add(l.RestartSet && c.Oneshot, "set")
 	add(true, "delay="+l.RestartDelay.String()+".."+l.RestartDelayMax.String())
@@ -199,11 +232,13 @@ func describeService(c *graph.Config) (words []string) {
 	add(true, "stable="+l.StabilityPeriod.String())
 	add(true, "start="+l.StartTimeout.String())
 	add(true, "stop="+l.StopTimeout.String())
-	add(len(l.SuccessCodes) > 0, "success=3")
+	if len(l.SuccessCodes) > 0 {
+		words = append(words, "success="+codesText(l.SuccessCodes))
+	}
 	add(l.OnExit == graph.OnExitShutdown, "on_exit=shutdown")
 	add(c.Ready.Kind != graph.ReadyNone, "ready")
 	add(c.Watchdog > 0, "watchdog="+c.Watchdog.String())
-	add(!c.PostStop.Command.IsZero(), "post_stop")
+	add(!c.PostStop.Command.IsZero(), "post_stop="+c.PostStop.Timeout.String())
 	add(c.PIDFile != "", "pid_file")
 	add(c.KillOthers, "kill_others")
 	add(c.Critical, "critical")
@@ -219,4 +254,12 @@ func describeService(c *graph.Config) (words []string) {
 		add(true, "period="+h.StartPeriod.String())
 	}
 	return words
+}
+
+func codesText(codes []int) string {
+	words := make([]string, len(codes))
+	for i, code := range codes {
+		words[i] = strconv.Itoa(code)
+	}
+	return strings.Join(words, ",")
 }

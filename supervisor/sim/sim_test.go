@@ -93,7 +93,7 @@ func report(t *testing.T, o Options) {
 		t.Errorf("seed %d fails: %s, and the smaller world does not fail again", o.Seed, describeFailure(was))
 		return
 	}
-	t.Errorf("seed %d: %s\nsmallest world (%d things left out): %s\n%s\nas a script for supervisor/machine/testdata:\n%s", o.Seed,
+	t.Errorf("seed %d: %s\nsmallest world (%d things left out): %s\n%s\nas a script for testdata/machine:\n%s", o.Seed,
 		describeFailure(was), small.Mask.count(), describeFailure(r), r.Trace, r.Script)
 }
 

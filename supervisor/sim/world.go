@@ -39,6 +39,7 @@ type Result struct {
 	Ops     int      // in the script
 	Total   int      // services that might exist
 	EndedAt Time
+	Records []machine.Record // with Options.Trace: of all services at the end, or when a check failed; nil while the server is dead
 }
 
 // Failure is the first check that did not hold.
@@ -146,8 +147,16 @@ func newWorld(o Options) *World {
 }
 
 func (w *World) result() Result {
-	return Result{Failure: w.failure, Steps: w.steps, Hash: w.hash, Trace: w.tracer.text, Script: w.tracer.script.text(w.failure),
+	r := Result{Failure: w.failure, Steps: w.steps, Hash: w.hash, Trace: w.tracer.text, Script: w.tracer.script.text(w.failure),
 		Ops: len(w.b.script), Total: w.b.total(), EndedAt: w.now}
+	if w.tracer.on && w.m != nil {
+		for id := range graph.ID(w.m.Len()) {
+			if !w.m.Forgotten(id) {
+				r.Records = append(r.Records, w.m.Record(id))
+			}
+		}
+	}
+	return r
 }
 
 // fail notes the first check that does not hold; the run ends.
