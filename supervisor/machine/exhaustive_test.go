@@ -15,7 +15,8 @@ import (
 
 var (
 	flagDepth2 = flags.Int("depth2", 6, "length of the event sequences in worlds of one or two services")
-	flagDepth3 = flags.Int("depth3", 4, "length of the event sequences in worlds of three services")
+	flagDepth3 = flags.Int("depth3", 3, "length of the event sequences in worlds of three services")
+	flagAll    = flags.Bool("all-kinds", false, "every mixture of kinds in worlds of three services, not four of 64 for each graph")
 )
 
 // TestExhaustive plays every sequence of events, up to a length, in every world of up to three services: all kinds of edges
@@ -34,9 +35,13 @@ func TestExhaustive(t *testing.T) {
 		}
 	}
 	for edges := range pow(smallEdges, 3) {
-		for at, kinds := range []int{0, 1 + smallKinds*2, 2*smallKinds + 3, 3 + smallKinds*smallKinds} {
-			if (edges+at)%8 == 0 || *flagDepth3 > 4 { // an eighth of these worlds in a plain run
-				worlds = append(worlds, newSmallWorld(3, edges, kinds, *flagDepth3))
+		for kinds := range pow(smallKinds, 3) {
+			depth := *flagDepth3
+			if (edges+kinds)%128 == 0 {
+				depth++ // a sample goes deeper
+			}
+			if (edges+kinds)%16 == 0 || *flagAll { // every graph with four mixtures of services in a plain run
+				worlds = append(worlds, newSmallWorld(3, edges, kinds, depth))
 			}
 		}
 	}
