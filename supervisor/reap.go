@@ -264,17 +264,21 @@ func (d *driver) foreignExit(e keeper.Exit) {
 	}
 }
 
-// readPIDFile reads pid_file, relative to the service's directory; 0 when it says nothing usable.
+// readPIDFile reads pid_file, relative to the service's directory; 0 when it says nothing usable. The service may have put
+// anything there: opening a FIFO would hold up all others for good.
 func readPIDFile(c *graph.Config) int {
 	path := c.PIDFile
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(c.Dir, path)
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return 0
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return 0
+	}
 	var buf [32]byte
 	n, _ := f.Read(buf[:])
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(buf[:n])))

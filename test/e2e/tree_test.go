@@ -236,7 +236,8 @@ func TestOneshotLeavesADaemon(t *testing.T) {
 	})
 }
 
-// TestDaemonsThatMisbehave: a pid file that names somebody else, or nobody, is not believed; several left over fail once.
+// TestDaemonsThatMisbehave: a pid file that names somebody else, or nobody, is not believed, and one that is a FIFO holds up
+// nobody; several left over fail once.
 func TestDaemonsThatMisbehave(t *testing.T) {
 	dir := t.TempDir()
 	m := mark(t, 50)
@@ -248,10 +249,11 @@ func TestDaemonsThatMisbehave(t *testing.T) {
 		"dead.toml":    daemon("dead", "999999"),
 		"garbage.toml": daemon("garbage", "hello"),
 		"several.toml": service("several", fmt.Sprintf("exec = 'sleep %[1]s & sleep %[1]s & exit 0'\n[lifecycle]\nrestart_delay_ms = 20\nmax_restarts = 3\nstop_timeout_ms = 500\n", m)),
+		"fifo.toml":    service("fifo", fmt.Sprintf("pid_file = \"%[1]s/fifo\"\nexec = '[ -p %[1]s/fifo ] || mkfifo %[1]s/fifo; sleep %[2]s & sleep %[2]s & exit 0'\n[lifecycle]\nrestart_delay_ms = 20\nmax_restarts = 3\nstop_timeout_ms = 500\n", dir, m)),
 		"late.toml":    service("late", fmt.Sprintf("exec = 'echo x >>%[2]s/runs; sleep %[1]s & sleep %[1]s & exit 0'\n[lifecycle]\nrestart = \"always\"\nrestart_delay_ms = 20\nmax_restarts = 2\nstop_timeout_ms = 500\n", m, dir)),
 	}, testkit.Options{})
 	c := s.Client()
-	for _, name := range []string{"foreign", "dead", "garbage", "several", "late"} {
+	for _, name := range []string{"foreign", "dead", "garbage", "fifo", "several", "late"} {
 		s.Await(name+" to fail for good", func() bool {
 			st, err := c.StatusFull(ctx, name)
 			return err == nil && st.State.State == "failed" && st.NextRestartMS == nil && strings.Contains(st.Cause, "left 2 processes")
