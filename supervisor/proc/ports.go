@@ -276,11 +276,12 @@ func endHolders(holders []Holder) {
 	}
 }
 
-// stillHolds looks again, after the process is pinned by a descriptor: it may have closed its socket since.
+// stillHolds looks again, after the process is pinned by a descriptor: it may have closed its socket, or executed another
+// program, since.
 func (h *Holder) stillHolds() bool {
 	if h.Filter != "" {
 		p, err := ReadProcess(h.Process.PID)
-		return err == nil && p.Start == h.Process.Start
+		return err == nil && p.Start == h.Process.Start && matching([]string{h.Filter}, p.Comm, Executable(p.PID)) != ""
 	}
 	for _, s := range listening([]uint16{uint16(h.Port)}) {
 		if s.inode == h.inode && len(socketsOf(h.Process.PID, map[uint64]int{h.inode: h.Port})) > 0 {

@@ -288,6 +288,39 @@ func TestFilterConflicts(t *testing.T) {
 	}
 }
 
+// A process that has executed another program since it was found is not what the filter was about.
+func TestHolderThatBecameAnother(t *testing.T) {
+	filter, gate := fmt.Sprintf("zq%dy", os.Getpid()), t.TempDir()+"/go"
+	shell := t.TempDir() + "/" + filter
+	data, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(shell, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := "while [ ! -e " + gate + " ]; do :; done; exec /bin/sleep 600"
+	pid := mustStart(t, &Spec{Plan: Plan{Path: shell, Argv: []string{shell, "-c", script}}})
+	holders := FilterHolders([]string{filter})
+	if len(holders) != 1 || holders[0].Process.PID != pid || !holders[0].stillHolds() {
+		t.Fatalf("holders: %+v, want %d", holders, pid)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the other program", func() bool { return strings.HasSuffix(Executable(pid), "/sleep") })
+	endHolders(holders)
+	if _, dead := PeekPID(pid); dead {
+		t.Error("it was ended for a name that it had before")
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if status := wait(pid); status.Signal != int32(unix.SIGKILL) {
+		t.Errorf("%+v", status)
+	}
+}
+
 // FuzzDiagAnswers feeds the netlink reader with anything.
 func FuzzDiagAnswers(f *testing.F) {
 	f.Add(diagRequest(unix.AF_INET))
