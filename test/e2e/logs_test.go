@@ -2,9 +2,15 @@ package e2e
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,6 +164,48 @@ func TestForwardDefault(t *testing.T) {
 	case m := <-got:
 		t.Errorf("shipped although forward = false: %v", m)
 	default:
+	}
+}
+
+// TestForwardHTTPS: the receiver's certificate is verified; zinit.toml in the directory above services/ names the default.
+func TestForwardHTTPS(t *testing.T) {
+	got := make(chan string, 10)
+	receiver := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		body, _ := io.ReadAll(z)
+		got <- string(body)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	receiver.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer receiver.Close()
+	trusted := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: receiver.Certificate().Raw})
+	if err := os.WriteFile(trusted, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"zinit.toml":      fmt.Sprintf("[logging]\nforward = \"%s/in\"\n", receiver.URL),
+		"services/a.toml": service("a", "exec = 'echo over TLS; exec sleep 100000'\n"),
+	}
+	for _, test := range []struct{ certificates, status string }{{os.DevNull, "1 waiting"}, {trusted, "1 line"}} {
+		s := testkit.Start(t, files, testkit.Options{Env: []string{"SSL_CERT_FILE=" + test.certificates, "SSL_CERT_DIR=/nowhere"}})
+		s.Await("status to say "+test.status, func() bool {
+			out, _, _ := s.Zinit("status", "a")
+			return strings.Contains(out, test.status) && strings.Contains(out, "x509:") == (test.certificates != trusted)
+		})
+		if code := s.Stop(syscall.SIGTERM); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if sent := len(got); sent > 0 && test.certificates != trusted {
+			t.Fatalf("sent to a receiver that nobody vouches for: %s", <-got)
+		}
+	}
+	if body := <-got; !strings.Contains(body, `"message":"over TLS"`) {
+		t.Errorf("received: %s", body)
 	}
 }
 
