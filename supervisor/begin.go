@@ -122,7 +122,9 @@ func (d *driver) begin() {
 	d.reap()
 	d.commit()
 	for _, c := range d.children {
-		c.spare = false
+		if c.ending {
+			d.trees.hurry()
+		}
 	}
 }
 

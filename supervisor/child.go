@@ -26,7 +26,6 @@ type child struct {
 	reaped     bool         // and its zombie is away, so its group number may be somebody else's
 	ending     bool         // a stop or kill was begun
 	signalled  bool         // the stop signal was sent, and that is in the journal
-	spare      bool         // the server before sent it: the Stop that the machine repeats after a restore is done
 	killed     bool         // SIGKILL was sent to the tree
 	told       bool         // the kernel tells when its control group is empty
 	endedAt    machine.Time // when the keeper reaped the main process, 0 = not told
@@ -201,9 +200,6 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 	}
 	c.ending = true
 	d.trees.hurry()
-	if c.spare {
-		return
-	}
 	sig := unix.Signal(cfg.Lifecycle.StopSignal)
 	if c.gone || cfg.StopCommand.Command.IsZero() {
 		d.sendStop(c, sig)

@@ -59,6 +59,7 @@ func (s *Supervisor) restore(st *journal.State) {
 	defs := restoreDefinitions(st)
 	s.defs.Store(defs)
 	g := defs.graph()
+	markStops(st)
 	d.m = machine.Restore(g, s.opt.machine(), st.Records, st.Globals, d.clock.now())
 	d.boot.loaded = d.clock.now()
 	for _, c := range defs.configs {
@@ -76,6 +77,18 @@ func (s *Supervisor) restore(st *journal.State) {
 	d.resume = r.words
 	d.allDirty = true
 	d.publish()
+}
+
+// markStops tells the machine whose stop signal was sent: the stop timeout of those goes on.
+func markStops(st *journal.State) {
+	for i := range st.Records {
+		r := &st.Records[i]
+		if r.State != machine.Stopping {
+			continue
+		}
+		var n runNote
+		r.StopSent = json.Unmarshal(st.Notes[runKey(r.Gen)], &n) == nil && n.Signalled
+	}
 }
 
 // restoreDefinitions reads the loaded definitions back; edited files act only through a reload. Those of removed services
@@ -168,7 +181,7 @@ func (r *restorer) service(rec *machine.Record) {
 	}
 	c.pid, c.start, c.daemonized, c.warning = n.PID, n.Start, n.Daemonized, n.Warning
 	c.signalled = n.Signalled
-	c.spare = n.Signalled && rec.State == machine.Stopping && machine.Phase(rec.Phase) == machine.PhaseTerm
+	c.ending = n.Signalled && rec.State == machine.Stopping && machine.Phase(rec.Phase) == machine.PhaseTerm
 	if n.Cgroup != "" && r.d.cgroups != nil {
 		c.group = r.d.cgroups.Open(n.Cgroup)
 	}

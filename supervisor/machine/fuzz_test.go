@@ -261,7 +261,7 @@ func bytesReload(p *player, src *source) error {
 
 // bytesCrash restores the machine and says a word, or none, about every incarnation that may have a process.
 func bytesCrash(p *player, src *source) error {
-	if err := p.crash(); err != nil {
+	if err := p.crash([]string{p.m.services[0].name}); err != nil {
 		return err
 	}
 	for i := range p.m.services {

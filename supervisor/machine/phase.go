@@ -66,6 +66,7 @@ const (
 	flagOccupied // counted with what it needs
 	flagActive   // counted with what a shutdown waits for
 	flagLost     // something it may depend on is no longer satisfied: look in the stop phase
+	flagStopSent // between Restore and Resumed: the stop signal was sent, its timeout goes on
 
 	flagsRecorded = flagWanted - 1
 )

@@ -105,6 +105,7 @@ func (m *Machine) take(r *Record) {
 	}
 	i, s := int32(id), &m.services[id]
 	s.state, s.phase, s.flags = r.State, Phase(r.Phase), flag(r.Flags)&(flagsRecorded|flagStuck)
+	s.put(flagStopSent, r.StopSent && s.state == Stopping && s.phase == PhaseTerm)
 	s.put(flagGone, !ok || r.Gone)
 	s.put(flagWanted, r.WantedUp && ok)
 	s.put(flagHeld, r.HeldDown)
@@ -164,6 +165,7 @@ func (m *Machine) resume() {
 	}
 	for rank := len(m.byRank) - 1; rank >= 0; rank-- {
 		m.dispatch(m.byRank[rank], inResumed, nil)
+		m.services[m.byRank[rank]].clear(flagStopSent)
 	}
 }
 
@@ -218,7 +220,9 @@ func (m *Machine) onResumedStopping(i int32, _ any) {
 	case PhaseAwaitSpawn:
 		m.finish(i, CauseRestore) // a process would have been adopted
 	case PhaseTerm:
-		m.terminate(i) // it may never have got the signal, so the stop timeout begins anew
+		if !s.is(flagStopSent) {
+			m.terminate(i) // it may never have got the signal, so the stop timeout begins anew
+		}
 	case PhaseKill:
 		m.kill(i)
 	case PhaseStuck:

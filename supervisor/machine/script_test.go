@@ -17,7 +17,8 @@ import (
 //	run                            the lines below it, an event each: "[+DURATION] EVENT ARGS" (world_test.go); "tick" goes on to
 //	                               the deadline
 //	reload                         the new definitions
-//	crash                          the server dies: the machine is restored from its records
+//	crash [sent=NAME;…]            the server dies: the machine is restored from its records; those named are known to have got
+//	                               their stop signal
 //
 // Each answers with every action and then the states of all services and the deadline. go test -rewrite writes what came
 // out into the files: read it before you commit it.
@@ -37,7 +38,11 @@ func playCommand(t *testing.T, p **player, d *datadriven.TestData) string {
 		d.ScanArgs(t, "shutdown", &ms)
 		opt.ShutdownTimeout = int64(ms) * millisecond
 	}
-	if err := playBlock(p, d.Cmd, opt, d.Input); err != nil {
+	sent := ""
+	if d.HasArg("sent") {
+		d.ScanArgs(t, "sent", &sent)
+	}
+	if err := playBlock(p, d.Cmd, opt, sent, d.Input); err != nil {
 		d.Fatalf(t, "%v", err)
 	}
 	if d.Cmd == "config" {
@@ -50,7 +55,7 @@ func playCommand(t *testing.T, p **player, d *datadriven.TestData) string {
 }
 
 // playBlock plays one command.
-func playBlock(p **player, command string, opt Options, input string) error {
+func playBlock(p **player, command string, opt Options, sent, input string) error {
 	switch command {
 	case "config":
 		g, err := parseGraph(input)
@@ -68,7 +73,7 @@ func playBlock(p **player, command string, opt Options, input string) error {
 		}
 		return (*p).reload(g)
 	case "crash":
-		return (*p).crash()
+		return (*p).crash(strings.Split(sent, ";"))
 	}
 	return fmt.Errorf("unknown command %s", command)
 }
@@ -95,7 +100,8 @@ func playScript(text string, bugs Bugs) ([]Record, error) {
 			}
 			opt.ShutdownTimeout = int64(n) * millisecond
 		}
-		if err := playBlock(&p, words[0], opt, input); err != nil {
+		_, sent, _ := strings.Cut(head, " sent=")
+		if err := playBlock(&p, words[0], opt, sent, input); err != nil {
 			return nil, err
 		}
 	}

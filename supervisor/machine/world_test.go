@@ -270,12 +270,14 @@ func (p *player) reload(g *graph.Graph) error {
 	return err
 }
 
-// crash drops the machine and restores it from its records.
-func (p *player) crash() error {
+// crash drops the machine and restores it from its records. sent are the services whose stop signal is known to have been sent.
+func (p *player) crash(sent []string) error {
 	var recs []Record
 	for id := range graph.ID(p.m.Len()) {
 		if !p.m.Forgotten(id) {
-			recs = append(recs, p.m.Record(id))
+			r := p.m.Record(id)
+			r.StopSent = slices.Contains(sent, r.Name)
+			recs = append(recs, r)
 		}
 	}
 	p.m = Restore(p.g, p.opt, recs, p.m.Globals(), p.now)

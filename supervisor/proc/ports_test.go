@@ -316,7 +316,7 @@ func TestHolderThatBecameAnother(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if status := wait(pid); status.Signal != int32(unix.SIGKILL) {
+	if status := waitPID(pid); status.Signal != int32(unix.SIGKILL) {
 		t.Errorf("%+v", status)
 	}
 }

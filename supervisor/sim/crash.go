@@ -55,8 +55,8 @@ func (w *World) restore() {
 		return
 	}
 	w.adoptGraph(j.graph, j.versions)
-	records := j.sorted()
-	w.tracer.restored(w)
+	records := w.markStops(j.sorted())
+	w.tracer.restored(w, records)
 	w.m = machine.Restore(j.graph, w.machineOptions(), records, j.globals, w.now)
 	w.checker.restored()
 	for i := range records {
@@ -77,6 +77,16 @@ func (w *World) restore() {
 		}
 		w.lateWords(p)
 	}
+}
+
+// markStops says whose stop signal was sent, as far as that was written down in time.
+func (w *World) markStops(records []machine.Record) []machine.Record {
+	for i := range records {
+		p := w.proc(records[i].Gen)
+		r := newRng(w.seed, 19, uint64(p.gen), uint64(w.life))
+		records[i].StopSent = p.stopSent && !r.chance(100)
+	}
+	return records
 }
 
 // bootAgain starts a server that died before it recorded anything.

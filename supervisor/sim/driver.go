@@ -38,7 +38,9 @@ func (w *World) act(a machine.Action) {
 	case machine.Abort:
 		w.abort(w.proc(a.Gen))
 	case machine.Stop:
-		if p := w.proc(a.Gen); p.alive() {
+		p := w.proc(a.Gen)
+		p.stopSent = true
+		if p.alive() {
 			w.term(p, int32(p.config.Lifecycle.StopSignal))
 		}
 	case machine.Kill:

@@ -36,6 +36,7 @@ type process struct {
 	forkToken int32
 	lastWord  Time // reports about one process keep their order
 	termed    bool
+	stopSent  bool // the driver has carried out its Stop
 	killed    bool
 	aborted   bool
 	ready     bool // it has said so

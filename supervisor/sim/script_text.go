@@ -56,11 +56,17 @@ func (s *script) close() {
 	}
 }
 
-// crash is the death of the server and the start of the next.
-func (s *script) crash(w *World) {
+// crash is the death of the server and the start of the next, which restores these records.
+func (s *script) crash(w *World, records []machine.Record) {
 	s.pass(w.now)
 	s.close()
-	s.body = append(s.body, "\ncrash\n----\n"...)
+	line, sep := "\ncrash", " sent="
+	for i := range records {
+		if records[i].StopSent {
+			line, sep = line+sep+records[i].Name, ";"
+		}
+	}
+	s.body = append(s.body, line+"\n----\n"...)
 }
 
 // takeBack drops the last event: the server died before it was recorded.

@@ -58,10 +58,10 @@ func (t *tracer) actions(w *World, actions []machine.Action) {
 }
 
 // restored writes that a new server has started.
-func (t *tracer) restored(w *World) {
+func (t *tracer) restored(w *World, records []machine.Record) {
 	t.line("  ~ a new server starts at " + duration(w.now))
 	if t.on {
-		t.script.crash(w)
+		t.script.crash(w, records)
 	}
 }
 

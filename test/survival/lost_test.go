@@ -9,8 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/test/survival/storm"
 )
@@ -180,5 +182,46 @@ func TestOneStopSignal(t *testing.T) {
 				return err == nil && st.PID == 0
 			})
 		})
+	}
+}
+
+// TestStopTimeoutGoesOn: a service that ignores its stop signal is killed in time, though no server lives for as long as
+// its stop timeout.
+func TestStopTimeoutGoesOn(t *testing.T) {
+	const timeout, life = 5 * time.Second, time.Second
+	notes := filepath.Join(t.TempDir(), "notes")
+	s := testkit.Start(t, map[string]string{"one.toml": fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"count\", ZT_FILE = %q}\n"+
+		"[lifecycle]\nrestart = \"never\"\nstop_timeout_ms = %d\n", self(t), notes, timeout.Milliseconds())}, testkit.Options{Applet: "pid1"})
+	noted := func(what string) int { b, _ := os.ReadFile(notes); return strings.Count(string(b), what) }
+	s.Await("the service", func() bool { return noted("ready") == 1 })
+	if _, err := s.Client().Stop(ctx, "one", rpc.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the stop signal", func() bool { return noted("TERM") > 0 })
+	if _, err := s.Client().Reload(ctx, true); err != nil { // whatever was under way in the server is done
+		t.Fatal(err)
+	}
+	began := time.Now()
+	tick := time.NewTicker(life)
+	defer tick.Stop()
+	kills := 0
+	for ended := false; !ended; <-tick.C {
+		st, err := s.Client().StatusFull(ctx, "one")
+		if ended = err == nil && st.PID == 0; ended {
+			if st.LastExit == nil || st.LastExit.Signal == nil || *st.LastExit.Signal != int(syscall.SIGKILL) {
+				t.Errorf("it ended with %+v", st.LastExit)
+			}
+			break
+		}
+		if time.Since(began) > wait.Patience {
+			t.Fatalf("not killed after %v and %d servers", time.Since(began), kills)
+		}
+		if pid := storm.ServerOf(s.PID()); pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			kills++
+		}
+	}
+	t.Logf("killed after at most %v, with a stop timeout of %v and %d servers killed meanwhile", time.Since(began), timeout, kills)
+	if n := noted("TERM"); n != 1 || kills < 2 {
+		t.Errorf("the stop signal came %d times, with %d servers killed", n, kills)
 	}
 }
