@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/notify"
@@ -19,7 +20,11 @@ import (
 func (d *driver) newNotices() *notify.Poller {
 	p, err := notify.NewPoller(func(w notify.Word) {
 		done := make(chan struct{})
-		d.post(func() { d.notified(w, done) })
+		d.post(func() {
+			fault.Here("notice")
+			d.notified(w, done)
+			fault.Here("heed")
+		})
 		select {
 		case <-done:
 		case <-d.opt.done:

@@ -241,52 +241,68 @@ func (c *Conn) closeLocked() {
 	c.fd = -1
 }
 
-// receive takes what is there, on the poller's goroutine; true means that there may be more.
+// receive takes what is there, on the poller's goroutine; true means that there may be more. A word is looked at, delivered,
+// and only then taken out: when the supervisor dies in between, the one that comes hears it, perhaps a second time.
 func (c *Conn) receive() bool {
 	for range 64 { // so that one service cannot keep the others waiting
-		w, fds, more := c.take()
+		w, fds, take := c.look()
 		if w != nil {
 			c.poller.deliver(*w)
 		}
 		for _, fd := range fds {
 			unix.Close(fd)
 		}
-		if !more {
+		if take == nil {
 			return false
 		}
+		c.mu.Lock()
+		if c.fd >= 0 {
+			take()
+		}
+		c.mu.Unlock()
 	}
 	return true
 }
 
-// take reads one word; more is false when there is no further one now.
-func (c *Conn) take() (w *Word, fds []int, more bool) {
+// look looks at one word; take takes it out, nil = there is none now.
+func (c *Conn) look() (w *Word, fds []int, take func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 {
-		return nil, nil, false
+		return nil, nil, nil
 	}
 	if c.socket {
-		return c.takeDatagram()
+		return c.lookDatagram()
 	}
-	return c.takeByte(), nil, false
+	w, take = c.lookByte()
+	return w, nil, take
 }
 
-// takeDatagram reads one datagram with who sent it and what descriptors came along.
-func (c *Conn) takeDatagram() (w *Word, fds []int, more bool) {
+// lookDatagram looks at one datagram, with who sent it and copies of the descriptors that came along.
+func (c *Conn) lookDatagram() (w *Word, fds []int, take func()) {
 	var data [MaxDatagram + 1]byte
 	var control [512]byte
-	n, cn, flags, _, err := unix.Recvmsg(c.fd, data[:], control[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	n, cn, flags, _, err := unix.Recvmsg(c.fd, data[:], control[:], unix.MSG_PEEK|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	if err == unix.EINTR {
-		return nil, nil, true
+		return nil, nil, func() {}
 	}
 	if err != nil {
-		return nil, nil, false
+		return nil, nil, nil
 	}
 	sender, fds := readControl(control[:cn])
-	if flags&unix.MSG_TRUNC != 0 || n > MaxDatagram || sender == nil {
-		return nil, fds, true
+	if flags&unix.MSG_TRUNC == 0 && n <= MaxDatagram && sender != nil {
+		w = &Word{Gen: c.gen, Message: Parse(data[:n]), Sender: *sender}
 	}
-	return &Word{Gen: c.gen, Message: Parse(data[:n]), Sender: *sender}, fds, true
+	return w, fds, c.drop
+}
+
+// drop takes the first datagram out, whatever is in it.
+func (c *Conn) drop() {
+	for {
+		if _, _, _, _, err := unix.Recvmsg(c.fd, nil, nil, unix.MSG_DONTWAIT); err != unix.EINTR {
+			return
+		}
+	}
 }
 
 // readControl takes the sender and the descriptors out of the ancillary data.
@@ -310,21 +326,29 @@ func readControl(control []byte) (sender *unix.Ucred, fds []int) {
 	return sender, fds
 }
 
-// takeByte reads a readiness descriptor until its newline or its end, after which nothing more is of interest.
-func (c *Conn) takeByte() *Word {
+// lookByte looks at a readiness descriptor until its newline or its end, after which nothing more is of interest. A pipe is
+// looked at by way of a second one. The newline stays in it.
+func (c *Conn) lookByte() (w *Word, take func()) {
 	var data [64]byte
-	for {
-		n, err := unix.Read(c.fd, data[:])
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return nil
-		case err != nil || n == 0:
-			c.closeLocked()
-			return &Word{Gen: c.gen, OnDescriptor: true, Closed: true}
-		case bytes.IndexByte(data[:n], '\n') >= 0:
-			c.closeLocked()
-			return &Word{Gen: c.gen, OnDescriptor: true, Message: Message{Ready: true}}
-		}
+	n, err := c.poller.tee(c.fd, data[:])
+	switch {
+	case err == unix.EINTR:
+		return nil, func() {}
+	case err == unix.EAGAIN:
+		return nil, nil
+	case err != nil || n == 0:
+		return &Word{Gen: c.gen, OnDescriptor: true, Closed: true}, c.closeLocked
+	case bytes.IndexByte(data[:n], '\n') >= 0:
+		return &Word{Gen: c.gen, OnDescriptor: true, Message: Message{Ready: true}}, c.closeLocked
 	}
+	return nil, func() { _, _ = unix.Read(c.fd, data[:n]) }
+}
+
+// tee reads from a pipe what stays there.
+func (p *Poller) tee(fd int, data []byte) (int, error) {
+	n, err := unix.Tee(fd, p.scratch[1], len(data), unix.SPLICE_F_NONBLOCK)
+	if n > 0 {
+		return unix.Read(p.scratch[0], data)
+	}
+	return int(n), err
 }

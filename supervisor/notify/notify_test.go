@@ -447,6 +447,48 @@ func TestAdoptedDescriptors(t *testing.T) {
 	}
 }
 
+// TestHeardAgain: a word that was being dealt with when the supervisor died is there for the next one.
+func TestHeardAgain(t *testing.T) {
+	old, s := &station{words: make(chan Word)}, newStation(t)
+	dealtWith := make(chan bool)
+	p, err := NewPoller(func(w Word) { old.words <- w; <-dealtWith })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	old.Poller = p
+	a := old.socket(t, 1, SocketOptions{})
+	b, err := old.Descriptor(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	for _, c := range []*Conn{a, b} {
+		if c.IsSocket() {
+			err = Send(c.Env(), "READY=1")
+		} else {
+			_, err = unix.Write(c.ChildFD(), []byte("starting\n"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		keeper := dup(t, c.FD())
+		c.Begin()
+		first := old.next(t)
+		next, err := s.Adopt(first.Gen, keeper)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Begin()
+		if w := s.next(t); w != first {
+			t.Errorf("first %+v, then %+v", first, w)
+		}
+		s.silent(t)
+		next.Close()
+		dealtWith <- true
+	}
+}
+
 func TestNilConn(t *testing.T) {
 	var c *Conn
 	c.Begin()

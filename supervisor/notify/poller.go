@@ -23,7 +23,8 @@ type Word struct {
 // Poller waits on all sockets and readiness descriptors at once. Nothing happens while nobody says anything.
 type Poller struct {
 	epoll   int
-	wake    int // eventfd that ends the loop
+	wake    int    // eventfd that ends the loop
+	scratch [2]int // a pipe to look into others with
 	deliver func(Word)
 	done    chan struct{}
 
@@ -53,6 +54,11 @@ func NewPoller(deliver func(Word)) (*Poller, error) {
 		unix.Close(p.epoll)
 		return nil, fmt.Errorf("cannot make an eventfd: %w", err)
 	}
+	if err = unix.Pipe2(p.scratch[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		unix.Close(p.epoll)
+		unix.Close(p.wake)
+		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+	}
 	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: 0})
 	go p.loop()
 	return p, nil
@@ -74,6 +80,8 @@ func (p *Poller) Close() {
 	}
 	unix.Close(p.epoll)
 	unix.Close(p.wake)
+	unix.Close(p.scratch[0])
+	unix.Close(p.scratch[1])
 }
 
 // kick wakes the loop.

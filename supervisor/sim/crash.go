@@ -136,14 +136,17 @@ func (w *World) gapExit(p *process) {
 	w.exited(p, 0)
 }
 
-// lateWords repeats after a restore what the dead server may have taken in without recording it: readiness, and
-// exits that the keeper tells a second time.
+// lateWords repeats after a restore what the dead server may have looked at without recording it: readiness, the watchdog's
+// length, and exits that the keeper tells a second time.
 func (w *World) lateWords(p *process) {
 	if p == nil || p.stage != stageForked {
 		return
 	}
 	if p.main && p.ready && p.heard&heardReady == 0 {
 		w.report(p, wordReadied)
+	}
+	if p.main && p.dog > 0 && p.heard&heardDog == 0 {
+		w.report(p, wordSetDog)
 	}
 	r := newRng(w.seed, 18, uint64(p.gen), uint64(w.life))
 	if !p.main && p.heard&heardExit != 0 && r.chance(w.b.swarm.rate[FaultTwice]) {

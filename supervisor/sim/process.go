@@ -81,6 +81,7 @@ const (
 	heardEmpty
 	heardMain
 	heardPass // a health check that passed
+	heardDog  // WATCHDOG_USEC
 )
 
 // alive reports whether any process of the tree lives.

@@ -58,6 +58,9 @@ func (c *checker) toldExtended(p *process, ev machine.Extended) {
 	if ev.Watchdog || ev.SetWatchdog > 0 {
 		b.pinged = c.w.now
 	}
+	if ev.SetWatchdog > 0 {
+		p.heard |= heardDog
+	}
 	if ev.Trigger && b.state == machine.Running {
 		p.triggered = true
 	}

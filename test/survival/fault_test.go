@@ -37,6 +37,7 @@ var windows = []struct {
 	{"h-hook", []string{"hook"}, ""},                   // a hook that runs
 	{"h-resume", []string{"resumed"}, ""},              // taking over itself
 	{"h-exec", []string{"exec"}, "upgrade"},            // the executable that comes is announced and not there
+	{"i-notice", []string{"notice", "heed"}, ""},       // a service's word that is read and not recorded
 }
 
 // busy are points that the service beside the one that is operated on passes all the time.
@@ -414,6 +415,16 @@ func operations(self string) []operation {
 	return []operation{
 		{"start", "up",
 			func(w *faultWorld) string { return w.define(self, "start", "", "", "") },
+			func(w *faultWorld, c *rpc.Client, name string) { _, _ = c.Start(ctx, name, rpc.Change{Wait: true}) },
+			running, oneRun},
+		{"start and say ready", "up",
+			func(w *faultWorld) string {
+				return w.define(self, "notify", "", `,"ZT_READY":"1"`, `,"ready":"notify"`)
+			},
+			func(w *faultWorld, c *rpc.Client, name string) { _, _ = c.Start(ctx, name, rpc.Change{Wait: true}) },
+			running, oneRun},
+		{"start and write ready", "up",
+			func(w *faultWorld) string { return w.define(self, "newline", "", `,"ZT_READY":"3"`, `,"ready":"fd:3"`) },
 			func(w *faultWorld, c *rpc.Client, name string) { _, _ = c.Start(ctx, name, rpc.Change{Wait: true}) },
 			running, oneRun},
 		{"start with hooks", "up",

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/zinit/zinit/supervisor/notify"
 )
 
 // role is the variable that makes an executable play a service.
@@ -92,7 +94,8 @@ func crash() {
 func exitCodeOf(n int) int { return 1 + (n*37)%100 }
 
 // runOnce notes in ZT_FILE when it begins and ends, and whether another copy was alive at the same time. It ends with 42
-// on SIGUSR1 and 7 on SIGTERM; ZT_ONCE makes it end with 0 at once.
+// on SIGUSR1 and 7 on SIGTERM; ZT_ONCE makes it end with 0 at once. ZT_READY makes it say that it is ready, once: on its
+// notify socket, or with 3 on that descriptor.
 func runOnce() {
 	asked := make(chan os.Signal, 4)
 	signal.Notify(asked, syscall.SIGUSR1, syscall.SIGTERM)
@@ -106,6 +109,7 @@ func runOnce() {
 	}
 	fmt.Println("begin " + id)
 	note("begin " + id)
+	sayReady(os.Getenv("ZT_READY"))
 	code := 0
 	if os.Getenv("ZT_ONCE") == "" {
 		code = map[os.Signal]int{syscall.SIGUSR1: 42, syscall.SIGTERM: 7}[<-asked]
@@ -114,6 +118,19 @@ func runOnce() {
 	note("end " + id)
 	runtime.KeepAlive(lock)
 	os.Exit(code)
+}
+
+func sayReady(how string) {
+	var err error
+	switch how {
+	case "1":
+		err = notify.Send(os.Getenv("NOTIFY_SOCKET"), "READY=1")
+	case "3":
+		_, err = os.NewFile(3, "ready").WriteString("\n")
+	}
+	if err != nil {
+		panic(err)
+	}
 }
 
 // halves writes a line in three pieces, each on a SIGUSR1, and notes in ZT_FILE when it has done so.
