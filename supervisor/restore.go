@@ -59,8 +59,7 @@ func (s *Supervisor) restore(st *journal.State) {
 	defs := restoreDefinitions(st)
 	s.defs.Store(defs)
 	g := defs.graph()
-	markStops(st)
-	d.m = machine.Restore(g, s.opt.machine(), st.Records, st.Globals, d.clock.now())
+	d.m = machine.Restore(g, s.opt.machine(), st.Records, st.Globals, stopSent(st), d.clock.now())
 	d.boot.loaded = d.clock.now()
 	for _, c := range defs.configs {
 		d.direct(c)
@@ -79,16 +78,18 @@ func (s *Supervisor) restore(st *journal.State) {
 	d.publish()
 }
 
-// markStops tells the machine whose stop signal was sent: the stop timeout of those goes on.
-func markStops(st *journal.State) {
+// stopSent returns the incarnations whose stop signal was sent and noted.
+func stopSent(st *journal.State) map[machine.Gen]bool {
+	sent := map[machine.Gen]bool{}
 	for i := range st.Records {
 		r := &st.Records[i]
 		if r.State != machine.Stopping {
 			continue
 		}
 		var n runNote
-		r.StopSent = json.Unmarshal(st.Notes[runKey(r.Gen)], &n) == nil && n.Signalled
+		sent[r.Gen] = json.Unmarshal(st.Notes[runKey(r.Gen)], &n) == nil && n.Signalled
 	}
+	return sent
 }
 
 // restoreDefinitions reads the loaded definitions back; edited files act only through a reload. Those of removed services

@@ -147,7 +147,7 @@
 // Restore takes the records of the journal and waits: the driver says Adopted, ProcessExited, Vanished and TreeEmpty
 // for what it finds, and Resumed at the end, and asks for nothing before that. Until then nothing but Notes, Replies and Forgets
 // is emitted. A recorded pid without a word counts as alive, a Spawn without pid and without a word as never forked. With Resumed the machine emits again what it
-// cannot know to have been done: Stop (but for Record.StopSent, whose timeout goes on), Kill, Hook and Precheck (the same Gen for the first three, a new one for the
+// cannot know to have been done: Stop (but for those in Restore's stopSent, whose timeout goes on), Kill, Hook and Precheck (the same Gen for the first three, a new one for the
 // Precheck), a new Spawn with a new Gen where none was forked (Starting -> Blocked, and on from there as ever), a new
 // Probe. So stop signals and kills are sent at least once, everything else as if nothing had happened; the deadlines
 // of what is sent again begin anew, a watchdog too, and a start deadline leaves a second for a READY=1 that waited in its

@@ -528,7 +528,7 @@ func (w *smallWorld) checkRestores(n *node) error {
 		}
 		recs = append(recs, n.m.Record(graph.ID(i)))
 	}
-	m := Restore(w.g, Options{}, recs, n.m.Globals(), n.now)
+	m := Restore(w.g, Options{}, recs, n.m.Globals(), nil, n.now)
 	for i := range m.services {
 		if n.main[i] {
 			m.Step(n.now, Adopted{n.gens[i], 7})

@@ -79,8 +79,9 @@ func stuckBit(s *service) uint32 {
 var goneDefaults = graph.Lifecycle{Restart: graph.RestartNever, StopTimeout: 10 * time.Second, StopSignal: 15}
 
 // Restore makes the machine that recs describe. It waits for the driver's words about what it found, and for Resumed.
-// Records of services that g does not have count as Gone.
-func Restore(g *graph.Graph, options Options, recs []Record, globals Globals, now Time) *Machine {
+// Records of services that g does not have count as Gone. stopSent has the incarnations that are known to have been sent
+// their stop signal: the stop timeout of those goes on.
+func Restore(g *graph.Graph, options Options, recs []Record, globals Globals, stopSent map[Gen]bool, now Time) *Machine {
 	m := New(g, options)
 	m.now, m.nextGen, m.restoring, m.loaded = now, max(globals.NextGen, options.Seq+1)-1, true, true
 	m.shutting, m.haltCode = globals.ShuttingDown, globals.HaltCode
@@ -88,14 +89,14 @@ func Restore(g *graph.Graph, options Options, recs []Record, globals Globals, no
 		m.forceAt = now + Time(options.ShutdownTimeout)
 	}
 	for r := range recs {
-		m.take(&recs[r])
+		m.take(&recs[r], stopSent[recs[r].Gen])
 	}
 	m.rebuild()
 	return m
 }
 
 // take puts one record in its place.
-func (m *Machine) take(r *Record) {
+func (m *Machine) take(r *Record, stopSent bool) {
 	id, ok := m.graph.Lookup(r.Name)
 	if !ok || r.Gone {
 		id = graph.ID(len(m.services))
@@ -105,7 +106,7 @@ func (m *Machine) take(r *Record) {
 	}
 	i, s := int32(id), &m.services[id]
 	s.state, s.phase, s.flags = r.State, Phase(r.Phase), flag(r.Flags)&(flagsRecorded|flagStuck)
-	s.put(flagStopSent, r.StopSent && s.state == Stopping && s.phase == PhaseTerm)
+	s.put(flagStopSent, stopSent && s.state == Stopping && s.phase == PhaseTerm)
 	s.put(flagGone, !ok || r.Gone)
 	s.put(flagWanted, r.WantedUp && ok)
 	s.put(flagHeld, r.HeldDown)

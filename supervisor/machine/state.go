@@ -105,7 +105,6 @@ type Record struct {
 	Extra       []int64
 	LastProbe   string    // Info.LastProbe; may be lost
 	Conflict    *Conflict // Info.Conflict; may be lost, the next Precheck finds it again
-	StopSent    bool      // only for Restore: the driver knows that the stop signal was sent. Record leaves it out
 }
 
 // Globals is what the machine keeps beside the records of its services; the journal writes it with every batch.

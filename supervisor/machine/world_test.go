@@ -273,14 +273,15 @@ func (p *player) reload(g *graph.Graph) error {
 // crash drops the machine and restores it from its records. sent are the services whose stop signal is known to have been sent.
 func (p *player) crash(sent []string) error {
 	var recs []Record
+	stopSent := map[Gen]bool{}
 	for id := range graph.ID(p.m.Len()) {
 		if !p.m.Forgotten(id) {
 			r := p.m.Record(id)
-			r.StopSent = slices.Contains(sent, r.Name)
+			stopSent[r.Gen] = slices.Contains(sent, r.Name)
 			recs = append(recs, r)
 		}
 	}
-	p.m = Restore(p.g, p.opt, recs, p.m.Globals(), p.now)
+	p.m = Restore(p.g, p.opt, recs, p.m.Globals(), stopSent, p.now)
 	clear(p.last)
 	return p.verify()
 }

@@ -55,9 +55,10 @@ func (w *World) restore() {
 		return
 	}
 	w.adoptGraph(j.graph, j.versions)
-	records := w.markStops(j.sorted())
-	w.tracer.restored(w, records)
-	w.m = machine.Restore(j.graph, w.machineOptions(), records, j.globals, w.now)
+	records := j.sorted()
+	sent := w.stopSent(records)
+	w.tracer.restored(w, records, sent)
+	w.m = machine.Restore(j.graph, w.machineOptions(), records, j.globals, sent, w.now)
 	w.checker.restored()
 	for i := range records {
 		w.gapWord(&records[i])
@@ -79,14 +80,17 @@ func (w *World) restore() {
 	}
 }
 
-// markStops says whose stop signal was sent, as far as that was written down in time.
-func (w *World) markStops(records []machine.Record) []machine.Record {
+// stopSent returns the incarnations whose stop signal was sent, as far as that was written down in time.
+func (w *World) stopSent(records []machine.Record) map[machine.Gen]bool {
+	sent := map[machine.Gen]bool{}
 	for i := range records {
 		p := w.proc(records[i].Gen)
 		r := newRng(w.seed, 19, uint64(p.gen), uint64(w.life))
-		records[i].StopSent = p.stopSent && !r.chance(100)
+		if p.stopSent && !r.chance(100) {
+			sent[p.gen] = true
+		}
 	}
-	return records
+	return sent
 }
 
 // bootAgain starts a server that died before it recorded anything.

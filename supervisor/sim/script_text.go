@@ -57,12 +57,12 @@ func (s *script) close() {
 }
 
 // crash is the death of the server and the start of the next, which restores these records.
-func (s *script) crash(w *World, records []machine.Record) {
+func (s *script) crash(w *World, records []machine.Record, stopSent map[machine.Gen]bool) {
 	s.pass(w.now)
 	s.close()
 	line, sep := "\ncrash", " sent="
 	for i := range records {
-		if records[i].StopSent {
+		if stopSent[records[i].Gen] {
 			line, sep = line+sep+records[i].Name, ";"
 		}
 	}

@@ -58,10 +58,10 @@ func (t *tracer) actions(w *World, actions []machine.Action) {
 }
 
 // restored writes that a new server has started.
-func (t *tracer) restored(w *World, records []machine.Record) {
+func (t *tracer) restored(w *World, records []machine.Record, stopSent map[machine.Gen]bool) {
 	t.line("  ~ a new server starts at " + duration(w.now))
 	if t.on {
-		t.script.crash(w, records)
+		t.script.crash(w, records, stopSent)
 	}
 }
 
