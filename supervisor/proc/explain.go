@@ -2,12 +2,14 @@ package proc
 
 import (
 	"bytes"
-	"encoding/binary"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/elf"
 )
 
 // explain finds the step behind the error number of a failed ForkExec, which is the same for a missing directory,
@@ -76,6 +78,21 @@ func (s *Spec) explainDir(errno syscall.Errno, cred *Credential) *Error {
 	case errno == syscall.EACCES:
 		if at := deniedAt(s.Dir, cred, true); at != "" {
 			return failf(StepDir, errno, "cannot change to the directory %s: permission denied at %s", s.Dir, at)
+		}
+	}
+	return nil
+}
+
+// explainLimits tells whether more descriptors were asked for than the kernel gives to anybody, root included (setrlimit(2)).
+func (s *Spec) explainLimits(errno syscall.Errno, detail string) *Error {
+	text, err := os.ReadFile("/proc/sys/fs/nr_open")
+	most, notNumber := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil || notNumber != nil || errno != syscall.EPERM {
+		return nil
+	}
+	for _, l := range s.Identity.Limits {
+		if n, ok := LimitNumber(l.Name); ok && n == unix.RLIMIT_NOFILE && l.Hard > most {
+			return failf(StepLimits, errno, "cannot %s: %v: fs.nr_open allows %d at most", detail, errno, most)
 		}
 	}
 	return nil
@@ -211,57 +228,20 @@ func interpreterOf(path string) string {
 		}
 		return string(line)
 	}
-	return elfInterpreter(head)
-}
-
-// elfInterpreter finds PT_INTERP in the first page of an ELF file. Anything unexpected is "".
-func elfInterpreter(b []byte) string {
-	if len(b) < 64 || string(b[:4]) != "\x7fELF" {
+	f, err := openQuick(path)
+	if err != nil {
 		return ""
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if b[5] == 2 {
-		order = binary.BigEndian
-	}
-	wide := b[4] == 2
-	var table uint64
-	var size, count int
-	if wide {
-		table, size, count = order.Uint64(b[32:]), int(order.Uint16(b[54:])), int(order.Uint16(b[56:]))
-	} else {
-		table, size, count = uint64(order.Uint32(b[28:])), int(order.Uint16(b[42:])), int(order.Uint16(b[44:]))
-	}
-	for i := range count {
-		at := table + uint64(i*size)
-		if size < 32 || at+uint64(size) > uint64(len(b)) {
-			return ""
-		}
-		header := b[at : at+uint64(size)]
-		if order.Uint32(header) != 3 { // PT_INTERP
-			continue
-		}
-		return elfString(b, header, order, wide)
+	defer f.Close()
+	if file, ok := elf.Read(f); ok {
+		return file.Interp
 	}
 	return ""
 }
 
-func elfString(b, header []byte, order binary.ByteOrder, wide bool) string {
-	offset, length := uint64(order.Uint32(header[4:])), uint64(order.Uint32(header[16:]))
-	if wide {
-		if len(header) < 40 {
-			return ""
-		}
-		offset, length = order.Uint64(header[8:]), order.Uint64(header[32:])
-	}
-	if offset >= uint64(len(b)) || length > uint64(len(b)) || offset+length > uint64(len(b)) {
-		return ""
-	}
-	return string(bytes.TrimRight(b[offset:offset+length], "\x00"))
-}
-
 // readHead reads at most n bytes from the start of a regular file.
 func readHead(path string, n int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := openQuick(path)
 	if err != nil {
 		return nil, err
 	}
@@ -272,4 +252,9 @@ func readHead(path string, n int) ([]byte, error) {
 		err = nil
 	}
 	return buf[:got], err
+}
+
+// openQuick opens a file for reading; a FIFO nobody writes to does not hold it up.
+func openQuick(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

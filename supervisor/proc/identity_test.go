@@ -178,12 +178,14 @@ func TestSettingsReachTheProgram(t *testing.T) {
 func TestSettingsThatCannotBeApplied(t *testing.T) {
 	need.Root(t)
 	inf := ^uint64(0)
+	text, _ := os.ReadFile("/proc/sys/fs/nr_open")
+	mostFiles := strings.TrimSpace(string(text))
 	for _, test := range []struct {
 		id           graph.Identity
 		step, detail string
 	}{
 		{graph.Identity{Limits: []graph.Limit{{Name: "nofile", Soft: inf, Hard: inf}}}, StepLimits,
-			"cannot set the limit nofile to infinity:infinity: operation not permitted"},
+			"cannot set the limit nofile to infinity:infinity: operation not permitted: fs.nr_open allows " + mostFiles + " at most"},
 		{graph.Identity{Limits: []graph.Limit{{Name: "bogus"}}}, StepLimits, `cannot set the limit "bogus": no such name in getrlimit(2)`},
 		{graph.Identity{Limits: []graph.Limit{{Name: "core", Soft: 2, Hard: 1}}}, StepLimits, "cannot set the limit core: soft 2 is above hard 1"},
 		{graph.Identity{OOMScoreAdj: intp(5000)}, StepOOMScore, "cannot set oom_score_adj to 5000: invalid argument"},

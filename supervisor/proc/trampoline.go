@@ -72,6 +72,10 @@ func (c *child) await(pid int, report io.Reader) (int, *Error) {
 		if err := c.spec.explainDir(errno, c.cred); err != nil {
 			return 0, err
 		}
+	case StepLimits:
+		if err := c.spec.explainLimits(errno, detail); err != nil {
+			return 0, err
+		}
 	}
 	return 0, failf(step, errno, "cannot %s: %v", detail, errno)
 }

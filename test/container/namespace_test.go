@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/internal/testkit/wait"
@@ -219,6 +221,16 @@ func (b *box) pidOf(name string) int {
 		}
 	}
 	return 0
+}
+
+// killServer kills the server and waits until another one answers.
+func (b *box) killServer() {
+	b.t.Helper()
+	server := b.pidOf("zinit-server")
+	if err := unix.Kill(server, unix.SIGKILL); err != nil {
+		b.t.Fatal(err)
+	}
+	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
 }
 
 // status reads a field of /proc/PID/status.

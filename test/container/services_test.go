@@ -138,11 +138,7 @@ func TestServerKilled(t *testing.T) {
 	b.await("the service", func() bool { return exists(b.dir + "/up") })
 	before := b.zinit("list", "-o", "json")
 	for range 10 {
-		server := b.pidOf("zinit-server")
-		if err := unix.Kill(server, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
+		b.killServer()
 	}
 	after := b.zinit("list", "-o", "json")
 	if pidIn(t, before) != pidIn(t, after) {
@@ -291,11 +287,7 @@ restart = "always"
 	b.signal(unix.SIGTERM)
 	b.await("the stop to begin", func() bool { return strings.Contains(b.zinit("status", "slow"), "stopping") })
 	for range 2 {
-		server := b.pidOf("zinit-server")
-		if err := unix.Kill(server, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
+		b.killServer()
 	}
 	if got := b.zinit("list"); !strings.Contains(got, "stopping") {
 		t.Errorf("after the crash:\n%s", got)
@@ -360,11 +352,7 @@ func TestNothingThere(t *testing.T) {
 	argv := []string{"unshare", "--root=/mnt", "--setuid=65534", "--setgid=65534", "/zinit-pid1", "--container", "--config", "/cfg", "--socket", "/s", "--log-stdout"}
 	b := enter(t, before, argv, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "BIN="+testkit.Binary(t, "")) })
 	b.says("a | running inside")
-	server := b.pidOf("zinit-server")
-	if err := unix.Kill(server, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server })
+	b.killServer()
 	b.await("it to serve", func() bool { return strings.Count(b.out.String(), "zinit server version=") == 2 })
 	began := time.Now()
 	b.signal(unix.SIGTERM)
@@ -421,11 +409,7 @@ mount --bind $KEEP /mnt/$KEEP && mount -t proc proc /mnt/proc && cd / && `
 	if got := b.zinit("list"); !strings.Contains(got, "running") {
 		t.Errorf("list says\n%s", got)
 	}
-	server := b.pidOf("zinit-server")
-	if err := unix.Kill(server, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
+	b.killServer()
 	b.signal(unix.SIGUSR2)
 	b.says("executing ")
 	b.signal(unix.SIGTERM) // in the middle of it

@@ -1,7 +1,6 @@
 package survival
 
 import (
-	"syscall"
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
@@ -33,18 +32,6 @@ func TestEventNumbers(t *testing.T) {
 			t.Errorf("round %d: next %d after %d", round, evs.Next, next)
 		}
 		next = evs.Next
-		pid := serverPIDOf(t, c)
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		s.Await("another server", func() bool {
-			c, err := rpc.Dial(ctx, s.Socket)
-			if err != nil {
-				return false
-			}
-			defer c.Close()
-			p, err := c.Ping(ctx)
-			return err == nil && p.PID != pid
-		})
+		killServer(t, s, serverPIDOf(t, c))
 	}
 }

@@ -115,11 +115,7 @@ func TestPartialLine(t *testing.T) {
 	for round := range rounds {
 		for _, piece := range []string{"one", " two", " three\n"} {
 			s.Await("a piece", func() bool { return strings.Contains(noted(), fmt.Sprintf("%d%s", round, piece)) })
-			old := storm.ServerOf(s.PID())
-			if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			s.Await("another server", func() bool { p, err := s.Client().Ping(ctx); return err == nil && p.PID != old })
+			killServer(t, s, storm.ServerOf(s.PID()))
 			if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}

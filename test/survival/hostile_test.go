@@ -3,11 +3,9 @@ package survival
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
-	"github.com/zinit/zinit/rpc"
 )
 
 // hostileProgram passes every check and then, as the server, does to its keeper all the harm that messages can do.
@@ -105,15 +103,7 @@ func sufferHostile(t *testing.T, text string) {
 	if _, err := c.Upgrade(ctx, bad); err != nil {
 		t.Fatal(err)
 	}
-	s.Await("the version before to be back", func() bool {
-		c, err := rpc.Dial(ctx, s.Socket)
-		if err != nil {
-			return false
-		}
-		defer c.Close()
-		st, err := c.SystemStatus(ctx)
-		return err == nil && strings.Contains(st.RolledBack, "3 times")
-	})
+	awaitRollback(s, "x died")
 	c = s.Client()
 	if now := s.AwaitState(c, "one", "running"); now.PID != one.PID || now.Incarnation != one.Incarnation {
 		t.Errorf("pid %d incarnation %d, were %d %d", now.PID, now.Incarnation, one.PID, one.Incarnation)
@@ -121,11 +111,7 @@ func sufferHostile(t *testing.T, text string) {
 	if !strings.Contains(s.Logs(), "malformed messages") {
 		t.Errorf("the keeper says nothing of it:\n%s", s.Logs())
 	}
-	pid := serverPIDOf(t, c)
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	s.Await("another server", func() bool { p, err := s.Client().Ping(ctx); return err == nil && p.PID != pid })
+	killServer(t, s, serverPIDOf(t, c))
 	if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID {
 		t.Errorf("pid %d, was %d", now.PID, one.PID)
 	}

@@ -157,10 +157,7 @@ func TestOneStopSignal(t *testing.T) {
 			for round := range 6 {
 				pid := serverPIDOf(t, s.Client())
 				if applet == "pid1" && round%2 == 0 {
-					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-						t.Fatal(err)
-					}
-					s.Await("another server", func() bool { p, err := s.Client().Ping(ctx); return err == nil && p.PID != pid })
+					killServer(t, s, pid)
 				} else {
 					image := images[upgrades%2] // never the one that runs, so that it is seen when the upgrade is done
 					if _, err := s.Client().Upgrade(ctx, image); err != nil {

@@ -58,6 +58,36 @@ func serverPIDOf(t *testing.T, c *rpc.Client) int {
 	return p.PID
 }
 
+// killServer kills the server that has this pid and waits until another one answers.
+func killServer(t *testing.T, s *testkit.Server, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("another server", func() bool {
+		c, err := rpc.Dial(ctx, s.Socket)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		p, err := c.Ping(ctx)
+		return err == nil && p.PID != pid
+	})
+}
+
+// awaitRollback waits until the version before is back because the executable that goes by that name died three times.
+func awaitRollback(s *testkit.Server, name string) {
+	s.Await("the version before to be back", func() bool {
+		c, err := rpc.Dial(ctx, s.Socket)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		st, err := c.SystemStatus(ctx)
+		return err == nil && strings.Contains(st.RolledBack, name) && strings.Contains(st.RolledBack, "3 times")
+	})
+}
+
 func exeOf(pid int) string {
 	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	return path
@@ -233,15 +263,7 @@ func TestUpgradeRolledBack(t *testing.T) {
 	if _, err := c.Upgrade(ctx, bad); err != nil {
 		t.Fatal(err)
 	}
-	s.Await("the version before to be back", func() bool {
-		c, err := rpc.Dial(ctx, s.Socket)
-		if err != nil {
-			return false
-		}
-		defer c.Close()
-		st, err := c.SystemStatus(ctx)
-		return err == nil && strings.Contains(st.RolledBack, bad) && strings.Contains(st.RolledBack, "3 times")
-	})
+	awaitRollback(s, bad)
 	t.Logf("back after %v", time.Since(began))
 	if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID || now.Incarnation != one.Incarnation {
 		t.Errorf("%d.%d, before %d.%d", now.PID, now.Incarnation, one.PID, one.Incarnation)
@@ -473,13 +495,7 @@ func TestKeeperReexec(t *testing.T) {
 		t.Error("another server")
 	}
 	// the new image keeps what the one before kept
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	s.Await("another server", func() bool {
-		p, err := s.Client().Ping(ctx)
-		return err == nil && p.PID != pid
-	})
+	killServer(t, s, pid)
 	if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID || now.Incarnation != one.Incarnation {
 		t.Errorf("pid %d incarnation %d, were %d %d", now.PID, now.Incarnation, one.PID, one.Incarnation)
 	}
@@ -616,14 +632,7 @@ func TestKeeperKilled(t *testing.T) {
 	s := testkit.Start(t, map[string]string{"one.toml": sleeper}, testkit.Options{Applet: "pid1"})
 	c := s.Client()
 	one := s.AwaitState(c, "one", "running")
-	pid := serverPIDOf(t, c)
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // so that the service is the keeper's child
-		t.Fatal(err)
-	}
-	s.Await("another server", func() bool {
-		p, err := s.Client().Ping(ctx)
-		return err == nil && p.PID != pid
-	})
+	killServer(t, s, serverPIDOf(t, c)) // so that the service is the keeper's child
 	if err := syscall.Kill(s.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -639,7 +648,7 @@ func TestKeeperKilled(t *testing.T) {
 		now, err := c.StatusFull(ctx, "one")
 		return err == nil && now.LastExit != nil && now.PID != one.PID
 	})
-	pid = serverPIDOf(t, c)
+	pid := serverPIDOf(t, c)
 	if err := c.Shutdown(ctx, rpc.PowerStop); err != nil {
 		t.Fatal(err)
 	}
