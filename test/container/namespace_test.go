@@ -223,14 +223,20 @@ func (b *box) pidOf(name string) int {
 	return 0
 }
 
-// killServer kills the server and waits until another one answers.
+// killServer kills the server and waits for the process of the next one.
 func (b *box) killServer() {
 	b.t.Helper()
 	server := b.pidOf("zinit-server")
 	if err := unix.Kill(server, unix.SIGKILL); err != nil {
 		b.t.Fatal(err)
 	}
-	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server && b.ping() == nil })
+	b.await("another server", func() bool { pid := b.pidOf("zinit-server"); return pid != 0 && pid != server })
+}
+
+// answers waits until the server answers.
+func (b *box) answers() {
+	b.t.Helper()
+	b.await("the server to answer", func() bool { return b.ping() == nil })
 }
 
 // status reads a field of /proc/PID/status.

@@ -139,6 +139,7 @@ func TestServerKilled(t *testing.T) {
 	before := b.zinit("list", "-o", "json")
 	for range 10 {
 		b.killServer()
+		b.answers()
 	}
 	after := b.zinit("list", "-o", "json")
 	if pidIn(t, before) != pidIn(t, after) {
@@ -288,6 +289,7 @@ restart = "always"
 	b.await("the stop to begin", func() bool { return strings.Contains(b.zinit("status", "slow"), "stopping") })
 	for range 2 {
 		b.killServer()
+		b.answers()
 	}
 	if got := b.zinit("list"); !strings.Contains(got, "stopping") {
 		t.Errorf("after the crash:\n%s", got)
@@ -410,6 +412,7 @@ mount --bind $KEEP /mnt/$KEEP && mount -t proc proc /mnt/proc && cd / && `
 		t.Errorf("list says\n%s", got)
 	}
 	b.killServer()
+	b.answers()
 	b.signal(unix.SIGUSR2)
 	b.says("executing ")
 	b.signal(unix.SIGTERM) // in the middle of it
