@@ -38,24 +38,42 @@ const (
 // The bounds of what is read of one file, in bytes.
 const (
 	maxTable   = 1 << 20 // program headers, dynamic section
+	maxInterp  = 4096    // PATH_MAX: the kernel starts nothing with a longer name of a loader
 	maxStrings = 16 << 20
 )
 
 // Read reads what a loader would; false when it is no ELF file or a damaged one.
 func Read(file io.ReaderAt) (*File, bool) {
+	f, dynamic, ok := readHeaders(file)
+	for _, s := range dynamic {
+		f.readDynamic(s)
+	}
+	return f, ok
+}
+
+// Interp is the loader that a file names, "" = none, or it is no ELF file. It reads the headers alone.
+func Interp(file io.ReaderAt) string {
+	f, _, ok := readHeaders(file)
+	if !ok {
+		return ""
+	}
+	return f.Interp
+}
+
+// readHeaders reads all but the dynamic sections, which it returns.
+func readHeaders(file io.ReaderAt) (f *File, dynamic []segment, ok bool) {
 	var head [headerSize]byte
 	n, _ := file.ReadAt(head[:], 0)
 	how, ok := formatOf(head[:])
 	const narrow = 52
 	if !ok || n < narrow || how.wide && n < len(head) {
-		return nil, false
+		return nil, nil, false
 	}
-	f := &File{file: file, format: how, Kind: Kind{how.wide, how.order.Uint16(head[18:])}}
+	f = &File{file: file, format: how, Kind: Kind{how.wide, how.order.Uint16(head[18:])}}
 	entries, size, ok := f.programHeaders(head[:])
 	if !ok {
-		return nil, false
+		return nil, nil, false
 	}
-	var dynamic []segment
 	for ; len(entries) > 0; entries = entries[size:] {
 		at, length := f.segmentPlace(entries)
 		s := segment{at, f.word(entries, 8, 16), length}
@@ -63,16 +81,13 @@ func Read(file io.ReaderAt) (*File, bool) {
 		case segmentLoad:
 			f.loads = append(f.loads, s)
 		case segmentInterp:
-			text, _ := f.read(at, length, maxTable)
+			text, _ := f.read(at, length, maxInterp)
 			f.Interp = strings.TrimRight(string(text), "\x00")
 		case segmentDynamic:
 			dynamic = append(dynamic, s)
 		}
 	}
-	for _, s := range dynamic {
-		f.readDynamic(s)
-	}
-	return f, true
+	return f, dynamic, true
 }
 
 // programHeaders reads their table; an object file has none.

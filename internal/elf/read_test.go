@@ -3,6 +3,8 @@ package elf
 import (
 	"bytes"
 	std "debug/elf"
+	"encoding/binary"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +59,28 @@ func compare(t *testing.T, path string, want *std.File) {
 	if got.Machine != uint16(want.Machine) || got.Wide != (want.Class == std.ELFCLASS64) || !slices.Equal(got.Needed, needed) ||
 		strings.Join(got.RPath, ":") != strings.Join(rpath, ":") || strings.Join(got.RunPath, ":") != strings.Join(runPath, ":") || got.Interp != interp {
 		t.Errorf("%s: %+v; want %v %v %v %v %v %q", path, got, want.Machine, want.Class, needed, rpath, runPath, interp)
+	}
+}
+
+// TestLongInterp: a loader's name that no kernel takes is none, however much of it there is.
+func TestLongInterp(t *testing.T) {
+	file := func(length int) io.ReaderAt {
+		b := make([]byte, 64+56+length)
+		copy(b, "\x7fELF\x02\x01\x01")
+		binary.LittleEndian.PutUint64(b[32:], 64)             // e_phoff
+		binary.LittleEndian.PutUint16(b[54:], 56)             // e_phentsize
+		binary.LittleEndian.PutUint16(b[56:], 1)              // e_phnum
+		binary.LittleEndian.PutUint32(b[64:], segmentInterp)  // p_type
+		binary.LittleEndian.PutUint64(b[72:], 120)            // p_offset
+		binary.LittleEndian.PutUint64(b[96:], uint64(length)) // p_filesz
+		copy(b[120:], strings.Repeat("x", length-1))
+		return bytes.NewReader(b)
+	}
+	if got := Interp(file(maxInterp)); got != strings.Repeat("x", maxInterp-1) {
+		t.Errorf("%d bytes, want %d", len(got), maxInterp-1)
+	}
+	if got := Interp(file(maxInterp + 1)); got != "" {
+		t.Errorf("%d bytes, want none", len(got))
 	}
 }
 

@@ -233,10 +233,7 @@ func interpreterOf(path string) string {
 		return ""
 	}
 	defer f.Close()
-	if file, ok := elf.Read(f); ok {
-		return file.Interp
-	}
-	return ""
+	return elf.Interp(f)
 }
 
 // readHead reads at most n bytes from the start of a regular file.

@@ -108,7 +108,7 @@ func init() {
 			ignoreTerm()
 		}
 		fmt.Println("listening on", l.Addr().(*net.TCPAddr).Port)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // until it is killed: it is what holds the port
 	}
 }
 

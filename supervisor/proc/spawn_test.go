@@ -440,7 +440,7 @@ func init() {
 			<-done
 		}
 		os.Stdout.WriteString(strconv.Itoa(pid) + "\n")
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // until it is killed: it is the supervisor whose death is waited for
 	}
 }
 

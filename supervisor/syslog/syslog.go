@@ -94,14 +94,31 @@ type Server struct {
 	received atomic.Uint64
 
 	// of the goroutine
-	cache map[int32]answer
-	buf   []byte
-	oob   []byte
+	senders memory[int32]  // by pid
+	groups  memory[uint64] // of senders that are no service's by their pid
+	buf     []byte
+	oob     []byte
 }
 
 type answer struct {
 	service string
 	at      time.Time
+}
+
+// memory keeps the last answers for as long as they may be believed.
+type memory[K comparable] map[K]answer
+
+func (m memory[K]) of(key K, ask func() string) string {
+	now := time.Now()
+	if a, ok := m[key]; ok && now.Sub(a.at) < cacheFor {
+		return a.service
+	}
+	if len(m) >= cacheSize {
+		clear(m)
+	}
+	name := ask()
+	m[key] = answer{name, now}
+	return name
 }
 
 // Serve takes over fd, a socket that Listen made (perhaps in an earlier life of the server), and starts its goroutine.
@@ -122,7 +139,7 @@ func Serve(fd int, a *logring.Arena, o Options) (*Server, error) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
 	}
 	s := &Server{
-		arena: a, opt: o, file: os.NewFile(uintptr(fd), "syslog"), done: make(chan struct{}), cache: map[int32]answer{},
+		arena: a, opt: o, file: os.NewFile(uintptr(fd), "syslog"), done: make(chan struct{}), senders: memory[int32]{}, groups: memory[uint64]{},
 		buf: make([]byte, maxDatagram), oob: make([]byte, unix.CmsgSpace(unix.SizeofUcred)+256),
 	}
 	if err == nil {
@@ -183,22 +200,16 @@ func (s *Server) owner(from sender) string {
 	if from.pid <= 0 {
 		return Service
 	}
-	now := time.Now()
-	if a, ok := s.cache[from.pid]; ok && now.Sub(a.at) < cacheFor {
-		return a.service
-	}
-	if len(s.cache) >= cacheSize {
-		clear(s.cache)
-	}
-	name := s.opt.Owner(from.pid, from.uid)
-	if name == "" {
-		if group := groupOf(from.pidfd); group > 1 { // 1 is the root of the hierarchy
-			name = s.opt.OwnerOfGroup(group)
+	return s.senders.of(from.pid, func() string {
+		name := s.opt.Owner(from.pid, from.uid)
+		if name == "" {
+			if group := groupOf(from.pidfd); group > 1 { // 1 is the root of the hierarchy
+				name = s.groups.of(group, func() string { return s.opt.OwnerOfGroup(group) })
+			}
 		}
-	}
-	if name == "" {
-		name = Service
-	}
-	s.cache[from.pid] = answer{name, now}
-	return name
+		if name == "" {
+			name = Service
+		}
+		return name
+	})
 }
