@@ -136,6 +136,22 @@ func TestPrepareRestart(t *testing.T) {
 	}
 }
 
+// stopCounted begins the stop of a service "one" that counts in a file what reaches it, and returns when it has got its stop
+// signal. noted counts a word in the file.
+func stopCounted(t *testing.T, s *testkit.Server, notes string) (noted func(word string) int) {
+	t.Helper()
+	noted = func(word string) int { b, _ := os.ReadFile(notes); return strings.Count(string(b), word) }
+	s.Await("the service", func() bool { return noted("ready") == 1 })
+	if _, err := s.Client().Stop(ctx, "one", rpc.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	s.Await("the stop signal", func() bool { return noted("TERM") > 0 })
+	if _, err := s.Client().Reload(ctx, true); err != nil { // whatever was under way in the server is done
+		t.Fatal(err)
+	}
+	return noted
+}
+
 // TestOneStopSignal: a service that is being stopped gets its stop signal once, however many servers come and go.
 func TestOneStopSignal(t *testing.T) {
 	for _, applet := range applets {
@@ -143,15 +159,7 @@ func TestOneStopSignal(t *testing.T) {
 			notes := filepath.Join(t.TempDir(), "notes")
 			s := testkit.Start(t, map[string]string{"one.toml": fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"count\", ZT_FILE = %q}\n"+
 				"[lifecycle]\nstop_timeout_ms = 86400000\n", self(t), notes)}, testkit.Options{Applet: applet})
-			noted := func(what string) int { b, _ := os.ReadFile(notes); return strings.Count(string(b), what) }
-			s.Await("the service", func() bool { return noted("ready") == 1 })
-			if _, err := s.Client().Stop(ctx, "one", rpc.Change{}); err != nil {
-				t.Fatal(err)
-			}
-			s.Await("the stop signal", func() bool { return noted("TERM") > 0 })
-			if _, err := s.Client().Reload(ctx, true); err != nil { // whatever was under way in the server is done
-				t.Fatal(err)
-			}
+			noted := stopCounted(t, s, notes)
 			images := [2]string{copyOf(t, s.Bin, "a", nil), copyOf(t, s.Bin, "b", nil)}
 			upgrades := 0
 			for round := range 6 {
@@ -189,15 +197,7 @@ func TestStopTimeoutGoesOn(t *testing.T) {
 	notes := filepath.Join(t.TempDir(), "notes")
 	s := testkit.Start(t, map[string]string{"one.toml": fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"count\", ZT_FILE = %q}\n"+
 		"[lifecycle]\nrestart = \"never\"\nstop_timeout_ms = %d\n", self(t), notes, timeout.Milliseconds())}, testkit.Options{Applet: "pid1"})
-	noted := func(what string) int { b, _ := os.ReadFile(notes); return strings.Count(string(b), what) }
-	s.Await("the service", func() bool { return noted("ready") == 1 })
-	if _, err := s.Client().Stop(ctx, "one", rpc.Change{}); err != nil {
-		t.Fatal(err)
-	}
-	s.Await("the stop signal", func() bool { return noted("TERM") > 0 })
-	if _, err := s.Client().Reload(ctx, true); err != nil { // whatever was under way in the server is done
-		t.Fatal(err)
-	}
+	noted := stopCounted(t, s, notes)
 	began := time.Now()
 	tick := time.NewTicker(life)
 	defer tick.Stop()

@@ -64,25 +64,27 @@ func killServer(t *testing.T, s *testkit.Server, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	s.Await("another server", func() bool {
-		c, err := rpc.Dial(ctx, s.Socket)
-		if err != nil {
-			return false
-		}
-		defer c.Close()
+	awaitAnswer(s, "another server", func(c *rpc.Client) bool {
 		p, err := c.Ping(ctx)
 		return err == nil && p.PID != pid
 	})
 }
 
-// awaitRollback waits until the version before is back because the executable that goes by that name died three times.
-func awaitRollback(s *testkit.Server, name string) {
-	s.Await("the version before to be back", func() bool {
+// awaitAnswer waits until a new connection gets the answer that is wanted; the server may come and go meanwhile.
+func awaitAnswer(s *testkit.Server, what string, ok func(*rpc.Client) bool) {
+	s.Await(what, func() bool {
 		c, err := rpc.Dial(ctx, s.Socket)
 		if err != nil {
 			return false
 		}
 		defer c.Close()
+		return ok(c)
+	})
+}
+
+// awaitRollback waits until the version before is back because the executable that goes by that name died three times.
+func awaitRollback(s *testkit.Server, name string) {
+	awaitAnswer(s, "the version before to be back", func(c *rpc.Client) bool {
 		st, err := c.SystemStatus(ctx)
 		return err == nil && strings.Contains(st.RolledBack, name) && strings.Contains(st.RolledBack, "3 times")
 	})
