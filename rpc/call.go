@@ -26,7 +26,7 @@ func (c *serverConn) call(req *request) bool {
 	mark := len(c.out)
 	answered, err := c.run(m, req)
 	if err != nil {
-		c.out = appendErrorObject(c.out[:mark], idOf(req), asError(err))
+		c.out = appendErrorObject(c.out[:mark], idOf(req), c.visibleError(asError(err)))
 		answered = true
 	}
 	if req.id == nil || c.again != nil {
@@ -67,10 +67,6 @@ func (c *serverConn) run(m *method, req *request) (answered bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if status, ok := result.(wire.StatusFull); ok && !c.trusted {
-		status.Log = nil
-		result = status
-	}
 	return true, c.reply(req, result)
 }
 
@@ -84,7 +80,7 @@ func (c *serverConn) reply(req *request, result any) error {
 	c.out = append(c.out, idOf(req)...)
 	c.out = append(c.out, `,"result":`...)
 	var err error
-	c.out, err = appendResult(c.out, result)
+	c.out, err = appendResult(c.out, c.visible(result))
 	if err != nil {
 		return fmt.Errorf("cannot encode the answer: %w", err)
 	}
@@ -111,6 +107,12 @@ func unknownMethod(raw []byte) error {
 }
 
 func (c *serverConn) notPermitted(m *method) error {
+	return wire.NewError(wire.CodeNotPermitted,
+		fmt.Sprintf("user %d may not call %s: only %s may; others may read states", c.peer.uid, m.name, c.mayAll()))
+}
+
+// mayAll names those that have all rights.
+func (c *serverConn) mayAll() string {
 	who := "root"
 	if c.server.uid != 0 {
 		who = fmt.Sprintf("root or user %d", c.server.uid)
@@ -122,8 +124,7 @@ func (c *serverConn) notPermitted(m *method) error {
 		}
 		who += " or a member of group " + group
 	}
-	return wire.NewError(wire.CodeNotPermitted,
-		fmt.Sprintf("user %d may not call %s: only %s may; others may read states", c.peer.uid, m.name, who))
+	return who
 }
 
 // result asks the backend, by the way the method needs.

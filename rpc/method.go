@@ -14,9 +14,9 @@ import (
 type access uint8
 
 const (
-	accessRead  access = iota // states: everybody who reaches the socket
+	accessRead  access = iota // states: everybody who reaches the socket; what it shows of them: rights.go
 	accessLogs                // what services have written
-	accessEnv                 // definitions, with their environments
+	accessEnv                 // definitions, with their environments, and the free texts about processes
 	accessWrite               // changes
 )
 

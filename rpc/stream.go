@@ -46,7 +46,7 @@ func (c *serverConn) stream(m *method, a *args) {
 	buf := make([]byte, 0, bufferFirst)
 	send := func(params notification) error {
 		var err error
-		if buf, err = appendNotification(buf[:0], m.note, params); err != nil {
+		if buf, err = appendNotification(buf[:0], m.note, c.visible(params)); err != nil {
 			return err
 		}
 		if !c.send(buf, streamTimeout) {
@@ -60,7 +60,7 @@ func (c *serverConn) stream(m *method, a *args) {
 	o := c.protect(m, func() (any, error) { return nil, m.stream(c.ctx, c.server.backend, a, send) })
 	end := streamEnd{Of: m.name}
 	if o.err != nil && !errors.Is(o.err, context.Canceled) && !errors.Is(o.err, errPeerGone) {
-		end.Error = asError(o.err)
+		end.Error = c.visibleError(asError(o.err))
 	}
 	if last, err := appendNotification(buf[:0], endNotification, end); err == nil && !errors.Is(o.err, errPeerGone) {
 		c.sendLast(last)

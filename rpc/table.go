@@ -46,9 +46,10 @@ func systemMethods() []method {
 				res, begin, err := b.PrepareRestart()
 				return res, begin, err
 			}},
-		{name: "debug.state", summary: "All states with their dependencies, as text.", result: wire.Output{},
+		{name: "debug.state", summary: "All states with their dependencies, as text.", access: accessEnv, result: wire.Output{},
 			call: plain(func(b Backend) (any, error) { return output(b.DebugState()) })},
-		{name: "debug.process_tree", summary: "The processes of a service, as text.", params: []param{paramName}, result: wire.Output{},
+		{name: "debug.process_tree", summary: "The processes of a service, as text.", params: []param{paramName},
+			access: accessEnv, result: wire.Output{},
 			call: named(func(b Backend, name string) (any, error) { return output(b.ProcessTree(name)) })},
 	}
 }
