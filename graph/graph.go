@@ -45,6 +45,7 @@ type Broken struct {
 	Name    string
 	Source  string // the file
 	Problem string // one line
+	OnExit  OnExit // what the file says of it, as far as that can be read
 }
 
 // The kinds of a broken service, as Graph.Broken answers them.
@@ -119,7 +120,7 @@ func (g *Graph) intern(configs []*Config, broken []Broken) {
 		if problem == "" {
 			problem = "the file cannot be used"
 		}
-		all = append(all, entry{&Config{Name: b.Name, Source: b.Source}, problem})
+		all = append(all, entry{&Config{Name: b.Name, Source: b.Source, Lifecycle: Lifecycle{OnExit: b.OnExit}}, problem})
 	}
 	slices.SortStableFunc(all, func(a, b entry) int { return strings.Compare(a.config.Name, b.config.Name) })
 	all = slices.CompactFunc(all, func(a, b entry) bool { return a.config.Name == b.config.Name })

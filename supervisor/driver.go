@@ -181,6 +181,9 @@ func (d *driver) noteEnding() {
 		return
 	}
 	d.ending, d.halting, d.allDirty = true, true, true
+	if by := d.m.EndedBy(); by != "" {
+		d.log.Info("stopping all services: "+by+" has ended for good, on_exit = \"shutdown\"", "code", d.m.Globals().HaltCode)
+	}
 	if d.opt.Ending != nil {
 		d.opt.Ending()
 	}

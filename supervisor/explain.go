@@ -167,6 +167,7 @@ func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
 	text := c.Name + ": " + n.From.String() + " -> " + n.To.String()
 	switch {
 	case n.To == machine.Failed:
+		i.Reason = n.Reason // its own: the service may have gone on in the same step
 		text += " (" + reasonText(i, c) + ")"
 		if i.NextRestart > 0 {
 			text += fmt.Sprintf(", restart in %s", graph.Duration(time.Duration(i.NextRestart-i.Since)))
@@ -191,6 +192,7 @@ func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
 var stoppingPhrases = map[machine.Cause]string{
 	machine.CauseAsked: "asked for", machine.CauseExit: "its main process has ended, the rest follows", machine.CauseHealth: "its health check failed",
 	machine.CauseTimeout: "its time to start is over", machine.CauseReload: "changed by a reload",
+	machine.CauseShutdown: "everything is stopped",
 }
 
 func causePhrase(c machine.Cause) string {
@@ -203,6 +205,8 @@ func causePhrase(c machine.Cause) string {
 		return "conflict with"
 	case machine.CauseMissing:
 		return "missing"
+	case machine.CauseShutdown:
+		return "everything is stopped by on_exit of"
 	}
 	return c.String()
 }

@@ -412,3 +412,24 @@ func BenchmarkParse(b *testing.B) {
 		Parse("x.toml", []byte(legacyFile), Options{})
 	}
 }
+
+// TestBrokenKeepsOnExit: a file that cannot be used still says whether the stack ends with its service.
+func TestBrokenKeepsOnExit(t *testing.T) {
+	for text, want := range map[string]graph.OnExit{
+		"[service]\nname = \"a\"\nexec = sleep\n[lifecycle]\non_exit = \"shutdown\"\n": graph.OnExitShutdown,
+		"[service]\nnonsense = 1\n[lifecycle]\n  on_exit='shutdown' # yes\n":           graph.OnExitShutdown,
+		"nonsense = 1\nlifecycle = {on_exit = \"shutdown\", max_restarts = 1}\n":       graph.OnExitShutdown,
+		"[service]\nnonsense = 1\n[lifecycle]\n# on_exit = \"shutdown\"\n":             graph.OnExitContinue,
+		"[service]\nnonsense = 1\n[lifecycle]\non_exit = \"continue\"\n":               graph.OnExitContinue,
+		"[service]\nnonsense = 1\n[lifecycle]\non_exit =\n":                            graph.OnExitContinue,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "a.toml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		loaded := Load([]string{dir}, Options{})
+		if len(loaded.Broken) != 1 || loaded.Broken[0].OnExit != want {
+			t.Errorf("%q: %+v, want %s", text, loaded.Broken, want)
+		}
+	}
+}

@@ -37,6 +37,7 @@ type entry struct {
 	config  *graph.Config // nil when it cannot be used
 	service string        // "" = not known
 	problem string        // why it cannot be used
+	onExit  graph.OnExit  // what a file that cannot be used says of it
 	data    []byte
 	found   []graph.Problem // all that is to be said about it
 }
@@ -190,7 +191,7 @@ func (l *loader) file(e *entry) {
 	if config == nil {
 		for _, p := range problems {
 			if p.Severity == graph.SeverityError {
-				e.service, e.problem = p.Service, p.Where()+p.Message
+				e.service, e.problem, e.onExit = p.Service, p.Where()+p.Message, guessOnExit(data)
 				return
 			}
 		}
@@ -237,7 +238,8 @@ func (l *loader) choose() *Loaded {
 			loaded.Configs = append(loaded.Configs, e.config)
 			loaded.sources[e.path] = e.data
 		default:
-			loaded.Broken = append(loaded.Broken, graph.Broken{Name: e.service, Source: e.path, Problem: e.problem})
+			loaded.Broken = append(loaded.Broken, graph.Broken{Name: e.service, Source: e.path,
+				Problem: e.problem, OnExit: e.onExit})
 		}
 	}
 	if s := l.o.Settings; s != nil && s.MaxServices > 0 {
@@ -266,7 +268,8 @@ func (loaded *Loaded) bound(limit int, already func(string) bool) {
 	over := map[*graph.Config]bool{}
 	for _, c := range order[limit:] {
 		over[c] = true
-		loaded.Broken = append(loaded.Broken, graph.Broken{Name: c.Name, Source: c.Source, Problem: text})
+		loaded.Broken = append(loaded.Broken, graph.Broken{Name: c.Name, Source: c.Source, Problem: text,
+			OnExit: c.Lifecycle.OnExit})
 		loaded.Problems = append(loaded.Problems, graph.Problem{File: c.Source, Service: c.Name, Severity: graph.SeverityError,
 			Message: text + "; raise it in " + settingsName + " and start the server again"})
 	}

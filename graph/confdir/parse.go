@@ -138,6 +138,24 @@ func guessName(data []byte, base string) string {
 	return base
 }
 
+// guessOnExit looks for on_exit in a file that cannot be used: a stack that is to end with a service
+// must end too when that service can never start.
+func guessOnExit(data []byte) graph.OnExit {
+	for line := range bytes.Lines(data[:min(len(data), MaxFileBytes)]) {
+		line, _, _ = bytes.Cut(line, []byte("#"))
+		_, rest, _ := bytes.Cut(line, []byte("on_exit"))
+		rest, isKey := bytes.CutPrefix(bytes.TrimSpace(rest), []byte("="))
+		if rest = bytes.TrimSpace(rest); !isKey || len(rest) == 0 {
+			continue
+		}
+		value, _, _ := bytes.Cut(rest[1:], rest[:1]) // between two quotes of one kind
+		if on, err := graph.ParseOnExit(string(value)); err == nil {
+			return on
+		}
+	}
+	return graph.OnExitContinue
+}
+
 // document reads a whole document.
 func (r *reader) document(document map[string]any) {
 	_, isService := document["service"]

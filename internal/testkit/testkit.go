@@ -97,6 +97,7 @@ type Options struct {
 	Args   []string // more arguments
 	Env    []string // more variables
 	Dir    string   // configuration directory, "" = a new one
+	Brief  bool     // it may end by itself before it answers: Start does not wait
 	Under  []string // a program that starts the server as its only child, such as unshare with its flags
 }
 
@@ -139,6 +140,9 @@ func Start(t testing.TB, files map[string]string, o Options) *Server {
 	t.Cleanup(s.cleanup)
 	if len(o.Under) > 0 {
 		s.Await("a child of "+o.Under[0], func() bool { s.pid = onlyChild(s.Command.Process.Pid); return s.pid > 0 })
+	}
+	if o.Brief {
+		return s
 	}
 	s.Await("the server to answer", func() bool {
 		c, err := rpc.Dial(context.Background(), s.Socket)

@@ -69,6 +69,7 @@ type (
 		From, To State
 		Cause    Cause
 		By       string // the service, request or rule behind the cause: a name or ""
+		Reason   Reason // To Failed: why; the service may have gone on in the same Step
 	}
 
 	// Reply answers a request, once.

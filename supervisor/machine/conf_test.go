@@ -38,7 +38,7 @@ func parseGraph(text string) (*graph.Graph, error) {
 		c := conf(words[0], nil)
 		for _, word := range words[1:] {
 			if word == "broken" {
-				broken = append(broken, graph.Broken{Name: c.Name, Problem: "line 3: expected a value"})
+				broken = append(broken, graph.Broken{Name: c.Name, Problem: "line 3: expected a value", OnExit: c.Lifecycle.OnExit})
 				c = nil
 				break
 			}

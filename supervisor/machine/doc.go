@@ -110,8 +110,9 @@
 //     ready on (a oneshot's from its spawn), so that a service that never gets ready uses up its attempts.
 //   - post_stop runs (PhaseHook) after every end of an incarnation that had a process, for a finished oneshot when it is
 //     stopped. It is given its timeout and 5 s more.
-//   - on_exit = "shutdown" acts when the service has ended for good by itself or by an operator's stop, not when it waits or failed
-//     for a dependency. A death by signal n passes on 128+n, a failure without a process 1.
+//   - on_exit = "shutdown" acts when the service has ended for good: by itself, by an operator's stop, or because it cannot
+//     start (a requirement that failed for good or does not exist, a broken definition); not while it waits. A death by
+//     signal n passes on 128+n, a failure without a process 1. The Notes of that shutdown name the service in By.
 //   - During a shutdown `after` orders stops too. ShutdownAsked with Now, or the end of Options.ShutdownTimeout, kills what is
 //     left at once and in no order, without post_stop; two seconds later Halt comes whatever is left.
 //   - Reload. A definition that changes between service and target, or becomes broken, counts when the processes of the old

@@ -296,13 +296,7 @@ func (m *Machine) endForGood(i int32) {
 	if s.state == Failed && s.config.Critical && m.options.PID1 {
 		m.say(Critical{ID: m.id(i)})
 	}
-	switch s.reason.Type {
-	case ReasonDependencyFailed, ReasonMissingDependency:
-		return // it may come back
-	}
-	if !s.is(flagBroken) {
-		m.endOnExit(i)
-	}
+	m.endOnExit(i)
 }
 
 func (m *Machine) endOnExit(i int32) {
@@ -310,7 +304,7 @@ func (m *Machine) endOnExit(i int32) {
 	if s.config.Lifecycle.OnExit != graph.OnExitShutdown || m.shutting || m.shutdownDue || s.is(flagGone) {
 		return
 	}
-	m.shutdownDue, m.haltCode = true, exitCode(s)
+	m.shutdownDue, m.haltCode, m.endedBy = true, exitCode(s), s.name
 }
 
 // exitCode is what a service passes on when its end ends everything.

@@ -46,7 +46,8 @@ type Machine struct {
 	restoring bool
 
 	shutting    bool
-	shutdownDue bool // on_exit: begin after the present handler
+	shutdownDue bool   // on_exit: begin after the present handler
+	endedBy     string // on_exit: the service whose end is the end of everything, "" = asked for
 	haltCode    int
 	forceAt     Time // shutdown deadline, 0 = none
 	forced      bool

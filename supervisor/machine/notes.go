@@ -63,7 +63,14 @@ func (m *Machine) setState(i int32, to State, cause Cause, by string) {
 	}
 	s.state, s.phase, s.since = to, PhaseNone, m.now
 	m.touch(i)
-	m.say(Note{ID: m.id(i), Gen: s.gen, From: from, To: to, Cause: cause, By: by})
+	note := Note{ID: m.id(i), Gen: s.gen, From: from, To: to, Cause: cause, By: by}
+	if to == Failed {
+		note.Reason = s.reason
+	}
+	if cause == CauseShutdown {
+		note.By = m.endedBy
+	}
+	m.say(note)
 }
 
 // judgeRun resets count and delay after a run that was long enough. A run counts from ready on, so that a service that

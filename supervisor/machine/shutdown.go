@@ -35,6 +35,9 @@ func (m *Machine) shutdownAsked(ev ShutdownAsked) {
 	}
 }
 
+// EndedBy is the service whose end for good began the shutdown under way (on_exit), "" when it was asked for.
+func (m *Machine) EndedBy() string { return m.endedBy }
+
 // shutdown takes everything down: what has no process rests at once, the others stop in order.
 func (m *Machine) shutdown(code int) {
 	m.shutting, m.shutdownDue, m.haltCode, m.answerDue = true, false, code, true

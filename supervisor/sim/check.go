@@ -23,11 +23,12 @@ type checker struct {
 	lastGen   Gen
 	requests  map[machine.ReqID]*request
 	pulled    []uint8
-	spawned   []*service // in the Step under way
-	criticals []*service // said to have failed for good in this Step
-	stopped   []stopping // in this Step
-	exiting   bool       // a shutdown began in this Step without being asked for
-	unsettled bool       // what is entered comes in several parts: services may be Stopping by the time that they are pulled in
+	spawned   []*service        // in the Step under way
+	criticals []*service        // said to have failed for good in this Step
+	stopped   []stopping        // in this Step
+	failed    map[*service]bool // became Failed in this Step
+	exiting   bool              // a shutdown began in this Step without being asked for
+	unsettled bool              // what is entered comes in several parts: services may be Stopping by the time that they are pulled in
 	kept      []survivor
 }
 
@@ -96,6 +97,7 @@ func (c *checker) init(w *World) {
 	c.w = w
 	c.deep = w.seed%8 == 0
 	c.requests = map[machine.ReqID]*request{}
+	c.failed = map[*service]bool{}
 }
 
 func (c *checker) open(req machine.ReqID) bool { return c.requests[req] != nil }
@@ -175,6 +177,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 	}
 	c.spawned, c.stopped = c.spawned[:0], c.stopped[:0]
 	c.criticals = c.criticals[:0]
+	clear(c.failed)
 	switch ev.(type) {
 	case machine.Asked, machine.Reloaded:
 		c.asking = true
@@ -185,9 +188,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 	if limit := w.b.swarm.shutdownTimeout; c.shutting && limit > 0 && w.now >= c.shutAt+limit {
 		c.forced = true
 	}
-	if c.exiting = !c.shutting && w.m.ShuttingDown(); c.exiting {
-		c.toldShutdown()
-	}
+	c.exiting = !c.shutting && w.m.ShuttingDown()
 	if c.stale {
 		c.checkStale(actions)
 	}
@@ -198,10 +199,14 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		if w.failure != nil {
 			return
 		}
+		c.beginExit(a)
 		c.act(a)
 	}
 	if w.failure != nil {
 		return
+	}
+	if c.exiting && !c.shutting {
+		c.toldShutdown() // nothing was left to be stopped
 	}
 	for _, s := range c.spawned {
 		c.checkRequires(s, "at the end of the step")
@@ -247,7 +252,8 @@ func (c *checker) checkCritical() {
 // onExit reports whether something with on_exit = "shutdown" has ended.
 func (c *checker) onExit() bool {
 	for _, s := range c.w.byID {
-		if l := &s.config.Lifecycle; l.OnExit == graph.OnExitShutdown && s.book.spawned != 0 && (!s.active() || s.cur.heard&heardExit != 0) {
+		ended := s.book.spawned != 0 && (!s.active() || s.cur.heard&heardExit != 0)
+		if l := &s.config.Lifecycle; l.OnExit == graph.OnExitShutdown && (ended || c.failed[s]) {
 			return true
 		}
 	}
@@ -308,6 +314,23 @@ func (c *checker) act(a machine.Action) {
 		c.forget(w.byName[a.Name])
 	case machine.Halt:
 		c.halt(a.Code)
+	}
+}
+
+// beginExit writes the beginning of a shutdown that nobody asked for into the book: what stands before its first word was
+// decided before.
+func (c *checker) beginExit(a machine.Action) {
+	switch a := a.(type) {
+	case machine.Note:
+		if a.Cause != machine.CauseShutdown {
+			return
+		}
+	case machine.Halt:
+	default:
+		return
+	}
+	if c.exiting && !c.shutting {
+		c.toldShutdown()
 	}
 }
 

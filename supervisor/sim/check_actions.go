@@ -37,6 +37,9 @@ func (c *checker) note(s *service, a machine.Note) {
 		return
 	}
 	b.state = a.To
+	if a.To == machine.Failed {
+		c.failed[s] = true
+	}
 	if a.From == machine.Running {
 		c.w.proc(b.gen).leftAt = c.w.now
 	}

@@ -218,6 +218,44 @@ func TestOnExit(t *testing.T) {
 	}
 }
 
+// TestOnExitWithoutRun: with on_exit = "shutdown" the stack ends also with a service that can never start, and says why.
+func TestOnExitWithoutRun(t *testing.T) {
+	const ends = "[lifecycle]\nrestart = \"never\"\non_exit = \"shutdown\"\n"
+	const job = "[service]\nname = \"job\"\n"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		code  int
+		says  string
+	}{
+		{"requirement failed", map[string]string{
+			"job.toml": job + "exec = \"sleep 100000\"\n[dependencies]\nrequires = [\"db\"]\n" + ends,
+			"db.toml":  "[service]\nname = \"db\"\nexec = \"exit 3\"\noneshot = true\n",
+		}, 1, "job: blocked -> failed (requires db, which failed)"},
+		{"requirement missing", map[string]string{
+			"job.toml": job + "exec = \"sleep 100000\"\n[dependencies]\nrequires = [\"db\"]\n" + ends,
+		}, 1, "job: inactive -> failed (requires db, which does not exist)"},
+		{"no TOML", map[string]string{"job.toml": job + "exec = sleep\n" + ends}, 1, "job: inactive -> failed (cannot start: "},
+		{"unknown key", map[string]string{"job.toml": job + "exec = \"true\"\nnonsense = 1\n" + ends}, 1, "unknown key"},
+		{"no program", map[string]string{"job.toml": job + "exec = \"/nowhere/job\"\n" + ends}, 1, "job: starting -> failed (cannot start: "},
+		{"signal", map[string]string{"job.toml": job + "exec = \"kill -SEGV $$\"\n" + ends}, 128 + 11,
+			"-> failed (killed by SIGSEGV"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.files["side.toml"] = "[service]\nname = \"side\"\nexec = \"sleep 100000\"\n"
+			s := testkit.Start(t, c.files, testkit.Options{Brief: true})
+			if code := s.Wait(); code != c.code {
+				t.Errorf("exit code %d, want %d\n%s", code, c.code, s.Logs())
+			}
+			for _, want := range []string{c.says, "job has ended for good, on_exit"} {
+				if !strings.Contains(s.Logs(), want) {
+					t.Errorf("the log does not say %q:\n%s", want, s.Logs())
+				}
+			}
+		})
+	}
+}
+
 // TestIdentity: user, groups, umask, limits, nice and the environment that follows the user.
 func TestIdentity(t *testing.T) {
 	need.Root(t)
