@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,14 +40,15 @@ const maxParams = 8
 
 // args are the parameters of one call, checked against the method's table entry.
 type args struct {
-	method *method
-	raw    [maxParams][]byte // by place in method.params; nil: absent or null
-	bare   []byte            // the members that stand for a bare config
+	method  *method
+	raw     [maxParams][]byte // by place in method.params; nil: absent or null
+	bare    []byte            // the members that stand for a bare config
+	lenient bool              // unknown members are passed over
 }
 
 // bind sorts the parameters of a request into their places and checks their types.
 func (a *args) bind(m *method, params []byte, lenient bool) error {
-	*a = args{method: m}
+	*a = args{method: m, lenient: lenient}
 	if len(params) > 0 {
 		var err error
 		switch params[0] {
@@ -252,23 +254,42 @@ func invalid(format string, values ...any) *wire.Error {
 	return wire.NewError(wire.CodeParams, fmt.Sprintf(format, values...))
 }
 
-func (a *args) unknown(name string) error {
-	text := fmt.Sprintf("%s: unknown parameter %q", a.method.name, name)
-	if near := nearest(name, a.method.params); near != "" {
+// checkMembers refuses members of the object in place i that are not among known, and says which were meant.
+func (a *args) checkMembers(i int, known []param) error {
+	members := memberScan{scanner: &scanner{data: a.raw[i]}}
+	for !a.lenient {
+		more, err := members.next()
+		if err != nil || !more {
+			return err
+		}
+		if name := unquote(members.key); !slices.ContainsFunc(known, func(p param) bool { return p.name == name }) {
+			return a.unknownOf("member", name, known)
+		}
+	}
+	return nil
+}
+
+func (a *args) unknown(name string) error { return a.unknownOf("parameter", name, a.method.params) }
+
+func (a *args) unknownOf(what, name string, known []param) error {
+	text := fmt.Sprintf("%s: unknown %s %q", a.method.name, what, name)
+	if near := nearest(name, known); near != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", near)
 	} else {
-		text += a.method.usage()
+		text += usage(known)
 	}
 	return wire.NewError(wire.CodeParams, text).With("unknown", name)
 }
 
 // usage lists the parameters of a method, for messages.
-func (m *method) usage() string {
-	if len(m.params) == 0 {
+func (m *method) usage() string { return usage(m.params) }
+
+func usage(params []param) string {
+	if len(params) == 0 {
 		return " (it takes none)"
 	}
-	names := make([]string, len(m.params))
-	for i, p := range m.params {
+	names := make([]string, len(params))
+	for i, p := range params {
 		names[i] = p.name
 	}
 	return " (it takes " + strings.Join(names, ", ") + ")"

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -89,6 +90,8 @@ func TestMessages(t *testing.T) {
 		{"service.get", `{"name":5}`, `missing 'name' parameter: it must be a string, not a number`},
 		{"logs.filter", `{}`, `missing 'service' parameter`},
 		{"service.status", `{"name":"ghost"}`, `service not found: ghost`},
+		{"xinet.set", `{"config":{"name":"p","listn":"/a"}}`, `xinet.set: unknown member "listn" (did you mean "listen"?)`},
+		{"xinet.set", `{"name":"p","bogus":1}`, `xinet.set: unknown member "bogus" (it takes name, listen, backend, service, `},
 		{"service.set", `{"config":{},"confg":{}}`, `service.set: unknown parameter "confg" (did you mean "config"?)`},
 	} {
 		r := parseReply(t, conn.ask(`{"jsonrpc":"2.0","id":1,"method":"`+c.method+`","params":`+c.params+`}`))
@@ -98,9 +101,26 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// TestXinetMembers: the list that requests are checked against is the type that they are read into.
+func TestXinetMembers(t *testing.T) {
+	fields := reflect.TypeFor[wire.XinetConfig]()
+	for i := range fields.NumField() {
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+		if i >= len(xinetMembers) || xinetMembers[i].name != name {
+			t.Errorf("member %d is %q, the list of known members has %v", i, name, xinetMembers)
+		}
+	}
+	if len(xinetMembers) != fields.NumField() {
+		t.Errorf("%d known members, the type has %d", len(xinetMembers), fields.NumField())
+	}
+}
+
 func TestLenient(t *testing.T) {
 	server := serveFake(t, newFake("a"), ServerOptions{Lenient: true})
 	conn := dialRaw(t, server.path)
+	if r := parseReply(t, conn.ask(`{"jsonrpc":"2.0","id":1,"method":"xinet.set","params":{"name":"p","bogus":1}}`)); r.Error != nil {
+		t.Errorf("an unknown member of a proxy: %v", r.Error)
+	}
 	for _, params := range []string{`{"name":"a","junk":1}`, `["a",1,2]`} {
 		if r := parseReply(t, conn.ask(`{"jsonrpc":"2.0","id":1,"method":"service.status","params":`+params+`}`)); r.Error != nil {
 			t.Errorf("%s: %v", params, r.Error)

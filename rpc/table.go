@@ -207,6 +207,10 @@ func eventMethods() []method {
 	}
 }
 
+// xinetMembers are those of wire.XinetConfig; a test compares.
+var xinetMembers = []param{{name: "name"}, {name: "listen"}, {name: "backend"}, {name: "service"},
+	{name: "connect_timeout"}, {name: "idle_timeout"}, {name: "single_connection"}}
+
 func xinetMethods() []method {
 	name := param{name: "name", kind: kindString, required: true, doc: "name of the proxy"}
 	ok := func(err error) (any, error) { return answer(wire.OK{OK: true}, err) }
@@ -215,6 +219,9 @@ func xinetMethods() []method {
 			params: []param{paramConfig}, access: accessWrite, result: wire.OK{}, bareConfig: true, pending: pendingOK,
 			call: func(_ context.Context, b Backend, a *args) (any, error) {
 				var config wire.XinetConfig
+				if err := a.checkMembers(0, xinetMembers); err != nil {
+					return nil, err
+				}
 				if err := json.Unmarshal(a.raw[0], &config); err != nil {
 					return nil, invalid("invalid xinet config: %v", err)
 				}
