@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -358,6 +359,29 @@ func TestBigShapes(t *testing.T) {
 		}
 		if text := Tree(g, func(ID) NodeView { return NodeView{} }, TreeOptions{}); len(text) > 6_000_000 {
 			t.Errorf("%s: the tree has %d bytes", name, len(text))
+		}
+	}
+}
+
+// TestNotesDoNotRepeat: a chain of services that do not say when they are ready is one note, and a few are noted one by
+// one, where they stand.
+func TestNotesDoNotRepeat(t *testing.T) {
+	for _, n := range []int{3, 30} {
+		var chain []*Config
+		for i := range n {
+			c := &Config{Name: "s" + strconv.Itoa(100+i), Source: "/x"}
+			if i > 0 {
+				c.Deps.Requires = []string{chain[i-1].Name}
+			}
+			chain = append(chain, c)
+		}
+		problems := New(chain, nil).Problems()
+		switch {
+		case n == 3 && (len(problems) != 2 || problems[0].File != "/x" || problems[0].Key != "dependencies.requires"):
+			t.Errorf("%d services: %v", n, problems)
+		case n == 30 && (len(problems) != 1 || problems[0].Message != "29 services require others, s100, s101, s102 and others, "+
+			"which declare neither ready nor health nor oneshot: they count as ready once executed"):
+			t.Errorf("%d services: %v", n, problems)
 		}
 	}
 }

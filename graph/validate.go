@@ -144,13 +144,14 @@ func (g *Graph) contradictBatch(reach []uint64, bit []int8, subjects []ID) {
 
 const (
 	maxSuggestions = 32 // names searched for a near one in one graph: each looks at all names
-	maxListed      = 3  // names listed in one note
+	maxListed      = 3  // names listed in one note, and notes of one kind
 )
 
 // review collects the problems, service by service.
 func (g *Graph) review() {
 	shown := map[string]bool{} // texts of cycles
 	suggestions := 0
+	var blind, idle remarks
 	for id := range ID(len(g.configs)) {
 		if f, ok := g.flaws[id]; ok && f.kind != BrokenFile && !shown[f.problem] {
 			shown[f.problem] = f.kind == BrokenCycle
@@ -164,8 +165,10 @@ func (g *Graph) review() {
 			}
 			g.reportMissing(id, m, near)
 		}
-		g.reviewRequires(id)
+		g.reviewRequires(id, &blind, &idle)
 	}
+	g.reportAll(&blind, "which declare neither ready nor health nor oneshot: they count as ready once executed")
+	g.reportAll(&idle, "which do not start by themselves (status): they stay blocked until somebody starts these")
 }
 
 func (g *Graph) report(id ID, severity Severity, message, key, value string) {
@@ -201,46 +204,82 @@ func (g *Graph) nearest(name string) string {
 	})
 }
 
-// reviewRequires notes requirements that are ready as soon as they are executed and those that nobody starts.
-func (g *Graph) reviewRequires(id ID) {
+// reviewRequires collects the requirements that are ready as soon as they are executed and those that nobody
+// starts.
+func (g *Graph) reviewRequires(id ID, blind, idle *remarks) {
 	if g.configs[id].Target || g.flaws[id].kind != "" {
 		return
 	}
-	var blind []string
+	var names []string
 	for _, kind := range [...]Kind{KindRequires, KindBinds} {
 		for _, to := range g.out[kind].row(id) {
 			c := g.configs[to]
-			if g.flaws[to].kind != "" {
+			if g.flaws[to].kind != "" || c.Target {
 				continue
 			}
-			if !c.Target && c.Ready.Kind == ReadyNone && c.Health == nil && !c.Oneshot && !slices.Contains(blind, c.Name) {
-				blind = append(blind, c.Name)
+			blindly := c.Ready.Kind == ReadyNone && c.Health == nil && !c.Oneshot
+			if blindly && len(names) <= maxListed && !slices.Contains(names, c.Name) {
+				names = append(names, c.Name)
 			}
-			if !c.Target && c.Status != StatusStart && g.configs[id].Status == StatusStart {
-				g.report(id, SeverityNote, kind.String()+" "+c.Name+", which has status = "+c.Status.String()+
-					": it stays blocked until somebody starts "+c.Name, kind.key(), c.Name)
-			}
-			if len(blind) > maxListed {
-				break
+			if c.Status != StatusStart && g.configs[id].Status == StatusStart {
+				idle.add(id, kind, c.Name, kind.String()+" "+c.Name+", which has status = "+c.Status.String()+
+					": it stays blocked until somebody starts "+c.Name)
 			}
 		}
 	}
-	if len(blind) > 0 {
-		g.report(id, SeverityNote, blindText(blind), KindRequires.key(), blind[0])
+	if len(names) > 0 {
+		blind.add(id, KindRequires, names[0], blindText(names))
+		blind.names = append(blind.names, names[1:]...)
 	}
 }
 
+// remarks are notes that say the same about several services. Up to maxListed of them stand where they belong; more
+// would only hide what else is wrong, and become one.
+type remarks struct {
+	notes []remark
+	names []string // the services that they are about
+}
+
+type remark struct {
+	id               ID
+	key, value, text string
+}
+
+func (r *remarks) add(id ID, kind Kind, value, text string) {
+	r.notes = append(r.notes, remark{id, kind.key(), value, text})
+	r.names = append(r.names, value)
+}
+
+// reportAll reports the remarks, many as one that ends in what.
+func (g *Graph) reportAll(r *remarks, what string) {
+	if len(r.notes) <= maxListed {
+		for _, n := range r.notes {
+			g.report(n.id, SeverityNote, n.text, n.key, n.value)
+		}
+		return
+	}
+	slices.Sort(r.names)
+	names := slices.Compact(r.names)
+	g.problems = append(g.problems, Problem{Severity: SeverityNote, Message: strconv.Itoa(len(r.notes)) +
+		" services require others, " + enumerate(names) + ", " + what})
+}
+
+// enumerate names the first maxListed.
+func enumerate(names []string) string {
+	switch {
+	case len(names) == 1:
+		return names[0]
+	case len(names) > maxListed:
+		return strings.Join(names[:maxListed], ", ") + " and others"
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
 func blindText(names []string) string {
-	list, verb, pronoun := names[0], "declares", "it counts"
+	verb, pronoun := "declares", "it counts"
 	if len(names) > 1 {
 		verb, pronoun = "declare", "they count"
 	}
-	switch {
-	case len(names) > maxListed:
-		list = strings.Join(names[:maxListed], ", ") + " and others"
-	case len(names) > 1:
-		list = strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
-	}
-	return "requires " + list + ", which " + verb + " neither ready nor health nor oneshot: " + pronoun +
+	return "requires " + enumerate(names) + ", which " + verb + " neither ready nor health nor oneshot: " + pronoun +
 		" as ready once executed"
 }

@@ -29,7 +29,7 @@ func checkCommand(v *invocation) *cli.Command {
 			"DIR is a directory of files, or a root such as /etc/zinit with services/ in it; without one the server's default.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "lenient", Usage: "unknown keys are warnings"},
-			&cli.BoolFlag{Name: "system", Usage: "read system/ of a root too, as process 1 does"},
+			&cli.BoolFlag{Name: "system", Usage: "read system/ of a root too, as process 1 does (--system=false: not)", Value: true},
 		},
 		Action: v.named(0, -1, func(c *cli.Context, dirs []string) error {
 			if len(dirs) == 0 {

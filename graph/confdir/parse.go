@@ -201,7 +201,8 @@ func (r *reader) tables(sections []*section, document map[string]any) {
 	}
 	for _, name := range sortedKeys(document) {
 		if sectionOf(sections, name) == nil {
-			r.unknownSection(sections, name)
+			_, isTable := document[name].(map[string]any)
+			r.unknownSection(sections, name, isTable)
 		}
 	}
 }
@@ -309,16 +310,38 @@ func (r *reader) unknownKey(s *section, key string) {
 		return
 	}
 	for _, other := range serviceSections() {
+		if foreignTexts[plainWord(key)] != "" {
+			break // type of [health] means nothing to somebody who knows the one of a systemd unit
+		}
 		if other != s && s != targetSection() && other.field(key) != nil && other.field(key).key != "name" {
 			r.unknownText(s.name+"."+key, "unknown key "+quoted(key)+" in ["+s.name+"]: it belongs to ["+other.name+"]")
 			return
 		}
 	}
+	text := "unknown key " + quoted(key) + " in [" + s.name + "]"
+	if hint := s.hint(key); hint != "" {
+		text += "; " + hint
+	}
+	r.unknownText(s.name+"."+key, text)
+}
+
+// hint says what a key that s does not have may have meant: the word of another tool, a typing error of
+// one of its own keys, or of another section's; "" when nothing is near.
+func (s *section) hint(key string) string {
+	if text := foreignKey(s.name, key); text != "" {
+		return text
+	}
 	names := make([]string, len(s.fields))
 	for i, f := range s.fields {
 		names[i] = f.key
 	}
-	r.unknown(s.name, key, names)
+	if near := graph.Nearest(key, slices.Values(names)); near != "" {
+		return didYouMean(near, s.name, s.name)
+	}
+	if s == targetSection() {
+		return ""
+	}
+	return nearestElsewhere(s, key)
 }
 
 // unknown reports a key with the nearest known one.
@@ -338,21 +361,34 @@ func (r *reader) unknownText(key, text string) {
 	r.report(severity, key, "", text)
 }
 
-func (r *reader) unknownSection(sections []*section, name string) {
+func (r *reader) unknownSection(sections []*section, name string, isTable bool) {
 	text := "unknown section [" + name + "]"
-	if r.cfg.Target && sectionOf(serviceSections(), name) != nil {
-		text = "a target has no [" + name + "] section: it has no process"
+	switch {
+	case r.cfg.Target && sectionOf(serviceSections(), name) != nil:
+		r.unknownText(name, "a target has no ["+name+"] section: it has no process")
+		return
+	case !isTable:
+		text = "unknown key " + quoted(name) + " before the first section"
 	}
 	var names []string
 	for _, s := range sections {
 		names = append(names, s.name)
 		if s.field(name) != nil {
-			text = "unknown key " + quoted(name) + " before the first section: it belongs to [" + s.name + "]"
-			break
+			r.unknownText(name, "unknown key "+quoted(name)+" before the first section: it belongs to ["+s.name+"]")
+			return
 		}
 	}
-	if near := graph.Nearest(name, slices.Values(names)); near != "" {
+	near := graph.Nearest(name, slices.Values(names))
+	foreign := foreignSections[plainWord(name)]
+	switch {
+	case isTable && near != "":
 		text += "; did you mean [" + near + "]?"
+	case isTable && foreign != "":
+		text += "; here it is " + foreign
+	case !isTable:
+		if hint := foreignKey("", name); hint != "" {
+			text += "; " + hint
+		}
 	}
 	r.unknownText(name, text)
 }

@@ -65,7 +65,7 @@ func Schema() []byte {
 		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "zinit service or target", "type": "object",
 		"additionalProperties": false, "properties": properties,
 		"oneOf": []any{
-			map[string]any{"required": []string{"service"}},
+			map[string]any{"required": []string{"service"}, "properties": map[string]any{"target": false}},
 			map[string]any{"required": []string{"target"}, "properties": map[string]any{"service": false, "lifecycle": false,
 				"health": false, "logging": false, "cgroup": false}},
 		},
