@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -56,14 +57,11 @@ func randomHistory(rng *rand.Rand) history {
 		if rng.IntN(20) == 0 {
 			n = rng.IntN(3 * MaxLine)
 		}
-		line := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, n)
+		char := []string{"a", "b", "é", "€", "😀"}[rng.IntN(5)]
+		line := []byte("12"[:rng.IntN(3)] + strings.Repeat(char, n/len(char)))
 		h.bytes = append(append(h.bytes, line...), '\n')
-		for ; n > MaxLine; n -= MaxLine {
-			h.want = append(h.want, string(line[:MaxLine])+"…")
-			line = line[MaxLine:]
-		}
-		h.want = append(h.want, string(line))
 	}
+	h.want = naiveLines(h.bytes)
 	for left := len(h.bytes); left > 0; {
 		n := min(left, 1+rng.IntN(20))
 		if rng.IntN(3) == 0 || len(h.bytes) > 10_000 {

@@ -76,6 +76,8 @@ func exercise(t *testing.T, a *Arena) {
 func FuzzFramer(f *testing.F) {
 	f.Add([]byte("a\nb\r\n\x00\xff\n\nlast"), []byte{1, 2, 3}, uint16(0))
 	f.Add([]byte("x\r"), []byte{1}, uint16(65535))
+	f.Add([]byte("é€😀x\n\xf0\n"), []byte{0}, uint16(65521))
+	f.Add([]byte("é€😀x\n\xf0\xf0\xf0"), []byte{255, 0}, uint16(65524))
 	f.Fuzz(func(t *testing.T, data, chunks []byte, pad uint16) {
 		if pad > 0 { // a line around the cut
 			data = append(slices.Repeat([]byte("p"), int(pad)+len(data)), data...)
@@ -111,7 +113,7 @@ func naiveLines(data []byte) []string {
 			lines, line = append(lines, string(line)), nil
 			continue
 		}
-		if len(line) == MaxLine {
+		if len(line)+charLen(c) > MaxLine {
 			lines, line = append(lines, string(line)+"…"), nil
 		}
 		line = append(line, c)

@@ -3,6 +3,7 @@ package logring
 import (
 	"bytes"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // Stages of the intent. Each is stored atomically when all that it promises is in the arena.
@@ -132,8 +133,8 @@ type splitter struct {
 }
 
 // split emits the lines of held+data and returns where in held+data the unfinished rest begins; with eof there is
-// none. A line ends at "\n"; one "\r" before it goes too. A line longer than MaxLine is cut, whatever the chunks it came
-// in; so many bytes without an end are not cut before one more is there, which may be the end.
+// none. A line ends at "\n"; one "\r" before it goes too. A line longer than MaxLine is cut where cutAt says, whatever the
+// chunks it came in; so many bytes without an end are not cut before one more is there, which may be the end.
 func (s *splitter) split(held, data []byte, eof bool) int {
 	total := len(held) + len(data)
 	at := 0
@@ -147,9 +148,13 @@ func (s *splitter) split(held, data []byte, eof bool) int {
 		at += i + 1
 	}
 	rest := s.cut(held, data[at:], false)
-	if eof && rest > 0 {
+	if eof && rest > 0 { // a "\r" at the end of the pipe stays, no newline followed it
+		if text := data[at:]; rest <= len(text) {
+			s.emit(nil, text[len(text)-rest:], false)
+		} else { // nothing was cut
+			s.emit(held, text, false)
+		}
 		rest = 0
-		s.emitTail(held, data[at:])
 	}
 	return total - rest
 }
@@ -157,8 +162,12 @@ func (s *splitter) split(held, data []byte, eof bool) int {
 // cut emits the pieces over MaxLine of head+text as continued lines and, when the line is whole, its end. It
 // returns how many bytes are left over.
 func (s *splitter) cut(head, text []byte, whole bool) int {
-	for len(head)+len(text) > MaxLine {
-		k := MaxLine - len(head)
+	for {
+		at, ok := cutAt(head, text)
+		if !ok {
+			break
+		}
+		k := max(at-len(head), 0) // an arena of before characters were kept whole may hold more than at
 		s.emit(head, text[:k], true)
 		head, text = nil, text[k:]
 	}
@@ -175,13 +184,37 @@ func (s *splitter) cut(head, text []byte, whole bool) int {
 	return 0
 }
 
-// emitTail emits what cut left over, at the end of the pipe; a "\r" there stays, no newline followed it.
-func (s *splitter) emitTail(head, text []byte) {
-	for len(head)+len(text) > MaxLine {
-		k := MaxLine - len(head)
-		head, text = nil, text[k:]
+// cutAt is the length of the first piece of a line that begins with head+text, false while it may still end as one piece.
+// A piece is MaxLine long, or ends before the UTF-8 character that would reach over that. The first byte of the character
+// alone decides, so that the same bytes are cut at the same places in whatever chunks they come, and what is left
+// unfinished never has to be cut within.
+func cutAt(head, text []byte) (int, bool) {
+	total := len(head) + len(text)
+	for at := MaxLine - utf8.UTFMax + 1; at < min(total, MaxLine); at++ {
+		first := byte(0)
+		if at < len(head) {
+			first = head[at]
+		} else {
+			first = text[at-len(head)]
+		}
+		if at+charLen(first) > MaxLine {
+			return at, true
+		}
 	}
-	s.emit(head, text, false)
+	return MaxLine, total > MaxLine
+}
+
+// charLen is how long the UTF-8 character is that begins with a byte, 1 where none does.
+func charLen(first byte) int {
+	switch {
+	case first >= 0xc2 && first <= 0xdf:
+		return 2
+	case first >= 0xe0 && first <= 0xef:
+		return 3
+	case first >= 0xf0 && first <= 0xf4:
+		return 4
+	}
+	return 1
 }
 
 func trimCR(b []byte) []byte {

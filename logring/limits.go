@@ -2,7 +2,8 @@ package logring
 
 // The sizes, in bytes unless named otherwise.
 const (
-	// MaxLine is the longest line; a longer one is cut and the pieces before the last are marked Continued.
+	// MaxLine is the longest line; a longer one is cut, never within a UTF-8 character, and the pieces before the last are
+	// marked Continued.
 	MaxLine = 64 << 10
 	// MaxRead is the most that one Begin takes: the size of staging, and of a pipe.
 	MaxRead = 64 << 10

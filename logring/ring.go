@@ -141,8 +141,9 @@ func (r *Ring) Append(rec Record) uint64 {
 	defer r.end()
 	text := rec.Text
 	for len(text) > MaxLine {
-		r.put(nil, text[:MaxLine], &rec, true)
-		text = text[MaxLine:]
+		at, _ := cutAt(nil, text)
+		r.put(nil, text[:at], &rec, true)
+		text = text[at:]
 	}
 	if !r.put(nil, text, &rec, rec.Continued) {
 		return 0

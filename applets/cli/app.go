@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -98,8 +99,9 @@ func (v *invocation) readGlobals(c *cli.Context) error {
 	default:
 		return usagef("unknown --color %q: want auto, always or never", when)
 	}
-	v.out.style.on = wantColor(when, v.out.terminal)
-	v.errStyle.on = wantColor(when, v.errTerminal)
+	v.out.strip = when == "never"
+	v.out.style.on = terminal.WantColor(when, v.out.terminal)
+	v.errStyle.on = terminal.WantColor(when, v.errTerminal)
 	return nil
 }
 

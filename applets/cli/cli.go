@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 )
 
@@ -61,8 +62,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func newInvocation(ctx context.Context, cancel context.CancelFunc, stdin io.Reader, stdout, stderr io.Writer) *invocation {
 	v := &invocation{ctx: ctx, in: stdin, err: stderr, now: time.Now, format: formatTable}
 	v.out = newOutput(stdout, cancel)
-	v.errTerminal = isTerminal(stderr)
-	v.errStyle = style{on: wantColor("auto", v.errTerminal)}
+	v.errTerminal = terminal.Is(stderr)
+	v.errStyle = style{on: terminal.WantColor("auto", v.errTerminal)}
 	v.app = newApp(v)
 	return v
 }
@@ -102,7 +103,7 @@ func (v *invocation) finish(err error) int {
 // complain writes one line to stderr.
 func (v *invocation) complain(text string) {
 	_ = v.out.flush()
-	_, _ = io.WriteString(v.err, v.errStyle.paint(red, "zinit:")+" "+oneLine(text)+"\n")
+	_, _ = io.WriteString(v.err, v.errStyle.paint(red, "zinit:")+" "+terminal.Escape(text)+"\n")
 }
 
 // say writes one line of the result of a change; -q silences it.
@@ -116,7 +117,7 @@ func (v *invocation) say(text string) {
 func (v *invocation) note(text string) {
 	if !v.quiet {
 		_ = v.out.flush()
-		_, _ = io.WriteString(v.err, oneLine(text)+"\n")
+		_, _ = io.WriteString(v.err, terminal.Escape(text)+"\n")
 	}
 }
 

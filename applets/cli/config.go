@@ -12,6 +12,7 @@ import (
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -115,11 +116,11 @@ func problemLine(p wire.Problem, st style) string {
 		where = p.Service
 	}
 	color := map[string]string{"error": red, "warning": yellow, "note": cyan}[p.Severity]
-	text := st.paint(color, p.Severity+":") + " " + oneLine(p.Message)
+	text := st.paint(color, p.Severity+":") + " " + terminal.Escape(p.Message)
 	if where == "" {
 		return text
 	}
-	return oneLine(where) + ": " + text
+	return terminal.Escape(where) + ": " + text
 }
 
 func checkSummary(services int, counts map[graph.Severity]int) string {
@@ -229,7 +230,7 @@ func (v *invocation) planText(plan wire.Plan, done bool) string {
 	for _, a := range plan.Actions {
 		mark := planMarks[a.Action]
 		counts[a.Action]++
-		t.add(mark, cell{a.Name, ""}, cell{a.Action, mark.color}, cell{oneLine(a.Reason), ""})
+		t.add(mark, cell{a.Name, ""}, cell{a.Action, mark.color}, cell{terminal.Escape(a.Reason), ""})
 	}
 	return t.String() + planSummary(counts, done, plan) + "\n"
 }

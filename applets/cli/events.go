@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -99,7 +100,7 @@ func (v *invocation) printEvent(e wire.Event) {
 }
 
 func eventLine(e wire.Event, st style, now time.Time) string {
-	text := oneLine(e.Text)
+	text := terminal.Escape(e.Text)
 	if text == "" {
 		text = e.Service + ": " + e.From + " -> " + e.To + " (" + e.Cause + ")"
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -55,7 +56,7 @@ func whyPage(why wire.Why, st style) string {
 		if i > 0 {
 			b.WriteString(strings.Repeat("   ", i-1) + "└─ ")
 		}
-		b.WriteString(st.symbol(link.State.State) + " " + st.paint(bold, link.Name) + " " + oneLine(link.Text) + "\n")
+		b.WriteString(st.symbol(link.State.State) + " " + st.paint(bold, link.Name) + " " + terminal.Escape(link.Text) + "\n")
 	}
 	if len(why.Cause) == 0 { // a server before ours
 		b.WriteString(why.ASCII + "\n")

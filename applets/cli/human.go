@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/zinit/zinit/graph"
 )
@@ -67,58 +66,6 @@ func plural(n int, noun string) string {
 		return fmt.Sprintf("%d %ses", n, noun)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// oneLine makes text safe to stand in one line on a terminal: control characters, C1 controls and the marks that turn
-// the writing direction are written as escapes, a tab stays. What a service writes can so neither move the cursor
-// nor pretend to be another line.
-func oneLine(text string) string {
-	if isPlain(text) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r != '\t' && (r < 0x20 || r == 0x7f):
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case isUnsafe(r):
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-		i += size
-	}
-	return b.String()
-}
-
-func isPlain(text string) bool {
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; c >= 0x7f || c < 0x20 && c != '\t' {
-			return false
-		}
-	}
-	return true
-}
-
-// isUnsafe reports whether a rune above ASCII steers a terminal instead of being shown.
-func isUnsafe(r rune) bool {
-	return r >= 0x80 && r <= 0x9f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029
-}
-
-// cut shortens text to width columns, the last one a … when something was lost.
-func cut(text string, width int) string {
-	if width < 1 || utf8.RuneCountInString(text) <= width {
-		return text
-	}
-	runes := []rune(text)
-	return string(runes[:width-1]) + "…"
 }
 
 // parseDuration reads a length of time: Go's form (1m30s, 1500ms), days (2d, 1d12h), or a bare number of seconds.

@@ -3,6 +3,8 @@ package cli
 import (
 	"testing"
 	"time"
+
+	"github.com/zinit/zinit/internal/terminal"
 )
 
 func TestDurationText(t *testing.T) {
@@ -30,8 +32,8 @@ func TestOneLine(t *testing.T) {
 		"plain\ttext": "plain\ttext", "a\nb\rc": `a\nb\rc`, "\x1b[31m\x07": `\x1b[31m\x07`, "ünïcode 日本": "ünïcode 日本",
 		"\xff\xfe": `\xff\xfe`, "c1 \u0085": `c1 \u0085`, "bidi \u202e": `bidi \u202e`, "del\x7f": `del\x7f`, "": "", "nul\x00": `nul\x00`,
 	} {
-		if got := oneLine(in); got != want {
-			t.Errorf("oneLine(%q) = %q, want %q", in, got, want)
+		if got := terminal.Escape(in); got != want {
+			t.Errorf("terminal.Escape(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
@@ -86,8 +88,8 @@ func TestCut(t *testing.T) {
 		width int
 		want  string
 	}{{"abcdef", 4, "abc…"}, {"abc", 3, "abc"}, {"äöüß", 3, "äö…"}, {"abc", 0, "abc"}} {
-		if got := cut(c.text, c.width); got != c.want {
-			t.Errorf("cut(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
+		if got := terminal.Cut(c.text, c.width); got != c.want {
+			t.Errorf("terminal.Cut(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -124,7 +125,7 @@ func listTable(rows []wire.Listed, s style, width int, wide bool) string {
 
 // listInfo is the last column: why a service is not simply up.
 func listInfo(r wire.Listed) string {
-	text := oneLine(r.Text)
+	text := terminal.Escape(r.Text)
 	for _, said := range []string{r.Name + " ", "is blocked: ", "is stopping: ", "failed: "} {
 		text = strings.TrimPrefix(text, said)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -168,6 +169,7 @@ func (v *invocation) followLogs(p *logPrinter, q rpc.LogQuery) error {
 	defer stream.Close() //nolint:errcheck // nothing is left to send
 	err = stream.FollowLogs(v.ctx, q, func(f wire.Follow) error {
 		if f.Missed > 0 {
+			p.endCut()
 			v.complain(missedText(f))
 		}
 		p.lines(f.Lines)
@@ -196,9 +198,10 @@ func missedText(f wire.Follow) string {
 // logPrinter writes log lines in one of the formats of `logs -o`.
 type logPrinter struct {
 	out    *output
-	format string // short, cat, json
-	names  bool   // each line has its service's name
-	width  int    // of the name column so far
+	format string        // short, cat, json
+	names  bool          // each line has its service's name
+	width  int           // of the name column so far
+	cut    *wire.LogLine // with cat: the piece of a longer line that was written last
 }
 
 func (v *invocation) logPrinter(c *cli.Context) (*logPrinter, error) {
@@ -245,9 +248,31 @@ func (p *logPrinter) line(l wire.LogLine) {
 	case "json":
 		p.out.print(string(document(l)) + "\n")
 	case "cat":
-		p.out.print(p.safe(l.Content) + "\n")
+		p.cat(l)
 	default:
 		p.out.print(p.short(l) + "\n")
+	}
+}
+
+// cat writes the text alone. The pieces of a line that was cut become one line again; one whose next piece is missing is
+// ended before another line.
+func (p *logPrinter) cat(l wire.LogLine) {
+	if c := p.cut; c != nil && (c.Service != l.Service || c.Stream != l.Stream || c.PID != l.PID) {
+		p.endCut()
+	}
+	p.out.print(p.safe(l.Content))
+	if p.cut = nil; l.Continued {
+		p.cut = &l
+	} else {
+		p.out.print("\n")
+	}
+}
+
+// endCut ends a line of which the next piece will not come.
+func (p *logPrinter) endCut() {
+	if p.cut != nil {
+		p.out.print("\n")
+		p.cut = nil
 	}
 }
 
@@ -257,15 +282,26 @@ func (p *logPrinter) short(l wire.LogLine) string {
 	if p.names {
 		head += s.paint(nameColor(l.Service), fmt.Sprintf("%-*s", p.width, l.Service)) + " | "
 	}
-	return head + s.paint(lineColor(&l), p.safe(l.Content))
+	return head + s.paintLine(&l, p.safe(l.Content))
 }
 
-// safe escapes what would steer a terminal; a file or a pipe gets the line as it is.
+// safe escapes what would steer a terminal, but for colours; a file or a pipe gets the line as it is.
 func (p *logPrinter) safe(content string) string {
-	if p.out.terminal {
-		return oneLine(content)
+	switch {
+	case p.out.terminal:
+		return terminal.Show(content, p.out.style.on)
+	case p.out.strip:
+		return terminal.Strip(content)
 	}
 	return content
+}
+
+// paintLine gives a line of a log its colour, unless it has colours of its own.
+func (s style) paintLine(l *wire.LogLine, shown string) string {
+	if terminal.HasColor(shown) {
+		return shown
+	}
+	return s.paint(lineColor(l), shown)
 }
 
 // lineColor follows the severity, as journalctl does, and where there is none the stream.

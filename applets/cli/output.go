@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/terminal"
 )
 
 // format is the value of -o.
@@ -36,6 +38,7 @@ type output struct {
 	w        *bufio.Writer
 	style    style
 	terminal bool
+	strip    bool // --color never: not even the colours of services
 	width    int  // columns of the terminal, 0 = no terminal: nothing is cut
 	closed   bool // the reader went away (EPIPE)
 	cancel   context.CancelFunc
@@ -43,7 +46,7 @@ type output struct {
 }
 
 func newOutput(w io.Writer, cancel context.CancelFunc) *output {
-	o := &output{w: bufio.NewWriterSize(w, 64<<10), terminal: isTerminal(w), cancel: cancel}
+	o := &output{w: bufio.NewWriterSize(w, 64<<10), terminal: terminal.Is(w), cancel: cancel}
 	if o.terminal {
 		o.width = terminalWidth(w)
 	}
@@ -143,15 +146,6 @@ func descriptor(stream any) (int, bool) {
 	return -1, false
 }
 
-func isTerminal(stream any) bool {
-	fd, ok := descriptor(stream)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-	return err == nil
-}
-
 func terminalWidth(stream any) int {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n >= 20 {
 		return n
@@ -161,15 +155,4 @@ func terminalWidth(stream any) int {
 		return int(size.Col)
 	}
 	return 80
-}
-
-// wantColor decides about colour. NO_COLOR (no-color.org) and a dumb terminal switch off what is automatic.
-func wantColor(when string, terminal bool) bool {
-	switch when {
-	case "always":
-		return true
-	case "never":
-		return false
-	}
-	return terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

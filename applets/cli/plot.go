@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -157,7 +158,7 @@ func (p *plot) service(s wire.BootService, y int) {
 	if p.critical[s.Name] {
 		color, labelColor = "#dc2626", "#991b1b"
 	}
-	name := shorten(oneLine(s.Name), 34)
+	name := shorten(terminal.Escape(s.Name), 34)
 	switch {
 	case s.StartMS < 0 && s.DueMS < 0:
 		p.label(0, y, name+": not started", "#6b7280")
@@ -192,14 +193,14 @@ func waitsFor(s wire.BootService) string {
 	if s.Waited == "" {
 		return ""
 	}
-	return " for " + shorten(oneLine(s.Waited), 34)
+	return " for " + shorten(terminal.Escape(s.Waited), 34)
 }
 
 func shorten(text string, limit int) string {
 	if utf8.RuneCountInString(text) <= limit {
 		return text
 	}
-	return cut(text, limit)
+	return terminal.Cut(text, limit)
 }
 
 var xmlEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")

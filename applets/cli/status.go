@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -119,7 +120,7 @@ func statusPage(s wire.StatusFull, st style, width int, now time.Time) string {
 	p := &page{style: st, width: width}
 	p.b.WriteString(headline(s, st, now) + "\n")
 	p.line("cause", causeText(s))
-	p.line("says", oneLine(saysText(s)))
+	p.line("says", terminal.Escape(saysText(s)))
 	p.line("since", sinceText(s.Since, now))
 	p.line("ready", readyText(s))
 	p.line("last exit", lastExitText(s.LastExit, now))
@@ -129,9 +130,9 @@ func statusPage(s wire.StatusFull, st style, width int, now time.Time) string {
 	p.line("ports", portsText(s.Ports))
 	p.line("kind", kindText(s))
 	p.line("file", sourceText(s))
-	p.line("tracking", oneLine(trackingText(s)))
+	p.line("tracking", terminal.Escape(trackingText(s)))
 	for _, w := range s.Warnings {
-		p.line("warning", st.paint(yellow, oneLine(w)))
+		p.line("warning", st.paint(yellow, terminal.Escape(w)))
 	}
 	p.block("output to", sinkLines(s.Sinks, st))
 	p.block("depends on", dependencyLines(s.Dependencies, st))
@@ -158,7 +159,7 @@ func saysText(s wire.StatusFull) string {
 
 // causeText is why a service is as it is, where the headline does not say it already.
 func causeText(s wire.StatusFull) string {
-	text := strings.TrimPrefix(oneLine(s.Cause), s.Name+" ")
+	text := strings.TrimPrefix(terminal.Escape(s.Cause), s.Name+" ")
 	if _, more, found := strings.Cut(text, ": "); found && (s.State.State == "running" || strings.HasPrefix(text, "is ")) {
 		return more
 	}
@@ -233,7 +234,7 @@ func lastExitText(e *wire.Exit, now time.Time) string {
 	if e == nil {
 		return ""
 	}
-	text := oneLine(e.Text)
+	text := terminal.Escape(e.Text)
 	if d, ok := ago(e.At, now); ok {
 		text += ", " + durationText(d) + " ago (" + clockText(e.At, now) + ")"
 	}
@@ -261,7 +262,7 @@ func healthText(h *wire.HealthStatus, now time.Time) string {
 	if h == nil {
 		return ""
 	}
-	text := h.Type + " " + oneLine(h.Target) + ": "
+	text := h.Type + " " + terminal.Escape(h.Target) + ": "
 	switch {
 	case h.LastOK == nil:
 		return text + "not checked yet"
@@ -276,7 +277,7 @@ func healthText(h *wire.HealthStatus, now time.Time) string {
 		text += " " + durationText(d) + " ago"
 	}
 	text += ", " + plural(h.Checks, "check")
-	if detail := strings.TrimPrefix(oneLine(h.LastDetail), "GET "+oneLine(h.Target)+" "); detail != "" {
+	if detail := strings.TrimPrefix(terminal.Escape(h.LastDetail), "GET "+terminal.Escape(h.Target)+" "); detail != "" {
 		text += ", last: " + detail
 	}
 	return text
@@ -321,7 +322,7 @@ func kindText(s wire.StatusFull) string {
 func sourceText(s wire.StatusFull) string {
 	switch {
 	case s.Source != "":
-		return oneLine(s.Source)
+		return terminal.Escape(s.Source)
 	case s.Ephemeral:
 		return "none: added at run time, lost when the server ends, not touched by reload"
 	}
@@ -341,7 +342,7 @@ func trackingText(s wire.StatusFull) string {
 func sinkLines(sinks []wire.Sink, st style) []string {
 	var lines []string
 	for _, s := range sinks {
-		text := oneLine(s.Target) + ": " + plural(int(s.Written), "line")
+		text := terminal.Escape(s.Target) + ": " + plural(int(s.Written), "line")
 		if s.Queued > 0 {
 			text += fmt.Sprintf(", %d waiting", s.Queued)
 		}
@@ -349,7 +350,7 @@ func sinkLines(sinks []wire.Sink, st style) []string {
 			text += ", " + st.paint(red, fmt.Sprintf("%d lost", s.Lost))
 		}
 		if s.Errors > 0 {
-			text += ", " + st.paint(yellow, plural(int(s.Errors), "error")+": "+oneLine(s.Last))
+			text += ", " + st.paint(yellow, plural(int(s.Errors), "error")+": "+terminal.Escape(s.Last))
 		}
 		lines = append(lines, text)
 	}
@@ -393,7 +394,7 @@ func processLines(list []wire.Process, room int) []string {
 		if text == "" {
 			text = "[" + p.Name + "]"
 		}
-		text = strings.Repeat("  ", depth[p.PID]) + oneLine(text)
+		text = strings.Repeat("  ", depth[p.PID]) + terminal.Escape(text)
 		if p.State == "zombie" || p.State == "stopped" || p.State == "disk-sleep" {
 			text += " (" + p.State + ")"
 		}
@@ -428,11 +429,11 @@ func depths(list []wire.Process) map[int]int {
 func logTail(lines []wire.LogLine, st style, room int) []string {
 	var texts []string
 	for _, l := range lines {
-		text := time.UnixMilli(l.TimestampMS).Format("15:04:05.000") + "  " + oneLine(l.Content)
+		text := time.UnixMilli(l.TimestampMS).Format("15:04:05.000") + "  " + terminal.Show(l.Content, st.on)
 		if room > 0 {
-			text = cut(text, room)
+			text = terminal.Cut(text, room)
 		}
-		texts = append(texts, st.paint(lineColor(&l), text))
+		texts = append(texts, st.paintLine(&l, text))
 	}
 	return texts
 }
@@ -447,14 +448,14 @@ func overviewPage(s wire.SystemStatus, st style) string {
 	p.b.WriteString(head + "\n")
 	p.line("services", countsText(s.Counts, st))
 	p.line("mode", s.Mode)
-	p.line("config", oneLine(strings.Join(s.ConfigDirs, ", ")))
-	p.line("socket", oneLine(s.Socket))
-	p.line("tracking", oneLine(s.Tracking))
+	p.line("config", terminal.Escape(strings.Join(s.ConfigDirs, ", ")))
+	p.line("socket", terminal.Escape(s.Socket))
+	p.line("tracking", terminal.Escape(s.Tracking))
 	if s.ServerStarts > 1 {
 		p.line("server", plural(s.ServerStarts, "start"))
 	}
-	p.line("crashed", oneLine(s.LastCrash))
-	p.line("rolled back", oneLine(s.RolledBack))
+	p.line("crashed", terminal.Escape(s.LastCrash))
+	p.line("rolled back", terminal.Escape(s.RolledBack))
 	if s.LogArenaBytes > 0 {
 		p.line("log memory", sizeText(s.LogArenaBytes))
 	}
@@ -488,7 +489,7 @@ func countsText(counts map[string]int, st style) string {
 func causeLines(links []wire.CauseLink, st style) []string {
 	var lines []string
 	for _, l := range links {
-		lines = append(lines, st.symbol(l.State.State)+" "+l.Name+" "+oneLine(l.Text))
+		lines = append(lines, st.symbol(l.State.State)+" "+l.Name+" "+terminal.Escape(l.Text))
 	}
 	return lines
 }

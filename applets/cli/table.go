@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/zinit/zinit/internal/terminal"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
@@ -67,7 +69,7 @@ func (t *table) line(b *strings.Builder, row []cell, widths []int) {
 		last := i == len(row)-1
 		text := c.text
 		if last && t.width > 0 {
-			text = cut(text, max(t.width-used, 8))
+			text = terminal.Cut(text, max(t.width-used, 8))
 		}
 		gap := strings.Repeat(" ", max(widths[i]-utf8.RuneCountInString(text), 0))
 		painted := t.style.paint(c.color, text)

@@ -15,7 +15,7 @@ type options struct {
 var passed = map[string]bool{
 	"config": true, "config-dir": true, "socket": true, "s": true, "log-level": true, "log-format": true,
 	"log-stdout": false, "settings": true, "syslog": true, "socket-mode": true, "socket-group": true, "lenient": false,
-	"target": true, "ready-fd": true,
+	"target": true, "ready-fd": true, "color": true,
 }
 
 // parseOptions reads the arguments behind argv[0]. unknown are words and flags that mean nothing here: the kernel hands
@@ -95,7 +95,7 @@ Runs the server below this process and keeps what must outlive it. As process 1 
       --socket PATH      control socket
       --shutdown-ms N    how long a shutdown may take (machine 30000 and the stop timeouts, else 8000)
       --log-stdout[=F]   services' output to stdout as well: prefix, plain or json
-      --log-level L, --log-format F, --settings FILE, --syslog PATH, --socket-mode M, --socket-group G, --target NAME,
-      --lenient          passed on to the server
+      --log-level L, --log-format F, --color WHEN, --settings FILE, --syslog PATH, --socket-mode M, --socket-group G,
+      --target NAME, --lenient  passed on to the server
   -- COMMAND             run it as the container's main program and end with its status
 `

@@ -21,6 +21,7 @@ type options struct {
 	socket      string
 	logLevel    string
 	logFormat   string // text or json
+	color       string // of services on a terminal: auto, always or never
 	logStdout   string // "" off, "prefix", "json" or "plain": service output to stdout (containers)
 	settings    string
 	syslog      string // path of the syslog socket, "" = none
@@ -71,6 +72,7 @@ const usage = `usage: zinit server [--config DIR]… [--socket PATH] [flags]
       --log-level L     debug, info, warn or error
       --log-format F    text or json
       --log-stdout[=F]  services' output to stdout as well: prefix (default), plain or json
+      --color WHEN      their colours there: auto (on a terminal, unless $NO_COLOR), always or never
       --settings FILE   zinit.toml (default: beside the services directory)
       --syslog PATH     serve a syslog socket there (/dev/log)
       --socket-mode M   mode of the socket, octal (default 0660)
@@ -95,6 +97,7 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 	fs.StringVar(&o.logLevel, "log-level", "", "")
 	fs.StringVar(&o.logFormat, "log-format", "text", "")
 	fs.Var(optionalFlag{&o.logStdout, "prefix"}, "log-stdout", "")
+	fs.StringVar(&o.color, "color", "auto", "")
 	fs.StringVar(&o.settings, "settings", "", "")
 	fs.StringVar(&o.syslog, "syslog", "", "")
 	fs.StringVar(&o.socketMode, "socket-mode", "", "")
@@ -114,6 +117,8 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q; the directory is given with --config; see: zinit server --help", fs.Arg(0))
 	case o.logFormat != "text" && o.logFormat != "json":
 		return nil, fmt.Errorf("--log-format %s: want text or json", o.logFormat)
+	case o.color != "auto" && o.color != "always" && o.color != "never":
+		return nil, fmt.Errorf("--color %s: want auto, always or never", o.color)
 	case o.socketMode != "":
 		if _, err := socketMode(o.socketMode); err != nil {
 			return nil, err

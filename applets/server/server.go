@@ -124,12 +124,15 @@ func run(o *options, argv []string) (int, error) {
 		s.order(s.handover.Order) // the server before died over it
 	}
 	code := s.sup.Run()
-	copied()
 	closing, stop := context.WithTimeout(context.Background(), closePatience)
 	_ = s.rpc.Close(closing)
 	stop()
 	<-s.served
 	s.farewell(code)
+	copied()
+	if s.keeper != nil {
+		_ = s.keeper.Bye(s.sup.Bye(), code)
+	}
 	return code, nil
 }
 
@@ -216,10 +219,14 @@ func (s *server) copyToStdout() (finish func()) {
 		return func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
-	follower := s.arena.Follow(nil, nil)
+	from := map[string]uint64{}
+	if s.handover == nil || s.handover.Arena < 0 { // else the server before has written what there is
+		from[ownlog.Service] = 1
+	}
+	follower := s.arena.Follow(nil, from)
 	go func() {
 		defer close(ended)
-		copyLogs(follower, os.Stdout, s.o.logStdout, done)
+		newStdoutCopy(os.Stdout, s.o.logStdout, s.o.color).run(follower, done)
 	}()
 	return func() {
 		close(done)
@@ -240,14 +247,11 @@ func (s *server) announce() {
 	}
 }
 
-// farewell takes the socket's path away and tells the keeper why the server ends.
+// farewell takes the socket's path away and says that the server ends.
 func (s *server) farewell(code int) {
 	_ = s.socket.Close(true)
 	s.own.Flush()
 	s.log.Info("zinit server ends", "code", code)
-	if s.keeper != nil {
-		_ = s.keeper.Bye(s.sup.Bye(), code)
-	}
 }
 
 // nameProcess sets what ps and pgrep show. /proc/self/comm names the main thread; prctl(2) would name the calling one.

@@ -2,31 +2,62 @@ package server
 
 import (
 	"bufio"
-	"encoding/json"
+	"fmt"
 	"io"
-	"strings"
+	"os"
 	"time"
 
+	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/supervisor/ownlog"
+	"github.com/zinit/zinit/supervisor/ship"
 )
 
-// ownLogName is the pseudo-service of the server's own messages, which go to stderr already.
-const ownLogName = "zinit"
+// stdoutCopy writes the output of all services to a stream as it comes, for a container whose engine collects it: plain,
+// with the service's name before each line, or as one JSON object a line, which the server's own lines are then among. As
+// text they are not: they go to stderr. A reader of the stream that is slow holds up nobody: the rings are the queue, and
+// what they lose is told.
+type stdoutCopy struct {
+	out    *bufio.Writer
+	format string              // plain, prefix or json
+	host   string              // what JSON names as the host
+	show   func(string) string // makes text fit for the stream, nil = as it is
+	cut    cutLine
+	buf    []byte
+}
 
-// copyLogs writes the output of all services to w as it comes, for a container whose engine collects it: plain, with the
-// service's name before each line, or as one JSON object a line. It ends when done is closed and everything is written.
-// A reader of w that is slow holds up nobody: the rings are the queue, and what they lose is told.
-// f was begun before the first service started.
-func copyLogs(f *logring.Follower, w io.Writer, format string, done <-chan struct{}) {
+// cutLine is whose line was written without its end, because it is longer than the rings keep in one piece.
+type cutLine struct {
+	open    bool
+	service string
+	stream  uint8
+	pid     int32
+}
+
+// newStdoutCopy makes one. when says whether services may have colours on a terminal: auto, always or never.
+func newStdoutCopy(w io.Writer, format, when string) *stdoutCopy {
+	c := &stdoutCopy{out: bufio.NewWriterSize(w, 64<<10), format: format}
+	c.host, _ = os.Hostname()
+	switch onTerminal := terminal.Is(w); {
+	case onTerminal:
+		color := terminal.WantColor(when, true)
+		c.show = func(text string) string { return terminal.Show(text, color) }
+	case when == "never":
+		c.show = terminal.Strip
+	}
+	return c
+}
+
+// run copies what f has until done is closed and everything is written.
+func (c *stdoutCopy) run(f *logring.Follower, done <-chan struct{}) {
 	defer f.Close()
-	out := bufio.NewWriterSize(w, 64<<10)
 	for last := false; ; {
 		for b, ok := f.Next(followBatch); ok; b, ok = f.Next(followBatch) {
-			if b.Service != ownLogName {
-				writeBatch(out, &b, format)
+			if b.Service != ownlog.Service || c.format == "json" {
+				c.batch(&b)
 			}
 		}
-		if out.Flush() != nil || last {
+		if c.out.Flush() != nil || last {
 			return
 		}
 		select {
@@ -40,44 +71,74 @@ func copyLogs(f *logring.Follower, w io.Writer, format string, done <-chan struc
 // followBatch is how many lines are taken from a ring at a time.
 const followBatch = 512
 
-// stdoutLine is one line in JSON, with the field names of the shipped logs.
-type stdoutLine struct {
-	Timestamp string `json:"timestamp"`
-	Service   string `json:"service"`
-	Stream    string `json:"stream"`
-	Seq       uint64 `json:"seq"`
-	PID       int32  `json:"pid"`
-	Message   string `json:"message"`
-}
-
-func writeBatch(out *bufio.Writer, b *logring.Batch, format string) {
-	if b.Missed > 0 && format != "json" {
-		_, _ = out.WriteString(b.Service + " | [lines lost: the reader of stdout was too slow]\n")
+func (c *stdoutCopy) batch(b *logring.Batch) {
+	if b.Missed > 0 {
+		c.lost(b)
 	}
 	for i := range b.Records {
 		r := &b.Records[i]
-		switch format {
+		switch c.format {
 		case "json":
-			line, _ := json.Marshal(stdoutLine{Timestamp: time.UnixMilli(r.TimeMS).UTC().Format("2006-01-02T15:04:05.000Z"),
-				Service: b.Service, Stream: streamWord(r.Stream), Seq: r.Seq, PID: r.PID,
-				Message: strings.ToValidUTF8(string(r.Text), "\uFFFD")})
-			_, _ = out.Write(line)
+			c.json(b.Service, r)
 		case "prefix":
-			_, _ = out.WriteString(b.Service + " | ")
-			_, _ = out.Write(r.Text)
+			c.text(b.Service+" | ", string(r.Text))
+			_ = c.out.WriteByte('\n')
 		default:
-			_, _ = out.Write(r.Text)
+			c.plain(b.Service, r)
 		}
-		_ = out.WriteByte('\n')
 	}
 }
 
-func streamWord(s uint8) string {
-	switch s {
-	case logring.Stdout:
-		return "stdout"
-	case logring.Stderr:
-		return "stderr"
+// lost says that lines of a service were given up before they could be written: in the name of the service, as a warning.
+func (c *stdoutCopy) lost(b *logring.Batch) {
+	text := fmt.Sprintf("%d lines lost: the reader of stdout was too slow", b.Missed)
+	if b.Missed == 1 {
+		text = "1 line lost: the reader of stdout was too slow"
 	}
-	return "syslog"
+	if c.format == "json" {
+		const daemon, warning = 3, 4
+		rec := logring.Record{TimeMS: time.Now().UnixMilli(), Stream: logring.Stderr, PID: int32(os.Getpid()),
+			Priority: logring.MakePriority(daemon, warning), Text: []byte(text)}
+		if len(b.Records) > 0 {
+			rec.Seq = b.Records[0].Seq - 1 // of the last lost line
+		}
+		c.json(b.Service, &rec)
+		return
+	}
+	c.endCut()
+	_, _ = c.out.WriteString(b.Service + " | [" + text + "]\n")
+}
+
+// json writes a line with the members that forwarded lines have.
+func (c *stdoutCopy) json(service string, r *logring.Record) {
+	c.buf = ship.AppendJSON(c.buf[:0], c.host, service, r)
+	_, _ = c.out.Write(c.buf)
+}
+
+// plain writes the text alone. The pieces of a line that was cut become one line again; one whose next piece is missing is
+// ended before another line.
+func (c *stdoutCopy) plain(service string, r *logring.Record) {
+	whose := cutLine{r.Continued, service, r.Stream, r.PID}
+	if was := c.cut; was.open && (was.service != service || was.stream != r.Stream || was.pid != r.PID) {
+		c.endCut()
+	}
+	c.text("", string(r.Text))
+	if c.cut = whose; !r.Continued {
+		_ = c.out.WriteByte('\n')
+	}
+}
+
+func (c *stdoutCopy) endCut() {
+	if c.cut.open {
+		_ = c.out.WriteByte('\n')
+		c.cut.open = false
+	}
+}
+
+func (c *stdoutCopy) text(prefix, text string) {
+	if c.show != nil {
+		text = c.show(text)
+	}
+	_, _ = c.out.WriteString(prefix)
+	_, _ = c.out.WriteString(text)
 }

@@ -19,9 +19,9 @@ func streamName(s uint8) string {
 	return "unknown"
 }
 
-// appendJSON appends one line as a JSON object and a newline. The members follow the habits of Vector and ECS; those that
+// AppendJSON appends one line as a JSON object and a newline. The members follow the habits of Vector and ECS; those that
 // only syslog messages have are named as Vector's syslog source names them.
-func appendJSON(b []byte, host, service string, rec *logring.Record) []byte {
+func AppendJSON(b []byte, host, service string, rec *logring.Record) []byte {
 	b = append(b, `{"timestamp":"`...)
 	b = time.UnixMilli(rec.TimeMS).UTC().AppendFormat(b, timeFormat)
 	b = append(b, `","message":`...)

@@ -469,7 +469,7 @@ func TestDelay(t *testing.T) {
 func FuzzJSON(f *testing.F) {
 	f.Add([]byte("a\x00\"\\\n\xff\u2028é\x7f"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		b := appendJSON(nil, "h", "s", &logring.Record{Text: text, Seq: 1})
+		b := AppendJSON(nil, "h", "s", &logring.Record{Text: text, Seq: 1})
 		var e event
 		if err := json.Unmarshal(b, &e); err != nil {
 			t.Fatalf("%q: %v", b, err)
@@ -507,12 +507,12 @@ func TestSyslogMessage(t *testing.T) {
 func TestJSONMembers(t *testing.T) {
 	rec := logring.Record{Seq: 3, TimeMS: 1_700_000_000_123, Stream: logring.Stderr, PID: 7, Text: []byte("boom"), Continued: true}
 	want := `{"timestamp":"2023-11-14T22:13:20.123Z","message":"boom","host":"box","service":"web","stream":"stderr","seq":3,"pid":7,"continued":true}` + "\n"
-	if got := string(appendJSON(nil, "box", "web", &rec)); got != want {
+	if got := string(AppendJSON(nil, "box", "web", &rec)); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
 	rec.Stream, rec.Continued, rec.Priority = logring.Syslog, false, logring.MakePriority(10, 3)
 	want = `{"timestamp":"2023-11-14T22:13:20.123Z","message":"boom","host":"box","service":"web","stream":"syslog","seq":3,"pid":7,"severity":"err","facility":"authpriv"}` + "\n"
-	if got := string(appendJSON(nil, "box", "web", &rec)); got != want {
+	if got := string(AppendJSON(nil, "box", "web", &rec)); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
 }

@@ -77,9 +77,9 @@ func newTransport(u *url.URL, o *Options) transport {
 	}
 	switch u.Scheme {
 	case "tcp":
-		return &streamTransport{network: "tcp", address: u.Host, encoder: appendJSON}
+		return &streamTransport{network: "tcp", address: u.Host, encoder: AppendJSON}
 	case "unix":
-		return &streamTransport{network: "unix", address: u.Path, encoder: appendJSON}
+		return &streamTransport{network: "unix", address: u.Path, encoder: AppendJSON}
 	case "syslog+tcp":
 		return &streamTransport{network: "tcp", address: syslogAddress, encoder: appendOctetCounted}
 	case "syslog+udp":
@@ -109,7 +109,7 @@ func newHTTPTransport(u *url.URL, o *Options) *httpTransport {
 }
 
 func (t *httpTransport) encode(b []byte, host, service string, rec *logring.Record) []byte {
-	return appendJSON(b, host, service, rec)
+	return AppendJSON(b, host, service, rec)
 }
 
 func (t *httpTransport) close() { t.client.CloseIdleConnections() }
