@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,7 +88,7 @@ func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
 	}
 	d.pool.onFirst(func() {
 		fault.Here("exec")
-		err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
+		err := proc.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
 		d.post(func() { s.undoExec(u, err) })
 	})
 }

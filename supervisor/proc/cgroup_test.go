@@ -81,7 +81,7 @@ func TestChildIsBornInItsGroup(t *testing.T) {
 	if filepath.Base(group.Path()) != "web.x.7" {
 		t.Errorf("folder %s", group.Path())
 	}
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		got := runLine(t, "grep ^0:: /proc/self/cgroup; true", func(s *Spec) { s.Cgroup = group; change(s) })
 		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7") {
 			t.Errorf("the child is in %q", got)

@@ -27,15 +27,32 @@ func (s *Spec) explain(errno syscall.Errno, cred *Credential) *Error {
 		return err
 	}
 	if errno == syscall.EPERM && cred != nil && os.Geteuid() != 0 {
-		return failf(StepUser, errno, "cannot become user %d: the supervisor is not root", cred.UID)
+		return explainIdentity(StepUser, errno, cred)
 	}
 	if s.Tty != "" && (errno == syscall.EPERM || errno == syscall.ENOTTY || errno == syscall.EIO) {
-		return failf(StepTTY, errno, "cannot make %s the controlling terminal: %v (another session may have it)", s.Tty, errno)
+		return s.explainTTY(errno)
 	}
 	if err := s.explainDir(errno, cred); err != nil {
 		return err
 	}
 	return s.explainProgram(errno, cred)
+}
+
+func (s *Spec) explainTTY(errno syscall.Errno) *Error {
+	return failf(StepTTY, errno, "cannot make %s the controlling terminal: %v (another session may have it)", s.Tty, errno)
+}
+
+// explainIdentity says which part of the identity could not be taken on.
+func explainIdentity(step string, errno syscall.Errno, cred *Credential) *Error {
+	switch {
+	case errno == syscall.EPERM && os.Geteuid() != 0:
+		return failf(StepUser, errno, "cannot become user %d: the supervisor is not root", cred.UID)
+	case step == StepUser:
+		return failf(step, errno, "cannot become user %d: %v", cred.UID, errno)
+	case step == StepGroup:
+		return failf(step, errno, "cannot become group %d: %v", cred.GID, errno)
+	}
+	return failf(step, errno, "cannot set the supplementary groups to %d: %v", cred.Groups, errno)
 }
 
 func explainFork(errno syscall.Errno) *Error {

@@ -43,7 +43,7 @@ func TestIdentityIsSet(t *testing.T) {
 		{"groups alone", graph.Identity{Groups: []string{"www", "9"}}, "0 0 9 54330"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bothWays(t, func(t *testing.T, change func(*Spec)) {
+			everyWay(t, func(t *testing.T, change func(*Spec)) {
 				got := runLine(t, "awk '/^(Uid|Gid|Groups)/ {$1=\"\"; print}' /proc/self/status", func(s *Spec) { s.Identity = test.id; change(s) })
 				lines := strings.Split(strings.TrimSpace(got), "\n")
 				f := strings.Fields(test.want)
@@ -76,7 +76,7 @@ func TestIdentityFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	nobody := graph.Identity{User: "54321", Group: "54321"}
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		for _, test := range []struct {
 			name   string
 			spec   Spec

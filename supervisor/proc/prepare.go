@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -99,10 +100,44 @@ func BecomeSubreaper() error {
 	return nil
 }
 
+// originalNofile is the limit of descriptors that services inherit, and whether it is another than that of the
+// supervisor itself. The Go runtime raises the soft limit when a program starts and keeps the old one to itself;
+// only syscall.Exec sets it again, so we let it fail to execute nothing and raise the limit once more.
+var originalNofile = sync.OnceValues(func() (unix.Rlimit, bool) {
+	var raised, original unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &raised)
+	_ = syscall.Exec("", []string{""}, nil)
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &original)
+	if original == raised {
+		return original, false
+	}
+	_ = setNofile(&raised)
+	return original, true
+})
+
+// setNofile sets the limit of descriptors of this process.
+func setNofile(l *unix.Rlimit) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(l)), 0, 0, 0)
+	return errno
+}
+
+// Exec executes another program in place, with the limit of descriptors that this one was started with. It returns
+// only on failure.
+func Exec(path string, argv, env []string) error {
+	var own unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &own)
+	if original, changed := originalNofile(); changed {
+		_ = setNofile(&original)
+		defer func() { _ = setNofile(&own) }()
+	}
+	return syscall.Exec(path, argv, env)
+}
+
 // Prepare brings a freshly started supervisor into the state that its children shall inherit: no descriptors, default
 // dispositions, umask 022, oom_score_adj 0 (where it may be changed), and makes it a child subreaper. It returns the
 // first error after having tried everything. ClearMaskOrReexec comes before it.
 func Prepare() error {
+	originalNofile()
 	errs := []error{SealDescriptors(), DefaultDispositions(), BecomeSubreaper()}
 	unix.Umask(0o022)
 	if err := resetOOMScore(); err != nil {

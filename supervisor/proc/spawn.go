@@ -59,6 +59,19 @@ func Start(s *Spec) (pid int, err *Error) {
 	}
 	beginFork()
 	defer endFork()
+	if pid, err, done := c.startByClone(); done {
+		return pid, err
+	}
+	pid, err = c.startByLibrary()
+	if err == nil && c.refused {
+		cloneRefused.Store(true) // no further start need try
+	}
+	return pid, err
+}
+
+// startByLibrary forks as every kernel allows.
+func (c *child) startByLibrary() (pid int, err *Error) {
+	s := c.spec
 	began := time.Now()
 	if s.needsTrampoline() {
 		pid, err = c.startByTrampoline()
@@ -78,11 +91,12 @@ func (s *Spec) limitsRealtime() bool {
 
 // child is what Start holds while it works.
 type child struct {
-	spec   *Spec
-	cred   *Credential
-	files  []int
-	tty    int // descriptor, 0 = none
-	cgroup int // descriptor of the folder, 0 = none
+	spec    *Spec
+	cred    *Credential
+	files   []int
+	tty     int  // descriptor, 0 = none
+	cgroup  int  // descriptor of the folder, 0 = none
+	refused bool // clone3 was
 }
 
 func (c *child) close() {

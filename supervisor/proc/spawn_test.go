@@ -101,17 +101,35 @@ func runLine(t testing.TB, line string, change func(*Spec)) string {
 	return text
 }
 
-// withTrampoline forces the trampoline by something that changes nothing visible.
-func withTrampoline(s *Spec) { s.Identity.Umask = intp(0o022) }
+// ways are how a child can be started: by clone3 and a table of calls, by the library's fork, and by the trampoline
+// behind that. The last two are forced as an old kernel does, and by a key that changes nothing visible.
+var ways = []struct {
+	name    string
+	refused bool
+	change  func(*Spec)
+}{
+	{"clone", false, func(*Spec) {}},
+	{"library", true, func(*Spec) {}},
+	{"trampoline", true, func(s *Spec) { s.Identity.Umask = intp(0o022) }},
+}
 
-// bothWays runs a test by ForkExec alone and through the trampoline.
-func bothWays(t *testing.T, f func(t *testing.T, change func(*Spec))) {
-	t.Run("direct", func(t *testing.T) { f(t, func(*Spec) {}) })
-	t.Run("trampoline", func(t *testing.T) { f(t, withTrampoline) })
+// everyWay runs a test in each of the ways.
+func everyWay(t *testing.T, f func(t *testing.T, change func(*Spec))) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			need.That(t, way.refused || canClone, "a spawner of our own for this architecture")
+			cloneRefused.Store(way.refused)
+			defer cloneRefused.Store(false)
+			f(t, way.change)
+			if !way.refused && cloneRefused.Load() {
+				t.Error("clone3 was refused")
+			}
+		})
+	}
 }
 
 func TestChildStandsAlone(t *testing.T) {
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
 		s := &Spec{Plan: Plan{Path: "/bin/cat", Argv: []string{"cat", "/proc/self/stat"}}, Files: o.files(t)}
 		change(s)
@@ -125,7 +143,7 @@ func TestChildStandsAlone(t *testing.T) {
 }
 
 func TestChildHasDefaultSignals(t *testing.T) {
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
 		s := &Spec{Plan: Plan{Path: "/bin/cat", Argv: []string{"cat", "/proc/self/status"}}, Files: o.files(t)} // a shell clears its mask
 		change(s)
@@ -144,7 +162,7 @@ func TestChildHasOnlyItsDescriptors(t *testing.T) {
 	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
 		t.Fatal(err)
 	}
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
 		extra, err := os.Open("/etc/passwd")
 		if err != nil {
@@ -164,7 +182,7 @@ func TestChildHasOnlyItsDescriptors(t *testing.T) {
 
 func TestChildDirectoryAndEnvironment(t *testing.T) {
 	dir := t.TempDir()
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		got := runLine(t, "pwd; env", func(s *Spec) {
 			s.Dir = dir
 			s.Env = []string{"PATH=" + DefaultPath, "A=b c", "EMPTY="}
@@ -183,7 +201,7 @@ func TestChildDirectoryAndEnvironment(t *testing.T) {
 }
 
 func TestExitStatusIsExact(t *testing.T) {
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		for line, want := range map[string]machine.Status{
 			"exit 0":                          {},
 			"exit 7":                          {Code: 7},
@@ -213,7 +231,7 @@ func TestNofileIsWhatTheSupervisorGot(t *testing.T) {
 		Env:      []string{helperVariable + "=nofile", "PATH=" + DefaultPath},
 		Identity: graph.Identity{Limits: []graph.Limit{{Name: "nofile", Soft: 99, Hard: 1000}}}}
 	pid := mustStart(t, s)
-	if got := o.all(t); !strings.HasPrefix(got, "99 1000\n99 1000\n") {
+	if got := o.all(t); !strings.HasPrefix(got, "99 1000\n99 1000\n99 1000\n") {
 		t.Errorf("got %q", got)
 	}
 	waitPID(pid)
@@ -221,9 +239,10 @@ func TestNofileIsWhatTheSupervisorGot(t *testing.T) {
 
 func init() {
 	helpers["nofile"] = func([]string) {
-		for _, change := range []func(*Spec){func(*Spec) {}, withTrampoline} {
+		for _, way := range ways {
+			cloneRefused.Store(way.refused)
 			s := &Spec{Plan: shellPlan("echo $(ulimit -Sn) $(ulimit -Hn)"), Files: []int{0, 1, 2}, Env: os.Environ()}
-			change(s)
+			way.change(s)
 			pid, err := Start(s)
 			if err != nil {
 				os.Stdout.WriteString(err.Detail)
@@ -262,7 +281,7 @@ func TestSpawnErrorsNameTheStep(t *testing.T) {
 			"cannot execute " + dir + "/junk: no program of this machine, and no script that begins with #!"},
 		{"relative to the directory", "./missing", dir, StepExec, "cannot execute ./missing: no such file or directory"},
 	}
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		for _, test := range tests {
 			o := newOutput(t)
 			s := &Spec{Plan: Plan{Path: test.path, Argv: []string{"x"}}, Dir: test.dir, Files: o.files(t)}
@@ -301,7 +320,7 @@ func TestScriptWithoutFirstLineRunsUnderSh(t *testing.T) {
 	if err := os.WriteFile(path, []byte("echo \"$0|$1\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
 		plan, err := Resolve(graph.Command{Line: path + " 'a b'"}, nil, "")
 		if err != nil {
@@ -327,7 +346,7 @@ func TestForkFailsWithoutDescriptors(t *testing.T) {
 		Env:      []string{helperVariable + "=emfile"},
 		Identity: graph.Identity{Limits: []graph.Limit{{Name: "nofile", Soft: 40, Hard: 40}}}}
 	pid := mustStart(t, s)
-	if got := o.all(t); !strings.HasPrefix(got, "fork: cannot fork: too many open files (out of descriptors") {
+	if got := o.all(t); !strings.HasPrefix(got, "clone: started\nlibrary: fork: cannot fork: too many open files (out of descriptors") {
 		t.Errorf("got %q", got)
 	}
 	waitPID(pid)
@@ -340,8 +359,14 @@ func init() {
 				break
 			}
 		}
-		_, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}})
-		os.Stdout.WriteString(err.Step + ": " + err.Detail + "\n")
+		for _, way := range ways[:2] {
+			cloneRefused.Store(way.refused)
+			if _, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}); err != nil {
+				os.Stdout.WriteString(way.name + ": " + err.Step + ": " + err.Detail + "\n")
+			} else {
+				os.Stdout.WriteString(way.name + ": started\n") // it needs no descriptor
+			}
+		}
 	}
 }
 
@@ -353,8 +378,11 @@ func TestForkFailsWithoutProcesses(t *testing.T) {
 		Identity: graph.Identity{User: "54321", Group: "54321"}}
 	makeReachable(t, s)
 	pid := mustStart(t, s)
-	if got := o.all(t); !strings.HasPrefix(got, "fork: cannot fork: resource temporarily unavailable (too many processes") {
-		t.Errorf("got %q", got)
+	got := o.all(t)
+	for _, way := range ways[:2] {
+		if !strings.Contains(got, way.name+": fork: cannot fork: resource temporarily unavailable (too many processes") {
+			t.Errorf("%s: got %q", way.name, got)
+		}
 	}
 	waitPID(pid)
 }
@@ -364,8 +392,14 @@ func init() {
 		// Only now: the Go runtime itself needs threads, and they count.
 		limit := unix.Rlimit{Cur: 1, Max: 1}
 		_ = unix.Prlimit(0, unix.RLIMIT_NPROC, &limit, nil)
-		_, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}})
-		os.Stdout.WriteString(err.Step + ": " + err.Detail + "\n")
+		for _, way := range ways[:2] {
+			cloneRefused.Store(way.refused)
+			if _, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}); err != nil {
+				os.Stdout.WriteString(way.name + ": " + err.Step + ": " + err.Detail + "\n")
+			} else {
+				os.Stdout.WriteString(way.name + ": started\n") // it needs no descriptor
+			}
+		}
 	}
 }
 
@@ -384,7 +418,7 @@ func makeReachable(t testing.TB, s *Spec) {
 }
 
 func TestParentDeathSignal(t *testing.T) {
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
 		mode := "direct"
 		var probe Spec
@@ -423,7 +457,7 @@ func init() {
 		var err *Error
 		s := &Spec{Plan: Plan{Path: "/bin/sleep", Argv: []string{"sleep", "60"}}, Files: []int{0, 1, 2}, Pdeathsig: true}
 		if args[0] == "trampoline" {
-			withTrampoline(s)
+			ways[2].change(s)
 			if os.Geteuid() == 0 {
 				s.Identity.User, s.Identity.Group = "54321", "54321" // a change of identity clears the signal
 			}
@@ -456,7 +490,7 @@ func TestTerminalBecomesTheChilds(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := "/dev/pts/" + strconv.Itoa(n)
-	bothWays(t, func(t *testing.T, change func(*Spec)) {
+	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
 		s := shellSpec(t, o, "(tty; readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2; cut -d' ' -f7 /proc/self/stat) >&3")
 		s.Files = append(s.Files, int(o.w.Fd()))

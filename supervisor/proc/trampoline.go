@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zinit/zinit/graph"
 )
 
@@ -20,10 +22,12 @@ const TrampolineName = "zinit-exec"
 const trampolineExit = 127
 
 // needsTrampoline reports whether ForkExec alone cannot do what is asked for. It knows no umask, priority, limits,
-// oom_score_adj, no_new_privs and bounding set, nor a variable that holds the child's own pid.
+// oom_score_adj, no_new_privs and bounding set, nor a variable that holds the child's own pid, nor, once
+// originalNofile has asked for it, the limit of descriptors that the supervisor was started with.
 func (s *Spec) needsTrampoline() bool {
 	id := &s.Identity
-	return id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
+	_, limited := originalNofile()
+	return limited || id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
 		id.Capabilities != nil || s.WatchdogPID || s.Cgroup != nil && !s.Cgroup.cloneInto()
 }
 
@@ -163,35 +167,65 @@ func (c *child) addCredential(add func(key, value string)) {
 // limitWords writes limits as limits=NUMBER:SOFT:HARD.
 func limitWords(limits []graph.Limit) ([]string, *Error) {
 	var words []string
+	if l, changed := originalNofile(); changed {
+		words = append(words, limitWord(unix.RLIMIT_NOFILE, l.Cur, l.Max))
+	}
 	for _, l := range limits {
-		n, ok := LimitNumber(l.Name)
-		if !ok {
-			return nil, failf(StepLimits, 0, "cannot set the limit %q: no such name in getrlimit(2)", l.Name)
+		n, err := checkLimit(l)
+		if err != nil {
+			return nil, err
 		}
-		if l.Soft > l.Hard {
-			return nil, failf(StepLimits, 0, "cannot set the limit %s: soft %d is above hard %d", l.Name, l.Soft, l.Hard)
-		}
-		words = append(words, StepLimits+"="+strconv.Itoa(n)+":"+strconv.FormatUint(l.Soft, 10)+":"+
-			strconv.FormatUint(l.Hard, 10))
+		words = append(words, limitWord(n, l.Soft, l.Hard))
 	}
 	return words, nil
 }
 
+func limitWord(n int, soft, hard uint64) string {
+	return StepLimits + "=" + strconv.Itoa(n) + ":" + strconv.FormatUint(soft, 10) + ":" + strconv.FormatUint(hard, 10)
+}
+
+// checkLimit finds the number of a limit.
+func checkLimit(l graph.Limit) (int, *Error) {
+	n, ok := LimitNumber(l.Name)
+	if !ok {
+		return 0, failf(StepLimits, 0, "cannot set the limit %q: no such name in getrlimit(2)", l.Name)
+	}
+	if l.Soft > l.Hard {
+		return 0, failf(StepLimits, 0, "cannot set the limit %s: soft %d is above hard %d", l.Name, l.Soft, l.Hard)
+	}
+	return n, nil
+}
+
 // capabilityWords writes the capabilities as hexadecimal sets: bounding=… and ambient=….
 func capabilityWords(c *graph.Capabilities) (bounding, ambient []string, err *Error) {
-	if c != nil && c.Bounding != nil {
+	b, a, err := capabilitySets(c)
+	if b != nil {
+		bounding = []string{"bounding=" + strconv.FormatUint(*b, 16)}
+	}
+	if a != nil {
+		ambient = []string{"ambient=" + strconv.FormatUint(*a, 16)}
+	}
+	return bounding, ambient, err
+}
+
+// capabilitySets turns the names of capabilities into sets; nil = not to be set.
+func capabilitySets(c *graph.Capabilities) (bounding, ambient *uint64, err *Error) {
+	if c == nil {
+		return nil, nil, nil
+	}
+	if c.Bounding != nil {
 		set, err := capabilitySet(c.Bounding)
 		if err != nil {
 			return nil, nil, err
 		}
-		bounding = []string{"bounding=" + strconv.FormatUint(set, 16)}
+		bounding = &set
 	}
-	if c != nil && len(c.Ambient) > 0 {
+	if len(c.Ambient) > 0 {
 		set, err := capabilitySet(c.Ambient)
 		if err != nil {
 			return nil, nil, err
 		}
-		ambient = []string{"ambient=" + strconv.FormatUint(set, 16)}
+		ambient = &set
 	}
 	return bounding, ambient, nil
 }

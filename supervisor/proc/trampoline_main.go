@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/zinit/zinit/graph"
 )
 
 // TrampolineMain is the hidden applet that ForkExec's child becomes when the service wants what ForkExec cannot set. It
@@ -27,7 +29,6 @@ func TrampolineMain(argv []string) int {
 		_, _ = os.Stderr.WriteString(TrampolineName + " is used by zinit itself to start services\n")
 		return 2
 	}
-	restoreNofile()
 	for i := range steps {
 		if errno := steps[i].take(); errno != 0 {
 			steps[i].report(errno)
@@ -36,10 +37,6 @@ func TrampolineMain(argv []string) int {
 	}
 	return trampolineExit
 }
-
-// restoreNofile gives back the soft limit on descriptors that the Go runtime raised when it started. Only syscall.Exec
-// knows the old one and sets it, so we let it fail to execute nothing.
-func restoreNofile() { _ = syscall.Exec("", []string{""}, nil) }
 
 // step is one thing to do, with all its memory.
 type step struct {
@@ -144,8 +141,13 @@ func limitSetting(value string) (name, what string, take func() syscall.Errno) {
 	if err1 != nil || err2 != nil || err3 != nil || n < 0 || n >= len(limitNames) {
 		return "", "", nil
 	}
-	what = "set the limit " + limitNames[n] + " to " + limitText(soft) + ":" + limitText(hard)
+	what = limitPhrase(graph.Limit{Name: limitNames[n], Soft: soft, Hard: hard})
 	return StepLimits, what, limitStep(n, soft, hard)
+}
+
+// limitPhrase is a limit in words.
+func limitPhrase(l graph.Limit) string {
+	return "set the limit " + strings.ToLower(l.Name) + " to " + limitText(l.Soft) + ":" + limitText(l.Hard)
 }
 
 func limitText(v uint64) string {
