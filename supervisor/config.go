@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 // definitions is what is loaded: every sound definition by name, the files that are not, and what is wrong. It is
@@ -115,6 +118,26 @@ func (o *Options) Preload() {
 	o.preloaded = result
 	dirs, how := o.ConfigDirs, o.loadOptions(true)
 	go func() { result <- confdir.Load(dirs, how) }()
+	go makeRoom(dirs)
+}
+
+// makeRoom prepares for the descriptors of as many services as there are files, while these are read.
+func makeRoom(dirs []string) {
+	files := 0
+	for _, dir := range dirs {
+		for _, sub := range []string{".", "services", "system"} {
+			f, err := os.Open(filepath.Join(dir, sub))
+			if err != nil {
+				continue
+			}
+			names, _ := f.Readdirnames(-1)
+			files += len(names)
+			f.Close()
+		}
+	}
+	if files > fewFiles {
+		proc.GrowDescriptors(2*files + spareDescriptors)
+	}
 }
 
 func (o *Options) takePreloaded() *confdir.Loaded {

@@ -15,6 +15,10 @@ const (
 	// the exec without using it (ForkExec blocks its thread unknown to the scheduler), and one more is left over that waits
 	// for clients. Without them a storm of restarts delays answers by the scheduler's 10 ms look at the network.
 	sparePs = spawners + 1
+	// fewFiles is up to how many definitions the table of descriptors need not be grown ahead of the start, and
+	// spareDescriptors what the server needs beside the two log pipes of each service.
+	fewFiles         = 10
+	spareDescriptors = 128
 	// jobsReady is how many starts are laid out for the workers at once.
 	jobsReady = 64
 	// spawnersMax bounds the workers that replace ones which hang in an exec (a program on a dead network mount).

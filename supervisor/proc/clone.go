@@ -43,7 +43,11 @@ const (
 
 // cloneArgs is struct clone_args of clone3(2), up to the member for the control group.
 type cloneArgs struct {
-	flags, pidFD, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+	flags      uint64
+	_          [3]uint64
+	exitSignal uint64
+	_          [5]uint64
+	cgroup     uint64
 }
 
 // failure is where the child leaves which call failed and why. It lies in memory that is shared also with a

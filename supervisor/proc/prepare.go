@@ -92,6 +92,15 @@ func SealDescriptors() error {
 	return nil
 }
 
+// GrowDescriptors makes the kernel's table of this process's descriptors large enough for n of them. In a program of
+// several threads the kernel waits for a grace period of some 10 ms each time the table is doubled, which otherwise
+// happens in the middle of a start of many services. It blocks for that time.
+func GrowDescriptors(n int) {
+	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, n); err == nil {
+		unix.Close(fd)
+	}
+}
+
 // BecomeSubreaper makes orphans of our descendants children of this process.
 func BecomeSubreaper() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
