@@ -2,8 +2,11 @@ package docs
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,25 +48,56 @@ func TestConfigPageHasEveryKey(t *testing.T) {
 	}
 }
 
-// TestLinks: what the pages link to exists.
-func TestLinks(t *testing.T) {
-	pages, err := os.ReadDir(".")
+// files calls visit for every file of the repository with one of the endings; path is relative to its root.
+func files(t *testing.T, visit func(path, text string), endings ...string) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if d != nil && strings.HasPrefix(d.Name(), ".git") && d.Name() != ".github" {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		if slices.Contains(endings, filepath.Ext(path)) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			visit(strings.TrimPrefix(filepath.ToSlash(path), "../"), string(text))
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := regexp.MustCompile(`\]\(([^)#]+)\)`)
-	for _, p := range pages {
-		if !strings.HasSuffix(p.Name(), ".md") {
-			continue
-		}
-		text, err := os.ReadFile(p.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(m[1]); err != nil && !strings.Contains(m[1], "://") {
-				t.Errorf("%s links to %s, which does not exist", p.Name(), m[1])
+}
+
+// TestLinks: what the pages link to exists.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+	files(t, func(path, text string) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			to := filepath.Join("..", filepath.Dir(path), m[1])
+			if _, err := os.Stat(to); err != nil && !strings.Contains(m[1], "://") {
+				t.Errorf("%s links to %s, which does not exist", path, m[1])
 			}
 		}
+	}, ".md")
+}
+
+// TestCitedPages: a page that a comment or a script cites by its path exists.
+func TestCitedPages(t *testing.T) {
+	cited := regexp.MustCompile(`\b(docs/[\w/.-]+\.md)\b`)
+	count := 0
+	files(t, func(path, text string) {
+		for _, m := range cited.FindAllStringSubmatch(text, -1) {
+			count++
+			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+				t.Errorf("%s cites %s, which does not exist", path, m[1])
+			}
+		}
+	}, ".go", ".txt", ".txtar")
+	if count < 50 {
+		t.Errorf("only %d citations were found", count)
 	}
 }

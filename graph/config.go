@@ -70,7 +70,7 @@ const (
 // Status says what happens to a service at load.
 type Status uint8
 
-// The statuses of states.md 6.
+// The statuses of docs/design/states.md 6.
 const (
 	StatusStart  Status = iota // wanted up at load
 	StatusStop                 // wanted down at load; an explicit start works

@@ -24,7 +24,7 @@ type Change struct {
 // Empty reports whether nothing changes.
 func (p *Plan) Empty() bool { return len(p.Added)+len(p.Removed)+len(p.Changed) == 0 }
 
-// Diff compares two graphs by the rules of config.md, Reload. Restart of a changed service follows from the fields alone:
+// Diff compares two graphs by the rules of docs/config.md, Reload. Restart of a changed service follows from the fields alone:
 // one without a process simply takes the new definition. An unchanged service with a process is touched when one that it
 // requires or binds, directly or through others, is removed, or must restart and has a process. hasProcess is asked
 // by name; a reached target counts; nil = all have one.

@@ -37,7 +37,7 @@ type View func(ID) NodeView
 var symbols = map[string]string{"inactive": "[-]", "blocked": "[?]", "starting": "[>]", "running": "[+]", "stopping": "[!]",
 	"exited": "[.]", "failed": "[X]"}
 
-// Symbol returns the three characters of states.md 2 for a state's name, "[ ]" for an unknown one.
+// Symbol returns the three characters of docs/design/states.md 2 for a state's name, "[ ]" for an unknown one.
 func Symbol(state string) string {
 	if state == "" {
 		state = "inactive"

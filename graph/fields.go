@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// comparisons is every key of a file but the name, as config.md, Reload, sorts them: with true, a running process
+// comparisons is every key of a file but the name, as docs/config.md, Reload, sorts them: with true, a running process
 // depends on it.
 var comparisons = []comparison{
 	{"exec", true, func(a, b *Config) bool { return sameCommand(a.Exec, b.Exec) }},

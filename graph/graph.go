@@ -17,7 +17,7 @@ type Signal int32
 // Kind is the kind of a dependency edge.
 type Kind uint8
 
-// The kinds of states.md 4, in the order in which they are asked and shown.
+// The kinds of docs/design/states.md 4, in the order in which they are asked and shown.
 const (
 	KindRequires Kind = iota
 	KindBinds

@@ -3,7 +3,7 @@ package graph
 // Standing is what others may know of a service when they ask whether they can start: a set of these bits.
 type Standing uint8
 
-// The bits of a Standing. The caller derives them from its states as states.md 4 says.
+// The bits of a Standing. The caller derives them from its states as docs/design/states.md 4 says.
 const (
 	// Satisfied: running and ready, a reached target, a oneshot that exited 0 without being asked to stop.
 	Satisfied     Standing = 1 << iota
@@ -23,7 +23,7 @@ type Unmet struct {
 // CanStart returns everything that keeps id from starting while the others stand as of tells; nil = it can start. The
 // order is requires, binds, after, conflicts, by name in each. A service it comes after and also requires counts as
 // required only. Whether id itself is broken is a question for Broken. This is the only place where the dependency
-// rules of states.md 4 are written down as code.
+// rules of docs/design/states.md 4 are written down as code.
 func CanStart(g *Graph, id ID, of func(ID) Standing) []Unmet {
 	var list []Unmet
 	g.eachUnmet(id, of, func(u Unmet) bool {

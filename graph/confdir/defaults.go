@@ -6,7 +6,7 @@ import (
 	"github.com/zinit/zinit/graph"
 )
 
-// The defaults of config.md.
+// The defaults of docs/config.md.
 const (
 	defaultRestartDelay     = time.Second
 	defaultRestartDelayMax  = 300 * time.Second

@@ -9,7 +9,7 @@ import (
 	"github.com/zinit/zinit/graph"
 )
 
-// conf returns a definition with the defaults of config.md.
+// conf returns a definition with the defaults of docs/config.md.
 func conf(name string, change func(*graph.Config)) *graph.Config {
 	c := &graph.Config{Name: name, Lifecycle: graph.Lifecycle{
 		RestartDelay: time.Second, RestartDelayMax: 5 * time.Minute, MaxRestarts: 10, StabilityPeriod: 30 * time.Second,

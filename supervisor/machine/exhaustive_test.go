@@ -312,7 +312,7 @@ func (n *node) happens(ev Event) {
 
 func (n *node) alive(i int) bool { return n.out[i] || n.main[i] || n.rest[i] }
 
-// acts checks one action against the rules (I1, I2, I4, I5, I8, I11 of design/testing.md) and notes it.
+// acts checks one action against the rules (I1, I2, I4, I5, I8, I11 of docs/design/invariants.md) and notes it.
 func (n *node) acts(w *smallWorld, a Action) error {
 	switch a := a.(type) {
 	case Spawn:

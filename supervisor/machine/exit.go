@@ -29,7 +29,7 @@ func exitedZero(status Status) bool { return status.Signal == 0 && status.Code =
 // early reports whether the main process left so soon that it may have put itself into the background.
 func (m *Machine) early(s *service) bool { return int64(m.now-s.spawnedAt) <= daemonWindow }
 
-// daemonized takes over the process that a daemonizing program left (process.md, The whole tree).
+// daemonized takes over the process that a daemonizing program left (docs/design/process.md, The whole tree).
 func (m *Machine) daemonized(i int32, word ProcessExited) bool {
 	s := &m.services[i]
 	heir := word.PIDFileMain

@@ -27,7 +27,7 @@ type Plan struct {
 	Script bool
 }
 
-// Resolve decides how a command runs (process.md, Spawn): an array as it stands after $VAR is taken from env, a string
+// Resolve decides how a command runs (docs/design/process.md, Spawn): an array as it stands after $VAR is taken from env, a string
 // without shell syntax directly, any other string by /bin/sh -c. A bare program name is looked up in env's PATH; dir is
 // the working directory that relative names count from, "" = the supervisor's own.
 func Resolve(c graph.Command, env []string, dir string) (Plan, *Error) {

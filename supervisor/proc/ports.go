@@ -174,7 +174,7 @@ func matching(filters []string, comm, exe string) string {
 	return ""
 }
 
-// holdersWait is how long a holder has to end after SIGTERM (process.md, Ports and process filters).
+// holdersWait is how long a holder has to end after SIGTERM (docs/design/process.md, Ports and process filters).
 const holdersWait = 5 * time.Second
 
 // FindConflict tells who stands in the way of a service's ports and process filters; nil = nobody. With kill, exactly the

@@ -65,7 +65,7 @@ type book struct {
 	info        machine.Info // of the last Step that was looked at
 }
 
-// satisfied is what states.md 4 calls so.
+// satisfied is what docs/design/states.md 4 calls so.
 func (s *service) satisfied() bool {
 	b := &s.book
 	switch {
@@ -91,7 +91,7 @@ func (s *service) tree() bool {
 	return s.cur != nil && s.cur.heard&(heardSpawn|heardExit) != 0 && s.cur.heard&heardEmpty == 0
 }
 
-// unkillable: everything was tried, nobody needs to wait for it any more (states.md 3; machine/doc.go for an Abort).
+// unkillable: everything was tried, nobody needs to wait for it any more (docs/design/states.md 3; machine/doc.go for an Abort).
 func (s *service) unkillable(now Time) bool {
 	b := &s.book
 	switch {
@@ -145,7 +145,7 @@ func (w *World) bindLost(s *service) bool {
 	return false
 }
 
-// wantUp notes that somebody wants s up, and pulls in what it needs: states.md 4, Pull-in.
+// wantUp notes that somebody wants s up, and pulls in what it needs: docs/design/states.md 4, Pull-in.
 func (c *checker) wantUp(s *service, explicit, pull bool) {
 	b := &s.book
 	b.wish, b.held = wishUp, false

@@ -107,7 +107,7 @@ func (c *checker) failf(check string, s *service, detail string) {
 	c.w.fail(check, s.name+": "+detail)
 }
 
-// loaded writes the boot into the book: states.md 4 and 6; one name alone is started with what it pulls in.
+// loaded writes the boot into the book: docs/design/states.md 4 and 6; one name alone is started with what it pulls in.
 func (c *checker) loaded() {
 	c.beginPull()
 	if only := c.w.onlyName(); only != "" {
@@ -239,7 +239,7 @@ func (c *checker) afterHalt(actions []machine.Action) {
 	}
 }
 
-// checkCritical: only a critical service that has failed for good is told on the console (states.md 6).
+// checkCritical: only a critical service that has failed for good is told on the console (docs/design/states.md 6).
 func (c *checker) checkCritical() {
 	for _, s := range c.criticals {
 		info := c.w.m.Info(s.id)

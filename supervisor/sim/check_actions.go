@@ -13,7 +13,7 @@ func bitsOf(states ...machine.State) (set uint8) {
 	return set
 }
 
-// allowed is the table of states.md 3: to which states a state may lead.
+// allowed is the table of docs/design/states.md 3: to which states a state may lead.
 var allowed = [...]uint8{
 	machine.Inactive: bitsOf(machine.Starting, machine.Blocked, machine.Running, machine.Failed),
 	machine.Blocked:  bitsOf(machine.Starting, machine.Running, machine.Inactive, machine.Failed),
@@ -62,7 +62,7 @@ func (c *checker) note(s *service, a machine.Note) {
 	}
 }
 
-// becomesRunning: a target has what it requires, a service has said that it is ready (process.md, Ready).
+// becomesRunning: a target has what it requires, a service has said that it is ready (docs/design/process.md, Ready).
 func (c *checker) becomesRunning(s *service, a machine.Note, target bool) {
 	b := &s.book
 	p := c.w.proc(b.gen)
@@ -131,7 +131,7 @@ func (c *checker) becomesStopping(s *service, a machine.Note) {
 	c.stopped = append(c.stopped, stopping{s, explained})
 }
 
-// startDeadline reports whether the start deadline has passed: process.md, Health. A reload may have changed it meanwhile.
+// startDeadline reports whether the start deadline has passed: docs/design/process.md, Health. A reload may have changed it meanwhile.
 func (c *checker) startDeadline(s *service, p *process) bool {
 	if p.heard&heardExit != 0 || c.w.now < p.extendedTo {
 		return false

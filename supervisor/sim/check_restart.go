@@ -110,7 +110,7 @@ func (c *checker) runLength(s *service) (low, high Time) {
 	return p.leftAt - p.readyAt, c.w.now - p.asked
 }
 
-// delayOf is the delay of restart number count (from 0): states.md 3.
+// delayOf is the delay of restart number count (from 0): docs/design/states.md 3.
 func delayOf(l *graph.Lifecycle, count int) Time {
 	delay, most := Time(l.RestartDelay), Time(l.RestartDelayMax)
 	if delay == 0 {

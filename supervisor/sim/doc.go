@@ -18,7 +18,7 @@
 //
 // # What is checked
 //
-// design/testing.md 4 lists the invariants. Where spec/states.md, the issues or machine/doc.go rule otherwise, they are
+// docs/design/invariants.md lists the invariants. Where docs/design/states.md or machine/doc.go rule otherwise, they are
 // rewritten here:
 //
 //	I1   one process     Incarnations are numbered over all services, so a Spawn needs a number above every earlier one. With
@@ -29,9 +29,9 @@
 //	                     everything it requires satisfied or itself on its way. What a conflict or a port keeps is not.
 //	I4   conflicts       Judged at every Spawn: no conflicting service is Starting, Running, Stopping, or has a process.
 //	I5   stop order      Holds for stops that were asked for, for cascades, reloads and shutdowns. A service that goes down for a
-//	                     failure of its own (health, deadline, its main process gone) waits for nobody: states.md 3 says "at
+//	                     failure of its own (health, deadline, its main process gone) waits for nobody: docs/design/states.md 3 says "at
 //	                     once", and those that require it go on.
-//	I6   table           As written, with the pairs of states.md 3; in addition Running needs the readiness that process.md asks
+//	I6   table           As written, with the pairs of docs/design/states.md 3; in addition Running needs the readiness that docs/design/process.md asks
 //	                     for, and a state without a process is entered only when the tree was told to be empty (a oneshot
 //	                     that is done may leave processes).
 //	I7   exits           As written: a word that is old or was said before yields no action, and in one world of eight the machine's
@@ -41,7 +41,7 @@
 //	                     ready is left to the machine. The first restart with delay 0 comes at once.
 //	I10  policy          As written, and: a Spawn needs a warrant in the book (asked for, pulled in, restart deadline, return of a
 //	                     dependency, reload, crash over an earlier spawn). What is wanted must be what was asked for:
-//	                     dependents of a stopped service stay wanted up and come back (states.md 5).
+//	                     dependents of a stopped service stay wanted up and come back (docs/design/states.md 5).
 //	I11  escalation      One stop signal and one SIGKILL for each incarnation and life of the server: a crash may repeat either
 //	                     (machine/doc.go). No stop without a reason. A forced shutdown (second SIGTERM) kills without waiting.
 //	I12  blocked         As written; ports count by Info.Conflict. In addition nobody who is due rests in Inactive, Exited or

@@ -11,7 +11,7 @@ const (
 	restWithin = 10 * minute
 	// stepsToRest bounds the steps of a healed world for each service.
 	stepsToRest = 4000
-	// killGrace is how long after SIGKILL a process counts as alive before it is unkillable (states.md 3).
+	// killGrace is how long after SIGKILL a process counts as alive before it is unkillable (docs/design/states.md 3).
 	killGrace = 5 * second
 )
 

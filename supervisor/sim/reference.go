@@ -5,7 +5,7 @@ import (
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
-// reference is a slow, naive model of the dependency rules, written from spec/states.md 1 to 4 and not from the machine: given
+// reference is a slow, naive model of the dependency rules, written from docs/design/states.md 1 to 4 and not from the machine: given
 // the graph, what is wanted of each service, and how its own attempts went, it works out by trial and repetition in which
 // state each one is when nothing moves any more. The only thing it shares with the machine is graph.CanStart.
 type reference struct {

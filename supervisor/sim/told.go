@@ -120,7 +120,7 @@ func (c *checker) toldExit(p *process, status machine.Status, alive int) {
 	p.toldStatus, p.toldAt = status, c.w.now
 }
 
-// success is states.md: exit 0 or one of success_codes.
+// success is docs/design/states.md: exit 0 or one of success_codes.
 func success(config *graph.Config, st machine.Status) bool {
 	return !st.Unknown && st.Signal == 0 && config.Lifecycle.Success(int(st.Code))
 }
@@ -222,7 +222,7 @@ func (c *checker) oppose(s *service) {
 	}
 }
 
-// toldReload enters a new configuration: config.md, Reload.
+// toldReload enters a new configuration: docs/config.md, Reload.
 func (c *checker) toldReload(ev machine.Reloaded) {
 	c.unsettled = true
 	defer func() { c.unsettled = false }()
@@ -307,7 +307,7 @@ func (c *checker) toldChange(s *service, change graph.Change) {
 	}
 }
 
-// toldStatus enters a changed status key: states.md 6. What "ignore" means for what runs is left open.
+// toldStatus enters a changed status key: docs/design/states.md 6. What "ignore" means for what runs is left open.
 func (c *checker) toldStatus(s *service) {
 	b := &s.book
 	c.oppose(s)
@@ -327,7 +327,7 @@ func (c *checker) toldStatus(s *service) {
 	}
 }
 
-// triedAgain: a reload that changes a service which has ended for good, or is about to, tries it again (states.md 3).
+// triedAgain: a reload that changes a service which has ended for good, or is about to, tries it again (docs/design/states.md 3).
 func (c *checker) triedAgain(s *service) bool {
 	b := &s.book
 	if b.wish != wishUp || s.config.Status == graph.StatusIgnore || s.config.Target || c.w.broken(s) {
