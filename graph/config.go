@@ -11,11 +11,13 @@ type Config struct {
 	Class    Class
 	Status   Status
 
-	Exec    Command
-	Dir     string            // "" = the server's own working directory
-	Env     map[string]string // added to the server's environment, nil = none
-	EnvFile string            // "" = none; a leading '-' means it may be missing
-	Oneshot bool
+	Exec Command
+	Dir  string            // "" = the server's own working directory
+	Env  map[string]string // added to the server's environment, nil = none
+	// EnvFiles are read at every start, later ones win; a leading '-' means that a file may be missing.
+	EnvFiles  []string
+	EnvFormat EnvFormat
+	Oneshot   bool
 
 	Ports          []uint16
 	KillOthers     bool
@@ -57,6 +59,16 @@ type Hook struct {
 	Command Command
 	Timeout time.Duration // > 0 when Command is set
 }
+
+// EnvFormat is how an env_file is read; see supervisor/proc.
+type EnvFormat uint8
+
+// The formats of env files. None of them replaces a $.
+const (
+	EnvDotenv  EnvFormat = iota // as docker compose documents its .env
+	EnvSh                       // the quoting of sh(1)
+	EnvSystemd                  // as systemd's EnvironmentFile=
+)
 
 // Class says whether the bulk operations (start_all, stop_all, delete_all) reach a service.
 type Class uint8

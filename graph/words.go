@@ -34,6 +34,7 @@ var (
 	restartWords   = []string{"on-failure", "always", "never"}
 	onExitWords    = []string{"continue", "shutdown"}
 	healthWords    = []string{"tcp", "http", "exec"}
+	envFormatWords = []string{"dotenv", "sh", "systemd"}
 	readyKindWords = []string{"none", "notify", "fd"}
 )
 
@@ -86,6 +87,15 @@ func (h HealthType) String() string { return wordOf(healthWords, h) }
 
 // ParseHealthType reads "tcp", "http" or "exec".
 func ParseHealthType(s string) (HealthType, error) { return word[HealthType](healthWords, s) }
+
+// EnvFormatWords are the values of env_file_format.
+func EnvFormatWords() []string { return envFormatWords }
+
+// String returns the word of the file.
+func (f EnvFormat) String() string { return wordOf(envFormatWords, f) }
+
+// ParseEnvFormat reads "dotenv", "sh" or "systemd".
+func ParseEnvFormat(s string) (EnvFormat, error) { return word[EnvFormat](envFormatWords, s) }
 
 // String returns "none", "notify" or "fd".
 func (k ReadyKind) String() string { return wordOf(readyKindWords, k) }

@@ -54,7 +54,7 @@ func (v *invocation) check(dirs []string, o confdir.Options) error {
 		found, o.Settings = append(found, more...), settings
 	}
 	loaded := confdir.Load(dirs, o)
-	lines := lineProblems(loaded.Configs)
+	lines := slices.Concat(lineProblems(loaded.Configs), envFileProblems(loaded.Configs))
 	loaded.Locate(lines)
 	problems := append(append(loaded.Problems, lines...), found...)
 	counts := map[graph.Severity]int{}

@@ -91,8 +91,8 @@ func TestDefaults(t *testing.T) {
 
 func TestRelativePathsCountFromTheFile(t *testing.T) {
 	c := mustParse(t, "/etc/zinit/services/x.toml", minimal+"dir = \"../data\"\nenv_file = \"-x.env\"\n[logging]\nfile = \"/log\"")
-	if c.Dir != "/etc/zinit/data" || c.EnvFile != "-/etc/zinit/services/x.env" || c.Logging.File != "/log" {
-		t.Errorf("dir %s, env_file %s, file %s", c.Dir, c.EnvFile, c.Logging.File)
+	if c.Dir != "/etc/zinit/data" || !slices.Equal(c.EnvFiles, []string{"-/etc/zinit/services/x.env"}) || c.Logging.File != "/log" {
+		t.Errorf("dir %s, env_file %s, file %s", c.Dir, c.EnvFiles, c.Logging.File)
 	}
 	_, problems := ParseJSON([]byte(`{"service":{"name":"x","exec":"true","dir":"data"}}`), Options{})
 	if len(problems) != 1 || !strings.Contains(problems[0].Message, "absolute") {

@@ -103,7 +103,10 @@ func (g generator) service(c *graph.Config) {
 		c.Dir, c.PIDFile, c.Tty = g.path(), g.path(), g.path()
 	}
 	if g.maybe() {
-		c.EnvFile = pick(g, "", "-") + g.path()
+		for range 1 + g.IntN(2) {
+			c.EnvFiles = append(c.EnvFiles, pick(g, "", "-")+g.path())
+		}
+		c.EnvFormat = pick(g, graph.EnvDotenv, graph.EnvSh, graph.EnvSystemd)
 	}
 	if g.maybe() {
 		c.Env = map[string]string{"A": g.text(), "B C": "", "Ä\"": g.text(), "a.b": "1"}

@@ -39,8 +39,9 @@ var serviceSection = sync.OnceValue(func() *section {
 func ourServiceFields() []field {
 	return []field{
 		readyField(),
-		{key: "env_file", doc: "File with KEY=VALUE lines, read at every start; a leading - means it may be missing",
-			schema: typed("string"), read: readEnvFile, value: func(c *graph.Config) any { return orNil(c.EnvFile) }},
+		envFileField(),
+		wordField("env_file_format", "How env_file is written: dotenv (as docker compose), sh, systemd (EnvironmentFile=)",
+			func(c *graph.Config) *graph.EnvFormat { return &c.EnvFormat }, graph.EnvFormatWords(), graph.ParseEnvFormat),
 		stringField("tty", "Terminal that becomes stdin, stdout and stderr", func(c *graph.Config) *string { return &c.Tty },
 			(*reader).path),
 		reloadField(),
@@ -140,18 +141,42 @@ func readyField() field {
 	}
 }
 
-func readEnvFile(r *reader, v any) {
-	s, ok := r.text(v)
-	if !ok {
-		return
-	}
-	path, optional := strings.CutPrefix(s, "-")
-	if path, ok = r.path(path); ok {
-		if optional {
-			path = "-" + path
-		}
-		r.cfg.EnvFile = path
-	}
+// envFileField takes one path or several; what it writes is one path where that is all.
+func envFileField() field {
+	return field{key: "env_file",
+		doc:    "File with NAME=VALUE lines, or several, read at every start; a leading - means it may be missing",
+		schema: stringOrList(),
+		read: func(r *reader, v any) {
+			given, isList := v.([]any)
+			if !isList {
+				given = []any{v}
+			}
+			var files []string
+			for _, element := range given {
+				s, ok := r.text(element)
+				if !ok {
+					return
+				}
+				path, optional := strings.CutPrefix(s, "-")
+				if path, ok = r.path(path); !ok {
+					return
+				}
+				if optional {
+					path = "-" + path
+				}
+				files = append(files, path)
+			}
+			r.cfg.EnvFiles = files
+		},
+		value: func(c *graph.Config) any {
+			switch len(c.EnvFiles) {
+			case 0:
+				return nil
+			case 1:
+				return c.EnvFiles[0]
+			}
+			return slices.Clone(c.EnvFiles)
+		}}
 }
 
 // reloadField takes the name of a signal as a signal, and everything else as a command.

@@ -58,10 +58,8 @@ func Environ(base []string, c *graph.Config, gen uint64, extra ...string) ([]str
 			return nil, err
 		}
 	}
-	if c.EnvFile != "" {
-		if err := e.addFile(c.EnvFile, c.Source); err != nil {
-			return nil, err
-		}
+	if err := e.addFiles(c); err != nil {
+		return nil, err
 	}
 	e.addMap(c.Env)
 	e.set(EnvService, c.Name)

@@ -12,35 +12,52 @@ import (
 	"github.com/zinit/zinit/internal/testkit/need"
 )
 
+// envFormats are the formats of env files, and the tables of what each reads.
+var envFormats = map[graph.EnvFormat]string{
+	graph.EnvDotenv: "envfile.txt", graph.EnvSh: "envfile-sh.txt", graph.EnvSystemd: "envfile-systemd.txt",
+}
+
 func TestEnvFilesReadAsTheTableSays(t *testing.T) {
-	for _, b := range blocks(t, "envfile.txt") {
-		text := strings.ReplaceAll(strings.Join(b.input, "\n"), `\r`, "\r") + "\n"
-		pairs, line, err := ParseEnvFile(text)
-		var got []string
-		for _, p := range pairs {
-			got = append(got, "= "+p[0]+" "+strconv.Quote(p[1]))
-		}
-		if err != nil {
-			got = []string{"! " + strconv.Itoa(line) + ": " + err.Error()}
-		}
-		if !slices.Equal(got, b.want) {
-			t.Errorf("envfile.txt:%d:\n%s\n got %s\nwant %s", b.line, text, strings.Join(got, "\n     "), strings.Join(b.want, "\n     "))
+	for format, table := range envFormats {
+		for _, b := range blocks(t, table) {
+			text := strings.ReplaceAll(strings.Join(b.input, "\n")+"\n", `\r`+"\n", "\r\n")
+			file := EnvFile{}
+			err := file.parse(text, format)
+			var got []string
+			for _, v := range file.Vars {
+				got = append(got, "= "+v.Name+" "+strconv.Quote(v.Value))
+			}
+			for _, line := range file.Ignored {
+				got = append(got, "~ "+strconv.Itoa(line))
+			}
+			if err != nil {
+				got = []string{"! " + strconv.Itoa(file.Line) + ": " + err.Error()}
+			}
+			if !slices.Equal(got, b.want) {
+				t.Errorf("%s:%d:\n%s\n got %s\nwant %s", table, b.line, text, strings.Join(got, "\n     "),
+					strings.Join(b.want, "\n     "))
+			}
 		}
 	}
 }
 
 func FuzzParseEnvFile(f *testing.F) {
-	for _, b := range blocks(f, "envfile.txt") {
-		f.Add(strings.Join(b.input, "\n"))
+	for _, table := range envFormats {
+		for _, b := range blocks(f, table) {
+			f.Add(strings.Join(b.input, "\n"))
+		}
 	}
 	f.Fuzz(func(t *testing.T, data string) {
-		pairs, line, err := ParseEnvFile(data)
-		if err != nil && line < 1 {
-			t.Fatalf("error without a line: %v", err)
-		}
-		for _, p := range pairs {
-			if !isName(p[0]) || strings.IndexByte(p[1], 0) >= 0 {
-				t.Fatalf("bad pair %q", p)
+		for format := range envFormats {
+			file := EnvFile{}
+			err := file.parse(data, format)
+			if (err != nil) != (file.Line > 0) {
+				t.Fatalf("%s: error %v, line %d", format, err, file.Line)
+			}
+			for _, v := range file.Vars {
+				if v.Name == "" || strings.ContainsAny(v.Name, "=\x00\n ") || strings.IndexByte(v.Value, 0) >= 0 {
+					t.Fatalf("%s: bad pair %q", format, v)
+				}
 			}
 		}
 	})
@@ -54,7 +71,7 @@ func TestEnvironLayers(t *testing.T) {
 	}
 	base := []string{"HOME=/root", "USER=boss", "LANG=C", "BOTH=base", "ZINIT_SOCKET=/run/z", "ZINIT_LENIENT=1", "ZINIT_ID=old.1",
 		"NOTIFY_SOCKET=/n", "LISTEN_FDS=1", "WATCHDOG_USEC=1", "JOURNAL_STREAM=1:2", "=odd", "noequals"}
-	c := &graph.Config{Name: "web", Env: map[string]string{"BOTH": "env", "Z": "1", "A": "2"}, EnvFile: "env", Source: dir + "/web.toml"}
+	c := &graph.Config{Name: "web", Env: map[string]string{"BOTH": "env", "Z": "1", "A": "2"}, EnvFiles: []string{"env"}, Source: dir + "/web.toml"}
 	got, err := Environ(base, c, 7, "NOTIFY_SOCKET=@x")
 	if err != nil {
 		t.Fatal(err)
@@ -122,11 +139,11 @@ func TestEnvFileMissingOrOdd(t *testing.T) {
 	dir := t.TempDir()
 	for _, test := range []struct{ file, want string }{
 		{"-" + dir + "/none", ""},
-		{dir + "/none", "cannot read env_file " + dir + "/none: no such file or directory"},
+		{dir + "/none", "cannot read env_file " + dir + "/none: no such file or directory; - before the name lets it be missing"},
 		{dir, "cannot read env_file " + dir + ": not a regular file"},
 		{"/dev/zero", "cannot read env_file /dev/zero: not a regular file"},
 	} {
-		_, err := Environ(nil, &graph.Config{Name: "a", EnvFile: test.file}, 1)
+		_, err := Environ(nil, &graph.Config{Name: "a", EnvFiles: []string{test.file}}, 1)
 		if got := detail(err); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.file, got, test.want)
 		}
