@@ -74,6 +74,7 @@ type driver struct {
 	answers []answer // outcomes of this batch, sent when its View is out
 	lastReq machine.ReqID
 
+	waiting  waiting
 	halting  bool
 	ending   bool // and Options.Ending was called
 	halted   bool
@@ -173,6 +174,9 @@ func (d *driver) commit() {
 	}
 	d.sendAnswers()
 	d.arm()
+	if d.ending {
+		d.tellWaiting()
+	}
 }
 
 // noteEnding tells the outside, once, that everything is being stopped, whoever asked for it.

@@ -52,6 +52,11 @@ const (
 	restWork  = 100
 	// statsWindow is the least time between two readings from which cpu_percent is computed.
 	statsWindow = time.Second
+	// waitingPause is the least time between two lines about what a stop of everything waits for, waitingNames how many
+	// services such a line names, and waitingLong after how long they are warnings.
+	waitingPause = time.Second
+	waitingNames = 8
+	waitingLong  = 2 * time.Second
 	// selfTestLimit is how long the self test of a new executable may take.
 	selfTestLimit = 10 * time.Second
 	// forkPatience is how long an upgrade waits for forks under way; one that hangs is told by its intent afterwards.

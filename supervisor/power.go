@@ -31,33 +31,30 @@ func (s *Supervisor) Shutdown(p wire.Power) (func(), error) {
 // End stops all services in order and then ends the driver. Repeating it changes nothing.
 func (s *Supervisor) End(p wire.Power) {
 	s.power.mu.Lock()
+	d := s.driver
 	if s.power.asked != "" {
 		s.power.mu.Unlock()
+		d.post(func() { d.waiting.told = "" }) // who asks is told what it waits for
 		return
 	}
 	s.power.asked = p
 	s.power.mu.Unlock()
-	d := s.driver
 	d.post(func() {
 		d.halting = true
-		d.log.Info("stopping all services", "then", string(p))
+		d.log.Info("stopping all services; a second signal kills what is left", "then", string(p))
 		d.step(machine.ShutdownAsked{})
 	})
 }
 
-// shutdownTimeout is [shutdown] timeout_ms, in a container at most what `docker stop` leaves.
+// shutdownTimeout is after how long of a stop what is left is killed, whatever the services ask for: [shutdown] timeout_ms,
+// or what the keeper's own budget leaves if that is less. 0 = no such bound.
 func (o *Options) shutdownTimeout() time.Duration {
-	if o.Settings != nil && o.Settings.ShutdownTimeout > 0 {
-		return o.Settings.ShutdownTimeout
+	limit := o.KillAfter
+	if o.Settings != nil && o.Settings.ShutdownTimeout > 0 && (limit == 0 || o.Settings.ShutdownTimeout < limit) {
+		limit = o.Settings.ShutdownTimeout
 	}
-	if o.Mode == "container" {
-		return containerKillAfter
-	}
-	return 0
+	return limit
 }
-
-// containerKillAfter leaves two seconds of the eight that a container's stop has.
-const containerKillAfter = 6 * time.Second
 
 // KillAll ends what is left with SIGKILL: the second stop signal.
 func (s *Supervisor) KillAll() {

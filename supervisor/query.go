@@ -38,7 +38,7 @@ func (s *Supervisor) find(name string) (*View, *Entry, graph.ID, error) {
 // Ping answers with who is there.
 func (s *Supervisor) Ping() wire.Ping {
 	return wire.Ping{Version: s.opt.Version, PID: os.Getpid(), UptimeMS: time.Since(s.started).Milliseconds(),
-		Mode: s.opt.Mode, Features: s.features()}
+		Mode: s.opt.Mode, Features: s.features(), Ending: s.driver.views.load().ending(s.driver.clock.now())}
 }
 
 // List names all services, sorted.

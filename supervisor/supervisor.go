@@ -49,6 +49,7 @@ type Options struct {
 	TakeBack      func()              // takes them back when there was no exec
 	Argv          []string            // of this server, for an upgrade in place
 	Syslog        string              // path of a syslog socket to serve, "" = none
+	KillAfter     time.Duration       // of a stop, by the keeper: what is left then is killed, 0 = no such bound
 
 	AtRest func() // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
 

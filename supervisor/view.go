@@ -16,6 +16,7 @@ type View struct {
 	Entries []*Entry // by graph.ID; the ones after Graph.Len() are removed services that are still ending
 	all     []*Entry // by the machine's ID: with the removed ones of which nothing is left
 	Halting bool
+	KillAt  machine.Time // when what is left of the stop of everything is killed, 0 = not bounded
 }
 
 // Entry is one service in a View.
@@ -92,7 +93,7 @@ func (p *viewPublisher) store(v *View) {
 func (d *driver) publish() {
 	old := d.views.load()
 	n := d.m.Len()
-	v := &View{Graph: d.m.Graph(), all: make([]*Entry, n), Halting: d.halting}
+	v := &View{Graph: d.m.Graph(), all: make([]*Entry, n), Halting: d.halting, KillAt: d.m.KillAt()}
 	if old != nil && old.Graph == v.Graph && len(old.all) == n && !d.allDirty {
 		copy(v.all, old.all)
 		for _, id := range d.touched {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -47,7 +48,7 @@ func powerCommand(v *invocation, p power) *cli.Command {
 		Name: p.name, Category: categorySystem, Usage: p.usage, Description: description,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask the server, signal process 1"},
-			&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended"},
+			&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended, and say what it waits for"},
 		},
 		Action: v.named(0, 0, func(c *cli.Context, _ []string) error {
 			return v.end(p, c.Bool("force"), c.Bool("wait"))
@@ -64,7 +65,7 @@ func (v *invocation) end(p power, force, wait bool) error {
 	if err != nil {
 		return v.signalFirst(p, err)
 	}
-	ended := func() error { return nil }
+	var ended func() error
 	if wait {
 		if ended, err = v.waitForEnd(client.Socket()); err != nil {
 			return err
@@ -75,7 +76,52 @@ func (v *invocation) end(p power, force, wait bool) error {
 	}
 	v.say(p.done)
 	_ = v.out.flush()
-	return ended()
+	if !wait {
+		return nil
+	}
+	ctx, stop := context.WithCancel(v.ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		v.tellEnding(ctx)
+	}()
+	err = ended()
+	stop()
+	<-told
+	return err
+}
+
+// The pace at which `shutdown --wait` asks what is waited for: until the stop has begun, and then.
+const (
+	endingFirst = 50 * time.Millisecond
+	endingPace  = time.Second
+)
+
+// tellEnding says what the server waits for until it has ended, a line when that has changed.
+func (v *invocation) tellEnding(ctx context.Context) {
+	client, err := v.another()
+	if err != nil || v.quiet {
+		return
+	}
+	defer client.Close() //nolint:errcheck // nothing is left to send
+	for last, pace := "", endingFirst; ; {
+		p, err := client.Ping(ctx)
+		if err != nil {
+			return
+		}
+		if e := p.Ending; e != nil {
+			pace = endingPace
+			if names := strings.Join(e.Waiting, " "); names != last && e.Text != "" {
+				last = names
+				v.note(e.Text)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pace):
+		}
+	}
 }
 
 func (v *invocation) explainEnd(p power, err error) error {

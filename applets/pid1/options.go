@@ -5,7 +5,7 @@ import "strings"
 // options are the shim's own flags; everything else is the server's.
 type options struct {
 	container  string   // "" = find out, "1" and "0" decide
-	shutdownMS int      // 0 = default
+	shutdownMS int      // how long a stop may take, 0 = default
 	command    []string // what follows --
 	server     []string // flags passed on
 	help       bool
@@ -43,6 +43,13 @@ func parseOptions(args []string) (o options, unknown []string) {
 			}
 			if o.shutdownMS = number(value); o.shutdownMS <= 0 {
 				unknown = append(unknown, word)
+			}
+		case name == "stop-budget":
+			if !has && len(args) > 0 {
+				value, args = args[0], args[1:]
+			}
+			if o.shutdownMS = milliseconds(value); o.shutdownMS <= 0 {
+				unknown = append(unknown, "--stop-budget "+value+" (want a time such as 58s or 2m)")
 			}
 		case name == "help" || name == "h":
 			o.help = true
@@ -86,6 +93,25 @@ func number(s string) int {
 	return n
 }
 
+// milliseconds reads a time as the client does: a number of seconds, or one with ms, s, m or h behind it; -1 when it is
+// none.
+func milliseconds(s string) int {
+	unit := 1000
+	for _, u := range []struct {
+		name string
+		ms   int
+	}{{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}} {
+		if rest, ok := strings.CutSuffix(s, u.name); ok {
+			s, unit = rest, u.ms
+			break
+		}
+	}
+	if n := number(s); n >= 0 && n <= 1<<30/unit {
+		return n * unit
+	}
+	return -1
+}
+
 const usage = `usage: zinit pid1 [--config DIR] [--socket PATH] [flags] [-- COMMAND ARGUMENT…]
 
 Runs the server below this process and keeps what must outlive it. As process 1 of a machine it boots and halts it.
@@ -93,7 +119,9 @@ Runs the server below this process and keeps what must outlive it. As process 1 
   -c, --container[=0]    behave as in a container (default: find out)
       --config DIR       directory of service files, or a root with services/ in it
       --socket PATH      control socket
-      --shutdown-ms N    how long a shutdown may take (machine 30000 and the stop timeouts, else 8000)
+      --stop-budget T    how long a stop may take, such as 58s: after three quarters of it what is left is killed.
+                         Default: as process 1 of a container 8s (docker stop waits 10), else what the services ask for
+      --shutdown-ms N    the same in milliseconds
       --log-stdout[=F]   services' output to stdout as well: prefix, plain or json
       --log-level L, --log-format F, --color WHEN, --settings FILE, --syslog PATH, --socket-mode M, --socket-group G,
       --target NAME, --lenient  passed on to the server

@@ -28,6 +28,12 @@ func TestParseOptions(t *testing.T) {
 		{"-s /run/s --target net", options{server: []string{"-s", "/run/s", "--target", "net"}}, nil},
 		{"--shutdown-ms 500", options{shutdownMS: 500}, nil},
 		{"--shutdown-ms=x", options{shutdownMS: -1}, []string{"--shutdown-ms=x"}},
+		{"--stop-budget 58s", options{shutdownMS: 58000}, nil},
+		{"--stop-budget=2m --", options{shutdownMS: 120000, command: []string{}}, nil},
+		{"--stop-budget 1500ms", options{shutdownMS: 1500}, nil},
+		{"--stop-budget 9", options{shutdownMS: 9000}, nil},
+		{"--stop-budget soon", options{shutdownMS: -1}, []string{"--stop-budget soon (want a time such as 58s or 2m)"}},
+		{"--stop-budget 999999h", options{shutdownMS: -1}, []string{"--stop-budget 999999h (want a time such as 58s or 2m)"}},
 		{"--config d -- sh -c x --config", options{server: []string{"--config", "d"}, command: []string{"sh", "-c", "x", "--config"}}, nil},
 		{"--", options{command: []string{}}, nil},
 		{"splash quiet --frob -x", options{}, []string{"splash", "quiet", "--frob", "-x"}},
@@ -148,9 +154,40 @@ func TestSignalTable(t *testing.T) {
 	if !reflect.DeepEqual(machineSignals, want) {
 		t.Errorf("machine: %v", machineSignals)
 	}
-	want = map[int]act{15: actStop, 2: actStop, 30: actStop, 10: actUpgrade, 12: actReexec, 1: actReload, 37: actStop, 38: actStop, 39: actStop}
+	want = map[int]act{15: actStop, 2: actStop, 30: actStop, 3: actStop, 10: actUpgrade, 12: actReexec, 1: actReload, 37: actStop, 38: actStop,
+		39: actStop}
 	if !reflect.DeepEqual(containerSignals, want) {
 		t.Errorf("container: %v", containerSignals)
+	}
+}
+
+// TestBudget: only who has somebody waiting for its end cuts what the services ask for, and tells the server so.
+func TestBudget(t *testing.T) {
+	for _, c := range []struct {
+		mode   keeper.Mode
+		flagMS int
+		budget int64 // seconds; the services ask for 100
+		killMS string
+	}{
+		{keeper.Container, 0, 8, "6000"},
+		{keeper.Container, 60000, 60, "45000"},
+		{keeper.Plain, 0, 130, ""},
+		{keeper.Plain, 2000, 2, "1500"},
+		{keeper.Machine, 0, 130, ""},
+		{keeper.Machine, 2000, 2, ""},
+	} {
+		s := newShim()
+		s.mode, s.opt.shutdownMS, s.stop.longest = c.mode, c.flagMS, 100*second
+		t.Setenv(keeper.EnvKillAfter, "1") // an outer one's
+		told := ""
+		for _, e := range s.serverEnv() {
+			if value, ok := strings.CutPrefix(e, keeper.EnvKillAfter+"="); ok {
+				told += value
+			}
+		}
+		if s.budget() != c.budget*second || told != c.killMS {
+			t.Errorf("%v, flag %d: budget %s, kill after %q", c.mode, c.flagMS, seconds(s.budget()), told)
+		}
 	}
 }
 
@@ -213,7 +250,7 @@ func TestActs(t *testing.T) {
 		}
 	}
 	for n := range containerSignals {
-		if _, ok := machineSignals[n]; !ok {
+		if _, ok := machineSignals[n]; !ok && n != 3 { // a machine has no terminal with Ctrl-\
 			t.Errorf("signal %d means something in a container only", n)
 		}
 	}

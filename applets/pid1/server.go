@@ -100,7 +100,7 @@ func (s *shim) spawnServer() (int, error) {
 	pid, err := s.spawn(child{
 		exe: s.server.exe, path: s.server.path,
 		argv:  append([]string{"zinit-server"}, s.flags...),
-		env:   append(environ(keeper.EnvFD, stateEnv), keeper.EnvFD+"=3"),
+		env:   s.serverEnv(),
 		files: []uintptr{0, 1, 2, uintptr(theirs)},
 		sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -111,6 +111,15 @@ func (s *shim) spawnServer() (int, error) {
 	s.store.Attach(ours)
 	s.polled = -1
 	return pid, nil
+}
+
+// serverEnv is the environment of the server: how to reach us, and when it must kill what is left of a stop.
+func (s *shim) serverEnv() []string {
+	env := append(environ(keeper.EnvFD, keeper.EnvKillAfter, stateEnv), keeper.EnvFD+"=3")
+	if s.bounded() {
+		env = append(env, keeper.EnvKillAfter+"="+itoa(int(s.killAfter()/millisecond)))
+	}
+	return env
 }
 
 // serverDied takes the end of the server: a goodbye, an upgrade, or a crash.

@@ -426,7 +426,7 @@ func (s *shim) signal(n int) {
 			s.force()
 			return
 		}
-		s.ask(a)
+		s.ask(a, n == int(unix.SIGQUIT))
 	}
 }
 

@@ -35,7 +35,7 @@ var machineSignals = map[int]act{
 }
 
 var containerSignals = map[int]act{
-	int(unix.SIGTERM): actStop, int(unix.SIGPWR): actStop, int(unix.SIGINT): actStop,
+	int(unix.SIGTERM): actStop, int(unix.SIGPWR): actStop, int(unix.SIGINT): actStop, int(unix.SIGQUIT): actStop,
 	int(unix.SIGUSR1): actUpgrade, int(unix.SIGUSR2): actReexec, int(unix.SIGHUP): actReload,
 	sigRTMin + 3: actStop, sigRTMin + 4: actStop, sigRTMin + 5: actStop,
 }

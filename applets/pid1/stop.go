@@ -24,29 +24,37 @@ type stopping struct {
 
 // How long a stop takes at most.
 const (
-	machineBudget   = 30 * second // and the longest chain of stop timeouts
+	ordinaryBudget  = 30 * second // and the longest chain of stop timeouts
 	containerBudget = 8 * second  // docker stop waits 10 s
 	termGrace       = 3 * second  // machine: what the server left, after TERM
 	quickGrace      = 1 * second  // container: the same
 	killGrace       = 2 * second  // after KILL
 	sweepEvery      = 50 * millisecond
 	stopCrashes     = 3
-	doubled         = 1 * second // a second request that comes so soon is the same one
+	doubled         = 100 * millisecond // a second request that comes so soon is the same one
 )
+
+// bounded reports whether somebody waits for our end and will not wait for what the services ask for.
+func (s *shim) bounded() bool {
+	return s.mode == keeper.Container || s.mode == keeper.Plain && s.opt.shutdownMS > 0
+}
 
 // budget is the time from the request to the end of the server.
 func (s *shim) budget() int64 {
 	if s.opt.shutdownMS > 0 {
 		return int64(s.opt.shutdownMS) * millisecond
 	}
-	if s.mode == keeper.Machine {
-		return machineBudget + min(s.stop.longest, 24*3600*second)
+	if s.mode == keeper.Container {
+		return containerBudget
 	}
-	return containerBudget
+	return ordinaryBudget + min(s.stop.longest, 24*3600*second)
 }
 
-// ask begins a stop, or answers a second request during one.
-func (s *shim) ask(a act) {
+// killAfter is when what is left of a bounded stop is killed, so that there is time for the rest of it.
+func (s *shim) killAfter() int64 { return s.budget() * 3 / 4 }
+
+// ask begins a stop, or answers a second request during one; sure is one that cannot be the first again.
+func (s *shim) ask(a act, sure bool) {
 	if a == actSwitchRoot && !s.readSwitchRoot() {
 		return
 	}
@@ -54,13 +62,10 @@ func (s *shim) ask(a act) {
 	case s.stop.phase == phaseRun:
 		s.stop.asked = monotonic()
 		s.beginStop(a)
-	case a == s.stop.action && monotonic()-s.stop.asked < doubled:
+	case !sure && a == s.stop.action && monotonic()-s.stop.asked < doubled:
 		// timeout(1), and shells that end, signal a process and then its whole group.
 	case s.mode != keeper.Machine:
-		if s.stop.phase == phaseStop {
-			s.con.warn("asked again: killing what is left")
-			s.killNow()
-		}
+		s.askedAgain()
 	case a != s.stop.action && s.stop.phase < phaseFinal:
 		s.stop.action = a
 		s.con.warn("now ", a.String(), " after the stop under way")
@@ -69,18 +74,30 @@ func (s *shim) ask(a act) {
 	}
 }
 
+// askedAgain kills what is left of a stop outside of a machine.
+func (s *shim) askedAgain() {
+	switch s.stop.phase {
+	case phaseStop:
+		s.con.warn("asked again: killing what is left")
+		s.killNow()
+	case phaseTerm:
+		s.con.warn("asked again: killing what is left")
+		s.kill()
+	}
+}
+
 // beginStop asks the server to stop everything, and sets the deadlines.
 func (s *shim) beginStop(a act) {
 	s.stop.phase, s.stop.action = phaseStop, a
 	budget := s.budget()
-	if s.mode == keeper.Machine {
-		if s.server.bye == keeper.ByeNone {
-			s.con.warn(a.String(), ", at most ", seconds(budget))
-		}
-		s.arm(timerDeadline, budget)
-	} else {
-		s.arm(timerKill, budget*3/4)
+	if s.bounded() {
+		s.arm(timerKill, s.killAfter())
 		s.arm(timerDeadline, budget*7/8)
+	} else {
+		s.arm(timerDeadline, budget)
+	}
+	if s.mode == keeper.Machine && s.server.bye == keeper.ByeNone {
+		s.con.warn(a.String(), ", at most ", seconds(budget))
 	}
 	switch {
 	case s.server.bye != keeper.ByeNone:

@@ -142,7 +142,7 @@ func (s *server) begin() (int, error) {
 	go journal.Warm()
 	runtime.GOMAXPROCS(supervisor.Processors(runtime.GOMAXPROCS(0)))
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
 	if err := s.inherit(); err != nil {
 		return exitFailed, err
 	}
@@ -188,6 +188,9 @@ func (s *server) options() *supervisor.Options {
 		}
 		opt.System = opt.System || h.Mode == keeper.Machine
 		opt.Order = s.order
+		if ms, err := strconv.Atoi(os.Getenv(keeper.EnvKillAfter)); err == nil && ms > 0 {
+			opt.KillAfter = time.Duration(ms) * time.Millisecond
+		}
 	}
 	return opt
 }

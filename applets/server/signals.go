@@ -13,12 +13,15 @@ import (
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
-// handleSignals turns signals into what they ask for; a second stop kills at once, unless it comes so soon that it is the same.
+// handleSignals turns signals into what they ask for; a second stop kills at once, unless it comes so soon that it is the
+// same. SIGQUIT (Ctrl-\) is never the same: a Go program would otherwise end with a dump of its goroutines.
 func (s *server) handleSignals(signals <-chan os.Signal) {
 	for sig := range signals {
 		switch sig {
 		case unix.SIGTERM, unix.SIGINT:
 			s.order(keeper.OrderStop)
+		case unix.SIGQUIT:
+			s.end(keeper.OrderStop, true)
 		case unix.SIGHUP:
 			s.order(keeper.OrderReload)
 		case unix.SIGUSR1:
@@ -37,19 +40,24 @@ func (s *server) order(o keeper.Order) {
 	case keeper.OrderKill:
 		s.sup.KillAll()
 	default:
-		now := time.Now()
-		switch {
-		case s.stopped.CompareAndSwap(nil, &now):
-			s.sup.End(powerOf[o])
-		case now.Sub(*s.stopped.Load()) >= doubled:
-			s.sup.KillAll()
-		}
+		s.end(o, false)
+	}
+}
+
+// end begins a stop; asked again, it kills what is left. sure is a request that cannot be the first again.
+func (s *server) end(o keeper.Order, sure bool) {
+	now := time.Now()
+	switch {
+	case s.stopped.CompareAndSwap(nil, &now):
+		s.sup.End(powerOf[o])
+	case sure || now.Sub(*s.stopped.Load()) >= doubled:
+		s.sup.KillAll()
 	}
 }
 
 // doubled is how soon after a stop another one is the same: timeout(1), and shells that end, signal a process and then
 // its whole group.
-const doubled = time.Second
+const doubled = 100 * time.Millisecond
 
 var powerOf = map[keeper.Order]rpc.Power{keeper.OrderStop: rpc.PowerStop, keeper.OrderPowerOff: rpc.PowerPoweroff,
 	keeper.OrderReboot: rpc.PowerReboot, keeper.OrderHalt: rpc.PowerHalt}

@@ -301,6 +301,12 @@ type Events struct {
 	Missed uint64  `json:"missed"` // events that are not kept any more
 }
 
+// Ending is what the stop of everything waits for.
+type Ending struct {
+	Waiting []string `json:"waiting"` // services that have been told to end and have not
+	Text    string   `json:"text"`    // one line for people, "" when nothing is waited for
+}
+
 // Ping is system.ping.
 type Ping struct {
 	Version  string   `json:"version"`
@@ -308,6 +314,7 @@ type Ping struct {
 	UptimeMS int64    `json:"uptime_ms"`
 	Mode     string   `json:"mode"` // machine container keeper server
 	Features []string `json:"features"`
+	Ending   *Ending  `json:"ending,omitempty"` // while everything is being stopped
 }
 
 // SystemStatus is system.status, the overview.

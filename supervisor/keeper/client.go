@@ -363,3 +363,7 @@ func (c *Client) send(f *frame, fds []int) error {
 // EnvFD is the environment variable that holds the number of the server's keeper socket. It is private: services do not
 // get it.
 const EnvFD = "ZINIT_KEEPER_FD"
+
+// EnvKillAfter is the environment variable that tells the server after how many milliseconds of a stop it must kill what is
+// left, since whoever waits for the keeper's end does not wait longer. Without it only what the services ask for counts.
+const EnvKillAfter = "ZINIT_KILL_AFTER_MS"

@@ -35,6 +35,9 @@ func (m *Machine) shutdownAsked(ev ShutdownAsked) {
 	}
 }
 
+// KillAt is when the shutdown under way kills what is left, or gives up what it has killed; 0 = never by itself.
+func (m *Machine) KillAt() Time { return m.forceAt }
+
 // EndedBy is the service whose end for good began the shutdown under way (on_exit), "" when it was asked for.
 func (m *Machine) EndedBy() string { return m.endedBy }
 

@@ -75,8 +75,11 @@ func (m *Machine) Info(id graph.ID) Info {
 		Probes:   int(s.probe.count), FailuresRow: int(s.probe.row), LastProbeOK: s.is(flagProbeOK),
 		LastProbe: s.probe.detail, LastProbeAt: s.probe.lastAt,
 	}
-	if s.state == Stopping && s.is(flagResult) {
-		info.Reason = s.result
+	if s.state == Stopping {
+		info.StopBy = m.timers.at(int32(id), timerLife)
+		if s.is(flagResult) {
+			info.Reason = s.result
+		}
 	}
 	return info
 }

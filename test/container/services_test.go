@@ -52,7 +52,7 @@ func TestServicesBesideCommand(t *testing.T) {
 // TestStop: each stop signal ends the container with 0 after an ordered stop.
 func TestStop(t *testing.T) {
 	t.Parallel()
-	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGPWR, 37, 38, 39} {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGPWR, 37, 38, 39} {
 		b := start(t, map[string]string{"web.toml": polite})
 		b.await("the service", func() bool { return exists(b.dir + "/up") })
 		b.signal(sig)
@@ -73,6 +73,9 @@ func TestStopBudget(t *testing.T) {
 	if took := time.Since(began); got != 0 || took < 5500*time.Millisecond || took > 9500*time.Millisecond {
 		t.Errorf("status %d after %v, want 0 after 6 to 8 s and some for a busy host", got, took)
 	}
+	if text := b.out.String(); !strings.Contains(text, "mule (6 s left)") || !strings.Contains(text, "is killed, sooner than asked for") {
+		t.Errorf("the cut is not told before: %s", text)
+	}
 }
 
 // TestSecondStop: a second request kills what is left at once.
@@ -82,7 +85,7 @@ func TestSecondStop(t *testing.T) {
 	b.await("the service", func() bool { return exists(b.dir + "/mule") })
 	began := time.Now()
 	b.signal(unix.SIGTERM)
-	b.await("the second one to count", func() bool { // for a second it is taken for the first
+	b.await("the second one to count", func() bool { // for a moment it is taken for the first
 		_ = b.cmd.Process.Signal(unix.SIGTERM)
 		return strings.Contains(b.out.String(), "asked again")
 	})
