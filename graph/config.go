@@ -189,7 +189,19 @@ type Logging struct {
 	RotateKeep  int    // >= 0
 	RotateGzip  bool   // compress rotated files
 	Forward     Forward
+
+	// SyslogMaxBytes is the most that one syslog message of Forward has, its header included: MinSyslogBytes to
+	// MaxSyslogBytes.
+	SyslogMaxBytes int
 }
+
+// The bounds of Logging.SyslogMaxBytes in bytes. RFC 5424 (section 6.1): every receiver takes 480, and should take 2048;
+// rsyslog takes 8192 by default.
+const (
+	MinSyslogBytes     = 480
+	DefaultSyslogBytes = 2048
+	MaxSyslogBytes     = 8192
+)
 
 // Forward is the value of the forward key: absent (the server's default), false, true or a URL.
 type Forward struct {

@@ -52,7 +52,7 @@ func sights() []sight {
 		{of: wire.Events{}, states: "Events Next Missed"},
 		{of: wire.Ping{}, states: "Version PID UptimeMS Mode Features Ending"},
 		{of: wire.Ending{}, states: "Waiting Text"},
-		{of: wire.Sink{}, states: "Written Lost Errors Queued", hidden: "Target Last"},
+		{of: wire.Sink{}, states: "Delivery Written Lost Errors Queued", hidden: "Target Last"},
 		{of: wire.Problem{}, states: "File Line Column Service Severity", hidden: "Message"},
 		{of: wire.SystemStatus{},
 			states: "Version PID UptimeMS Mode ConfigDirs Socket Tracking Counts Failed Blocked Problems Strays ServerStarts " +

@@ -62,7 +62,7 @@ func (d *driver) direct(c *graph.Config) {
 		file = &logfile.Config{Path: l.File, Rotate: l.RotateBytes, Keep: l.RotateKeep, Gzip: l.RotateGzip}
 	}
 	d.sinks.files.Set(c.Name, file)
-	if err := d.sinks.ship.Set(c.Name, d.opt.forwardURL(c)); err != nil {
+	if err := d.sinks.ship.Set(c.Name, d.opt.forwardURL(c), c.Logging.SyslogMaxBytes); err != nil {
 		d.log.Error("cannot ship the logs of a service", "service", c.Name, "error", err)
 	}
 }
@@ -70,7 +70,7 @@ func (d *driver) direct(c *graph.Config) {
 // undirect ends file and destination of a service that is gone.
 func (d *driver) undirect(name string) {
 	d.sinks.files.Set(name, nil)
-	_ = d.sinks.ship.Set(name, "")
+	_ = d.sinks.ship.Set(name, "", 0)
 }
 
 // forwardURL is where a service's lines go: what its file says, else the default of the settings.

@@ -84,7 +84,10 @@ func exampleStatus() wire.StatusFull {
 		},
 		MemoryBytes: 12_900_000, CPUPercent: 0.42, Tracking: "cgroup", Cgroup: "/sys/fs/cgroup/zinit/api.7", Ports: []int{8080},
 		Source: "/etc/zinit/services/api.toml", Warnings: []string{"port 8080 is below no firewall"},
-		Sinks: []wire.Sink{{Target: "/var/log/api.log", Written: 120, Errors: 2, Lost: 1, Last: "no space left on device"}},
+		Sinks: []wire.Sink{
+			{Target: "/var/log/api.log", Delivery: "written", Written: 120, Errors: 2, Lost: 1, Last: "no space left on device"},
+			{Target: "syslog+tcp://log:514", Delivery: "sent", Written: 119, Errors: 2},
+		},
 		Log: []wire.LogLine{
 			{Content: "listening on :8080", Stream: "stdout", TimestampMS: noon.UnixMilli()},
 			{Content: "\x1b[31mred\x1b[0m and \rback", Stream: "stderr", TimestampMS: noon.UnixMilli() + 12},

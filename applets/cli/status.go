@@ -343,6 +343,9 @@ func sinkLines(sinks []wire.Sink, st style) []string {
 	var lines []string
 	for _, s := range sinks {
 		text := terminal.Escape(s.Target) + ": " + plural(int(s.Written), "line")
+		if s.Delivery != "" { // a server of before there was one says nothing
+			text += " " + s.Delivery
+		}
 		if s.Queued > 0 {
 			text += fmt.Sprintf(", %d waiting", s.Queued)
 		}
@@ -350,11 +353,26 @@ func sinkLines(sinks []wire.Sink, st style) []string {
 			text += ", " + st.paint(red, fmt.Sprintf("%d lost", s.Lost))
 		}
 		if s.Errors > 0 {
-			text += ", " + st.paint(yellow, plural(int(s.Errors), "error")+": "+terminal.Escape(s.Last))
+			text += ", " + st.paint(errorColor(s), errorsText(s))
 		}
 		lines = append(lines, text)
 	}
 	return lines
+}
+
+// errorsText tells the last error; where writing works again there is none, and the count is history.
+func errorsText(s wire.Sink) string {
+	if s.Last == "" {
+		return plural(int(s.Errors), "error") + " before, works again"
+	}
+	return plural(int(s.Errors), "error") + ", the last: " + terminal.Escape(s.Last)
+}
+
+func errorColor(s wire.Sink) string {
+	if s.Last == "" {
+		return dim
+	}
+	return yellow
 }
 
 func dependencyLines(deps []wire.Dependency, st style) []string {

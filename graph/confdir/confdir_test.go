@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		l.RestartDelay, l.RestartDelayMax, l.MaxRestarts, l.StabilityPeriod, l.StartTimeout, l.StopTimeout, l.StopSignal,
 		l.SuccessCodes, l.OnExit, c.Logging, c.PreStart.Timeout)
 	want := "user start false false false SIGHUP true on-failure false 1s 5m0s 10 30s 30s 10s SIGTERM [0] continue " +
-		"{1000 262144  10485760 5 false {false false }} 0s"
+		"{1000 262144  10485760 5 false {false false } 2048} 0s"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -295,6 +295,7 @@ group = "adm"
 forward = "tcp://log:1"
 buffer_lines = 5
 buffer_bytes = 6
+syslog_max_bytes = 500
 total_bytes = 2000000
 [shutdown]
 timeout_ms = 1500
@@ -305,13 +306,13 @@ request_bytes = 9000
 `))
 	settings, problems = LoadSettings(path, Options{})
 	want := &Settings{SocketMode: 0o600, SocketGroup: "adm", Forward: graph.Forward{Set: true, On: true, URL: "tcp://log:1"},
-		BufferLines: 5, BufferBytes: 6, TotalBytes: 2000000, ShutdownTimeout: 1500 * time.Millisecond, MaxServices: 7,
+		BufferLines: 5, BufferBytes: 6, SyslogMaxBytes: 500, TotalBytes: 2000000, ShutdownTimeout: 1500 * time.Millisecond, MaxServices: 7,
 		MaxConnections: 8, MaxRequestBytes: 9000}
 	if !reflect.DeepEqual(settings, want) || len(problems) != 0 {
 		t.Errorf("got %+v %s", settings, problemText(problems))
 	}
 	c, _ := Parse("", []byte(minimal), Options{Settings: settings})
-	if c.Logging.BufferLines != 5 || c.Logging.BufferBytes != 6 {
+	if c.Logging.BufferLines != 5 || c.Logging.BufferBytes != 6 || c.Logging.SyslogMaxBytes != 500 {
 		t.Errorf("the bounds are not the default of services: %+v", c.Logging)
 	}
 	write(t, path, []byte("sockets = 1\n[socket]\nmode = \"9\"\ngrup = \"x\"\n[limits]\nconnections = 0\n[shutdwn]\n"))

@@ -46,7 +46,8 @@ func New(name string, target bool) *graph.Config {
 	c.PreStart.Timeout = defaultPreStartTimeout
 	c.PostStop.Timeout = defaultPostStopTimeout
 	c.Logging = graph.Logging{BufferLines: defaultBufferLines, BufferBytes: defaultBufferBytes,
-		RotateBytes: defaultRotateBytes, RotateKeep: defaultRotateKeep}
+		RotateBytes: defaultRotateBytes, RotateKeep: defaultRotateKeep,
+		SyslogMaxBytes: graph.DefaultSyslogBytes}
 	return c
 }
 

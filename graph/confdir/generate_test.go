@@ -180,6 +180,9 @@ func (g generator) logging(l *graph.Logging) {
 	if g.maybe() {
 		l.RotateBytes, l.RotateKeep, l.RotateGzip = 1+g.Int64N(1<<40), g.IntN(10), true
 	}
+	if g.maybe() {
+		l.SyslogMaxBytes = graph.MinSyslogBytes + g.IntN(graph.MaxSyslogBytes-graph.MinSyslogBytes+1)
+	}
 	l.Forward = pick(g, graph.Forward{}, graph.Forward{Set: true}, graph.Forward{Set: true, On: true},
 		graph.Forward{Set: true, On: true, URL: "syslog+tcp://log.example:514"})
 }

@@ -209,6 +209,8 @@ var loggingSection = sync.OnceValue(func() *section {
 			func(c *graph.Config) *int { return &c.Logging.RotateKeep }, 0, 10_000),
 		boolField("rotate_gzip", "Compress rotated files", func(c *graph.Config) *bool { return &c.Logging.RotateGzip }),
 		forwardField(),
+		intField("syslog_max_bytes", "Longest syslog message of forward, header included; longer lines go in several",
+			func(c *graph.Config) *int { return &c.Logging.SyslogMaxBytes }, graph.MinSyslogBytes, graph.MaxSyslogBytes),
 	}}
 })
 

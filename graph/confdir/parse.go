@@ -176,6 +176,7 @@ func (r *reader) document(document map[string]any) {
 	r.cfg = New("", isTarget && !isService)
 	if r.settings != nil && !r.cfg.Target {
 		r.cfg.Logging.BufferLines, r.cfg.Logging.BufferBytes = r.settings.BufferLines, r.settings.BufferBytes
+		r.cfg.Logging.SyslogMaxBytes = r.settings.SyslogMaxBytes
 	}
 	r.tables(sections, document)
 	r.check()

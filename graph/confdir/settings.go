@@ -24,6 +24,7 @@ type Settings struct {
 	Forward         graph.Forward
 	BufferLines     int           // default of a service's buffer_lines
 	BufferBytes     int           // default of a service's buffer_bytes
+	SyslogMaxBytes  int           // default of a service's syslog_max_bytes
 	TotalBytes      int64         // of all buffers together
 	ShutdownTimeout time.Duration // 0 = as long as the services' own timeouts allow
 	MaxServices     int           // 0 = no bound
@@ -34,7 +35,7 @@ type Settings struct {
 // DefaultSettings returns the settings without a file.
 func DefaultSettings() *Settings {
 	return &Settings{SocketMode: 0o660, BufferLines: defaultBufferLines, BufferBytes: defaultBufferBytes,
-		TotalBytes: defaultTotalBytes, MaxConnections: 1024, MaxRequestBytes: 1 << 20}
+		SyslogMaxBytes: graph.DefaultSyslogBytes, TotalBytes: defaultTotalBytes, MaxConnections: 1024, MaxRequestBytes: 1 << 20}
 }
 
 // SettingsFile returns where the settings of a configuration directory stand: zinit.toml in a root, else beside the
@@ -75,6 +76,8 @@ var settingKeys = []setting{
 	{"logging.forward", func(r *reader, s *Settings, v any) { s.Forward = r.forward(v) }},
 	settingInt("logging.buffer_lines", 1, math.MaxInt32, func(s *Settings) *int { return &s.BufferLines }),
 	settingInt("logging.buffer_bytes", 1, math.MaxInt32, func(s *Settings) *int { return &s.BufferBytes }),
+	settingInt("logging.syslog_max_bytes", graph.MinSyslogBytes, graph.MaxSyslogBytes,
+		func(s *Settings) *int { return &s.SyslogMaxBytes }),
 	settingInt("logging.total_bytes", 1<<20, 1<<30, func(s *Settings) *int64 { return &s.TotalBytes }),
 	{"shutdown.timeout_ms", func(r *reader, s *Settings, v any) {
 		if d, ok := r.millis(v, 1); ok {

@@ -140,13 +140,21 @@ type StatusFull struct {
 
 // Sink is the state of a log file or a shipping destination of one service.
 type Sink struct {
-	Target  string `json:"target"`
-	Written uint64 `json:"written_lines"`
-	Lost    uint64 `json:"lost_lines"`
-	Errors  uint64 `json:"errors"`
-	Queued  uint64 `json:"queued_lines"`
-	Last    string `json:"last_error"`
+	Target   string `json:"target"`
+	Delivery string `json:"delivery"` // what is known of written lines: written delivered sent
+	Written  uint64 `json:"written_lines"`
+	Lost     uint64 `json:"lost_lines"`
+	Errors   uint64 `json:"errors"`
+	Queued   uint64 `json:"queued_lines"`
+	Last     string `json:"last_error"` // "" when the last attempt worked
 }
+
+// The values of Sink.Delivery.
+const (
+	Written   = "written"   // a file has them
+	Delivered = "delivered" // the receiver said that it has them
+	Sent      = "sent"      // the receiver cannot say so: its machine has them
+)
 
 // LogLine is one captured line. Content is UTF-8; bytes that are not are replaced by U+FFFD.
 type LogLine struct {

@@ -223,7 +223,7 @@ func (s *source) sink() wire.Sink {
 		queued -= min(queued, first-s.pos.Seq)
 	}
 	return wire.Sink{
-		Target: s.w.path, Written: s.pos.Values[valWritten], Lost: lost,
+		Target: s.w.path, Delivery: wire.Written, Written: s.pos.Values[valWritten], Lost: lost,
 		Errors: s.pos.Values[valErrors], Queued: queued, Last: s.last,
 	}
 }

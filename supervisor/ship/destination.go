@@ -41,16 +41,18 @@ type destination struct {
 	errs    uint64
 
 	// of the goroutine
-	turn  int
-	lines int // bound of a batch: less after a refused one
-	batch batch
+	turn    int
+	lines   int // bound of a batch: less after a refused one
+	batch   batch
+	settled time.Time // the last look at what the connection's age makes sure of
 }
 
 // batch is what one attempt sends.
 type batch struct {
 	payload []byte
-	ends    []int // of each line in payload
+	ends    []int // of each record in payload; a line is one or more
 	parts   []part
+	header  []byte // scratch: of a syslog message
 }
 
 // part is a run of lines of one source in a batch.
@@ -67,11 +69,16 @@ type source struct {
 	ring    *logring.Ring
 	mark    *logring.Mark
 	dest    *destination
-	lostOld uint64 // lost when the destination failed; of the goroutine
+	lostOld uint64       // lost when the destination failed; of the goroutine
+	limit   atomic.Int32 // bytes of a syslog message
 
-	mu       sync.Mutex
-	pos      logring.Position
-	detached bool
+	mu  sync.Mutex
+	pos logring.Position
+	// Where a connection cannot acknowledge: sure is what it has outlived, which the mark has; older what it had outlived
+	// before, and newer what it will have outlived at the next look. What is before tried went into a connection that ended.
+	older, sure, newer logring.Position
+	tried              logring.Position
+	detached           bool
 }
 
 func newDestination(s *Shipper, raw string) (*destination, error) {
@@ -88,10 +95,11 @@ func newDestination(s *Shipper, raw string) (*destination, error) {
 }
 
 // add begins to ship a service; the first one starts the goroutine.
-func (d *destination) add(service string) *source {
+func (d *destination) add(service string, limit int) *source {
 	src := &source{service: service, ring: d.arena.Ring(service, logring.Limits{}), dest: d}
 	src.mark, _ = src.ring.Mark("ship:" + d.url)
-	src.pos = src.mark.Get()
+	src.limit.Store(int32(limit))
+	src.stand(src.mark.Get())
 	src.mark.Set(src.pos)
 	d.mu.Lock()
 	d.sources = append(d.sources, src)
@@ -136,15 +144,12 @@ func (d *destination) run() {
 	defer d.trans.close()
 	failures := 0
 	for d.ctx.Err() == nil {
+		d.settle()
 		d.collect()
 		if len(d.batch.ends) == 0 {
 			d.commit() // lines missed
 			d.endRound()
-			select {
-			case <-d.watch.C:
-				d.linger()
-			case <-d.ctx.Done():
-			}
+			d.rest()
 			continue
 		}
 		err := d.attempt()
@@ -159,7 +164,27 @@ func (d *destination) run() {
 			d.pause(d.delay(err, failures))
 		}
 	}
+	if c, ok := d.trans.(connected); ok && c.fate() == open {
+		d.outlived()
+		d.outlived()
+	}
 	d.endRound()
+}
+
+// rest waits for lines, and meanwhile looks after those that are not sure.
+func (d *destination) rest() {
+	var look <-chan time.Time
+	if d.unsure() {
+		timer := time.NewTimer(d.opt.Settle)
+		defer timer.Stop()
+		look = timer.C
+	}
+	select {
+	case <-d.watch.C:
+		d.linger()
+	case <-look:
+	case <-d.ctx.Done():
+	}
 }
 
 func (d *destination) attempt() error {
@@ -173,9 +198,7 @@ func (d *destination) attempt() error {
 func (d *destination) collect() {
 	b := &d.batch
 	b.payload, b.ends, b.parts = b.payload[:0], b.ends[:0], b.parts[:0]
-	d.mu.Lock()
-	sources := append([]*source(nil), d.sources...)
-	d.mu.Unlock()
+	sources := d.list()
 	quota := max(1, d.lines/4)
 	if len(sources) == 1 {
 		quota = d.lines
@@ -204,8 +227,7 @@ func (d *destination) take(src *source, limit int) {
 		if p.count >= uint64(limit) || len(b.payload) >= d.opt.BatchBytes {
 			return false
 		}
-		b.payload = d.trans.encode(b.payload, d.opt.Host, src.service, rec)
-		b.ends = append(b.ends, len(b.payload))
+		d.trans.add(b, src, rec)
 		p.count++
 		return true
 	})
@@ -346,7 +368,7 @@ func (d *destination) flush(ctx context.Context) {
 func (d *destination) sink() wire.Sink {
 	d.mu.Lock()
 	sources := append([]*source(nil), d.sources...)
-	total := wire.Sink{Target: d.target, Errors: d.errs, Last: d.last}
+	total := wire.Sink{Target: d.target, Delivery: d.delivery(), Errors: d.errs, Last: d.last}
 	d.mu.Unlock()
 	for _, src := range sources {
 		s := src.sink()
@@ -355,6 +377,14 @@ func (d *destination) sink() wire.Sink {
 		total.Queued += s.Queued
 	}
 	return total
+}
+
+// delivery is what is known of a line that counts as written.
+func (d *destination) delivery() string {
+	if _, ok := d.trans.(*httpTransport); ok {
+		return wire.Delivered
+	}
+	return wire.Sent
 }
 
 func (s *source) position() logring.Position {
@@ -369,10 +399,20 @@ func (s *source) advance(p part) {
 	s.pos.Seq = p.next
 	s.pos.Values[valSent] += p.count
 	s.pos.Values[valLost] += p.missed
-	if !s.detached {
-		s.mark.Set(s.pos)
+	if _, ok := s.dest.trans.(connected); !ok {
+		s.put(s.pos)
 	}
 }
+
+// put records a position in the arena; the caller has the lock.
+func (s *source) put(p logring.Position) {
+	if !s.detached {
+		s.mark.Set(p)
+	}
+}
+
+// messageBytes is the most that one syslog message of the source may have.
+func (s *source) messageBytes() int { return int(s.limit.Load()) }
 
 func (s *source) detach() {
 	s.mu.Lock()
@@ -388,7 +428,7 @@ func (s *source) queued() uint64 {
 
 func (s *source) sink() wire.Sink {
 	s.dest.mu.Lock()
-	sink := wire.Sink{Target: s.dest.target, Errors: s.dest.errs, Last: s.dest.last}
+	sink := wire.Sink{Target: s.dest.target, Delivery: s.dest.delivery(), Errors: s.dest.errs, Last: s.dest.last}
 	s.dest.mu.Unlock()
 	pos := s.position()
 	next, first := s.ring.Next(), s.ring.FirstHeld()

@@ -98,9 +98,9 @@ const (
 	priorityError = 3<<3 | 3
 )
 
-// appendSyslog appends one line as an RFC 5424 message: the service is APP-NAME, the stream MSGID, the sequence
-// number the registered element meta sequenceId (which ends at 2147483647 and begins again at 1).
-func appendSyslog(b []byte, host, service string, rec *logring.Record) []byte {
+// appendSyslogHeader appends what comes before the text of an RFC 5424 message: the service is APP-NAME, the stream MSGID,
+// the sequence number the registered element meta sequenceId (which ends at 2147483647 and begins again at 1).
+func appendSyslogHeader(b []byte, host, service string, rec *logring.Record) []byte {
 	priority, ok := rec.Priority.PRI()
 	switch {
 	case ok:
@@ -127,8 +127,7 @@ func appendSyslog(b []byte, host, service string, rec *logring.Record) []byte {
 	b = append(b, streamName(rec.Stream)...)
 	b = append(b, ` [meta sequenceId="`...)
 	b = strconv.AppendUint(b, (rec.Seq-1)%2147483647+1, 10)
-	b = append(b, `"] `...)
-	return append(b, rec.Text...)
+	return append(b, `"] `...)
 }
 
 // appendName appends a header field: printable ASCII without spaces, "-" for none.
@@ -146,16 +145,33 @@ func appendName(b []byte, s string, most int) []byte {
 	return b
 }
 
-// appendOctetCounted appends one message framed as RFC 6587 and RFC 5425 do for streams: its length, a space, itself.
-func appendOctetCounted(b []byte, host, service string, rec *logring.Record) []byte {
-	const room = 8 // for the length of a message of up to 9,999,999 bytes and the space
-	at := len(b)
-	b = append(b, make([]byte, room)...)
-	b = appendSyslog(b, host, service, rec)
-	message := b[at+room:]
-	length := strconv.AppendInt(make([]byte, 0, room), int64(len(message)), 10)
-	length = append(length, ' ')
-	copy(b[at:], length)
-	copy(b[at+len(length):], message)
-	return b[:at+len(length)+len(message)]
+// addSyslog adds one line as RFC 5424 messages of at most most bytes each, its header included: a receiver takes the rest
+// of a longer one for messages of their own (rsyslog) or closes the connection (syslog-ng). The messages of one line have
+// its header and its number, and end between characters. counted frames them as RFC 6587 and RFC 5425 do for streams: the
+// length, a space, the message.
+func (b *batch) addSyslog(host, service string, rec *logring.Record, most int, counted bool) {
+	b.header = appendSyslogHeader(b.header[:0], host, service, rec)
+	for text, first := rec.Text, true; first || len(text) > 0; first = false {
+		n := pieceLen(text, max(most-len(b.header), 1))
+		if counted {
+			b.payload = strconv.AppendInt(b.payload, int64(len(b.header)+n), 10)
+			b.payload = append(b.payload, ' ')
+		}
+		b.payload = append(append(b.payload, b.header...), text[:n]...)
+		b.ends = append(b.ends, len(b.payload))
+		text = text[n:]
+	}
+}
+
+// pieceLen is how much of text goes into a message with room for that many bytes, without dividing a character.
+func pieceLen(text []byte, room int) int {
+	if len(text) <= room {
+		return len(text)
+	}
+	for n := room; n > max(room-utf8.UTFMax, 0); n-- {
+		if utf8.RuneStart(text[n]) {
+			return n
+		}
+	}
+	return room
 }

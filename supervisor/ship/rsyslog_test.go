@@ -15,7 +15,7 @@ import (
 )
 
 const rsyslogConfig = `
-global(workDirectory="%[1]s" maxMessageSize="128k")
+global(workDirectory="%[1]s")
 module(load="imtcp")
 module(load="imudp")
 module(load="imuxsock" SysSock.Use="off")
@@ -63,7 +63,7 @@ func TestRsyslog(t *testing.T) {
 		f.log(service, 0, 300)
 		f.a.Ring(service, logring.Limits{}).Append(logring.Record{PID: 42, Text: []byte("with \"quotes\" and ünïcode"),
 			Stream: logring.Syslog, Priority: logring.MakePriority(10, 2)})
-		f.a.Ring(service, logring.Limits{}).Append(logring.Record{PID: 42, Text: []byte(strings.Repeat("x", 5000))})
+		f.a.Ring(service, logring.Limits{}).Append(logring.Record{PID: 42, Text: []byte(longLine)})
 		f.set(t, service, url)
 	}
 	f.flush(t)
@@ -78,18 +78,36 @@ func TestRsyslog(t *testing.T) {
 				n++
 			}
 		}
-		return n >= 3*302
+		return n >= 3*(301+longPieces)
 	})
 	for service := range urls {
 		checkRsyslogLines(t, service, got[service])
 	}
 }
 
+// longLine is longer than rsyslog takes by default (8 KiB): as one frame its rest would be further messages, of nonsense.
+var longLine = strings.Repeat("é<13>1 ", 2500)
+
+// longPieces is in how many messages of at most 2 KiB it goes.
+const longPieces = 11
+
 func checkRsyslogLines(t *testing.T, service string, lines []string) {
 	t.Helper()
-	if len(lines) != 302 {
+	if len(lines) != 301+longPieces {
 		t.Fatalf("%s: %d lines", service, len(lines))
 	}
+	var long strings.Builder
+	for _, line := range lines[301:] {
+		head, text, _ := strings.Cut(line, "]|")
+		if want := fmt.Sprintf(`box|%s|42|stdout|daemon.info|[meta sequenceId="302"`, service); head != want {
+			t.Errorf("a piece has the header %s, want %s", head, want)
+		}
+		long.WriteString(text)
+	}
+	if strings.ReplaceAll(long.String(), " ", "") != strings.ReplaceAll(longLine, " ", "") { // rsyslog puts one before the text
+		t.Errorf("%s: the pieces of the long line are not the line", service)
+	}
+	lines = lines[:301]
 	for i, line := range lines {
 		stream, severity := "stdout", "daemon.info"
 		if i < 300 && i%2 == 1 {
@@ -100,8 +118,6 @@ func checkRsyslogLines(t *testing.T, service string, lines []string) {
 		case 300:
 			text = "with \"quotes\" and ünïcode"
 			stream, severity = "syslog", "authpriv.crit" // of syslog: its own priority
-		case 301:
-			text = strings.Repeat("x", 5000)
 		}
 		want := fmt.Sprintf(`box|%s|42|%s|%s|[meta sequenceId="%d"]|%s`, service, stream, severity, i+1, text)
 		if line != want && line != strings.Replace(want, "]|", "]| ", 1) {

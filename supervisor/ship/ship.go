@@ -7,7 +7,8 @@
 //
 // Acknowledged means: HTTP, a 2xx answer; a stream socket, the other side's kernel has confirmed every byte (TCP) or
 // its program has read them (unix); a datagram, the kernel took it. A batch that fails is sent again whole, so its lines
-// may come twice; after an acknowledgement they never do, unless the server itself is killed before it notes that down.
+// may come twice, and so may lines of a stream whose connection ends soon after them (see settle.go); after any other
+// acknowledgement they never do, unless the server itself is killed before it notes that down.
 package ship
 
 import (
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -28,6 +30,7 @@ type Options struct {
 	Timeout    time.Duration // of one attempt, default 10 s
 	RetryMin   time.Duration // after the first failure, default 500 ms; doubling, with jitter
 	RetryMax   time.Duration // default 30 s
+	Settle     time.Duration // a connection must outlive two looks so far apart for its lines to be sure, default 1 s
 	BatchLines int           // default 1000
 	BatchBytes int           // before compression, default 1 MiB
 	TLS        *tls.Config   // for https, nil = the system's certificates
@@ -58,6 +61,7 @@ func New(a *logring.Arena, o Options) *Shipper {
 	o.Timeout = orDefault(o.Timeout, 10*time.Second)
 	o.RetryMin = orDefault(o.RetryMin, 500*time.Millisecond)
 	o.RetryMax = max(o.RetryMin, orDefault(o.RetryMax, 30*time.Second))
+	o.Settle = orDefault(o.Settle, time.Second)
 	o.BatchLines = orDefault(o.BatchLines, 1000)
 	o.BatchBytes = orDefault(o.BatchBytes, 1<<20)
 	if o.Report == nil {
@@ -75,17 +79,20 @@ func orDefault[T time.Duration | int](v, def T) T {
 }
 
 // Set gives a service its destination, from the oldest line in its ring on; or, where the arena remembers the same
-// destination, from where it stood. "" ends it. The error says what is wrong with the URL.
-func (s *Shipper) Set(service, url string) error {
+// destination, from where it stood. "" ends it. syslogBytes bounds one syslog message, header included; 0 is
+// graph.DefaultSyslogBytes. The error says what is wrong with the URL.
+func (s *Shipper) Set(service, url string, syslogBytes int) error {
 	if url != "" {
 		if err := Check(url); err != nil {
 			return err
 		}
 	}
+	syslogBytes = orDefault(syslogBytes, graph.DefaultSyslogBytes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if src := s.sources[service]; src != nil {
 		if src.dest.url == url && s.arena.Find(service) == src.ring {
+			src.limit.Store(int32(syslogBytes))
 			return nil
 		}
 		delete(s.sources, service)
@@ -104,7 +111,7 @@ func (s *Shipper) Set(service, url string) error {
 		}
 		s.dests[url] = d
 	}
-	s.sources[service] = d.add(service)
+	s.sources[service] = d.add(service, syslogBytes)
 	return nil
 }
 

@@ -18,9 +18,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
@@ -57,6 +59,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) options() Options {
 	return Options{
 		Host: "box", Linger: time.Millisecond, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Timeout: 2 * time.Second,
+		Settle: 50 * time.Millisecond,
 		Report: func(_, service string, err error, lost uint64) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -83,7 +86,7 @@ func (f *fixture) flush(t *testing.T) {
 
 func (f *fixture) set(t *testing.T, service, url string) {
 	t.Helper()
-	if err := f.s.Set(service, url); err != nil {
+	if err := f.s.Set(service, url, 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -339,6 +342,45 @@ func TestHTTPWithoutGzip(t *testing.T) {
 	}
 }
 
+// A receiver that takes no compressed body and says so with 400, as the OpenTelemetry collector does, gets the same batch as
+// it is. One that has taken a batch means the lines.
+func TestHTTPBadRequestToGzip(t *testing.T) {
+	f := newFixture(t)
+	var mu sync.Mutex
+	var plain []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Content-Encoding") != "" {
+			w.WriteHeader(400)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		plain = append(plain, strings.Split(strings.TrimSpace(string(body)), "\n")...)
+	}))
+	t.Cleanup(server.Close)
+	f.log("s", 0, 5)
+	f.set(t, "s", server.URL)
+	f.flush(t)
+	if sink, _ := f.s.Sink("s"); sink.Written != 5 || sink.Lost != 0 || sink.Last != "" || sink.Delivery != "delivered" {
+		t.Errorf("sink is %+v", sink)
+	}
+	if mu.Lock(); len(plain) != 5 {
+		t.Errorf("%d lines came", len(plain))
+	}
+	mu.Unlock()
+
+	picky := newReceiver(t, func(n int, _ http.ResponseWriter, _ int) int { return map[bool]int{true: 200, false: 400}[n == 0] })
+	f.log("picky", 0, 1)
+	f.set(t, "picky", picky.URL)
+	f.flush(t)
+	f.log("picky", 1, 2)
+	f.flush(t)
+	if picky.n != 2 {
+		t.Errorf("%d requests, want 2: a refused line is not tried again", picky.n)
+	}
+}
+
 // What was acknowledged is not sent again after a restart of the server; what was not, is.
 func TestPositionOutlivesServer(t *testing.T) {
 	f := newFixture(t)
@@ -427,6 +469,162 @@ func receiveLines(l net.Listener, lines chan<- string, some int) {
 	}
 }
 
+// receiveFrames reads octet-counted messages of one connection until it ends, or take says no.
+func receiveFrames(conn net.Conn, take func(message string) bool) {
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	for {
+		var n int
+		if _, err := fmt.Fscanf(r, "%d ", &n); err != nil {
+			return
+		}
+		message := make([]byte, n)
+		if _, err := io.ReadFull(r, message); err != nil || !take(string(message)) {
+			return
+		}
+	}
+}
+
+// A receiver that closes a connection over a message, as syslog-ng does, has dropped what came after it although its kernel
+// had confirmed it: that is sent again.
+func TestClosedConnectionSwallows(t *testing.T) {
+	f := newFixture(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	var mu sync.Mutex
+	got := map[string]bool{}
+	go func() {
+		for first := true; ; first = false {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			n := 0
+			receiveFrames(conn, func(message string) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				_, text, _ := strings.Cut(message, "] ")
+				got[text] = true
+				n++
+				return !first || n < 10
+			})
+		}
+	}()
+	f.log("s", 0, 500)
+	f.set(t, "s", "syslog+tcp://"+l.Addr().String())
+	wait.For(t, "every line", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) == 500
+	})
+	f.flush(t)
+	if sink, _ := f.s.Sink("s"); sink.Written != 500 || sink.Lost != 0 || sink.Delivery != "sent" {
+		t.Errorf("sink is %+v", sink)
+	}
+}
+
+// One that closes every connection over the same message gets it twice: then it counts as lost, and what comes after it goes on.
+func TestConnectionClosedForEver(t *testing.T) {
+	f := newFixture(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	var bad, good sync.Map
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go receiveFrames(conn, func(message string) bool {
+				if strings.HasSuffix(message, "bad") {
+					bad.Store(conn.RemoteAddr().String(), true)
+					return false
+				}
+				good.Store(message, true)
+				return true
+			})
+		}
+	}()
+	f.a.Ring("s", logring.Limits{}).Append(logring.Record{Text: []byte("bad")})
+	f.set(t, "s", "syslog+tcp://"+l.Addr().String())
+	wait.For(t, "the bad line to be given up", func() bool { s, _ := f.s.Sink("s"); return s.Lost == 1 })
+	f.log("s", 0, 10)
+	wait.For(t, "the lines after it", func() bool {
+		n := 0
+		good.Range(func(any, any) bool { n++; return true })
+		return n == 10
+	})
+	n := 0
+	bad.Range(func(any, any) bool { n++; return true })
+	if s, _ := f.s.Sink("s"); n != 2 || s.Lost != 1 || s.Written != 10 {
+		t.Errorf("the bad line went into %d connections, want 2; sink is %+v", n, s)
+	}
+}
+
+// Lines that their connection has outlived are not sent again when it ends.
+func TestSureLinesGoOnce(t *testing.T) {
+	f := newFixture(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	conns := make(chan net.Conn, 8)
+	lines := make(chan string, 1000)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns <- conn
+			go receiveFrames(conn, func(message string) bool { lines <- message; return true })
+		}
+	}()
+	f.set(t, "s", "syslog+tcp://"+l.Addr().String())
+	f.log("s", 0, 10)
+	wait.For(t, "the lines", func() bool { return len(lines) == 10 })
+	f.s.mu.Lock()
+	src := f.s.sources["s"]
+	f.s.mu.Unlock()
+	wait.For(t, "them to be sure", func() bool { return !src.unsure() })
+	_ = (<-conns).Close()
+	f.log("s", 10, 20)
+	wait.For(t, "the lines after them", func() bool { return len(lines) >= 20 })
+	if s, _ := f.s.Sink("s"); len(lines) != 20 || s.Written != 20 || s.Errors != 0 {
+		t.Errorf("%d lines came; sink is %+v", len(lines), s)
+	}
+}
+
+// No message is longer than its bound, and the pieces of a line are the line.
+func TestSyslogPieces(t *testing.T) {
+	for _, most := range []int{480, graph.DefaultSyslogBytes, 8192} {
+		for _, text := range []string{"", "x", strings.Repeat("é", 7000), strings.Repeat("x", most), strings.Repeat("\x80", 9000)} {
+			var b batch
+			b.addSyslog(strings.Repeat("h", 255), strings.Repeat("s", 128), &logring.Record{Seq: 1, Text: []byte(text)}, most, false)
+			from, joined := 0, ""
+			for _, end := range b.ends {
+				message := string(b.payload[from:end])
+				_, piece, _ := strings.Cut(message, "] ")
+				if len(message) > most || text != strings.Repeat("\x80", 9000) && !utf8.ValidString(piece) {
+					t.Errorf("bound %d: a message has %d bytes, valid %v", most, len(message), utf8.ValidString(piece))
+				}
+				joined += piece
+				from = end
+			}
+			if joined != text {
+				t.Errorf("bound %d: %d bytes of %d", most, len(joined), len(text))
+			}
+		}
+	}
+}
+
 func TestCheckURL(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"http://h/x": true, "https://h:1": true, "tcp://h:1": true, "unix:///run/x": true, "syslog+tcp://h": true,
@@ -492,11 +690,13 @@ func replaceEach(text []byte) string {
 func TestSyslogMessage(t *testing.T) {
 	rec := &logring.Record{Seq: 3, TimeMS: 1_700_000_000_123, Stream: logring.Stderr, PID: 7, Text: []byte("boom")}
 	for priority, want := range map[logring.Priority]string{0: "<27>1", logring.MakePriority(0, 0): "<0>1", logring.MakePriority(20, 4): "<164>1", 200: "<27>1"} {
-		if got := string(appendSyslog(nil, "h", "s", &logring.Record{Seq: 1, Stream: logring.Stderr, Priority: priority})); !strings.HasPrefix(got, want+" ") {
+		if got := string(appendSyslogHeader(nil, "h", "s", &logring.Record{Seq: 1, Stream: logring.Stderr, Priority: priority})); !strings.HasPrefix(got, want+" ") {
 			t.Errorf("priority %d: %s, want %s", priority, got, want)
 		}
 	}
-	got := string(appendOctetCounted(nil, "my box", "web", rec))
+	var b batch
+	b.addSyslog("my box", "web", rec, graph.DefaultSyslogBytes, true)
+	got := string(b.payload)
 	want := `<27>1 2023-11-14T22:13:20.123Z my_box web 7 stderr [meta sequenceId="3"] boom`
 	if want = fmt.Sprintf("%d %s", len(want), want); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

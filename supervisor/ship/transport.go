@@ -22,9 +22,25 @@ import (
 
 // transport is one way to send batches. send returns nil when the batch is acknowledged.
 type transport interface {
-	encode(b []byte, host, service string, rec *logring.Record) []byte
+	// add encodes one line of a source into the batch.
+	add(b *batch, src *source, rec *logring.Record)
 	send(ctx context.Context, b *batch) error
 	close()
+}
+
+// fate is what became of a connection.
+type fate uint8
+
+const (
+	open   fate = iota // it is open, or there is none
+	closed             // it has ended in order: what the other side's kernel had confirmed, its program has at least read
+	reset              // the other side's kernel dropped what its program had not read
+)
+
+// connected is a transport over a connection whose acknowledgement is only that of the other side's kernel.
+type connected interface {
+	// fate tells what became of the connection; the end of one is told once.
+	fate() fate
 }
 
 // retryError is a failure after which the other side asked to wait; 0 = it did not say.
@@ -77,11 +93,11 @@ func newTransport(u *url.URL, o *Options) transport {
 	}
 	switch u.Scheme {
 	case "tcp":
-		return &streamTransport{network: "tcp", address: u.Host, encoder: AppendJSON}
+		return &streamTransport{network: "tcp", address: u.Host}
 	case "unix":
-		return &streamTransport{network: "unix", address: u.Path, encoder: AppendJSON}
+		return &streamTransport{network: "unix", address: u.Path}
 	case "syslog+tcp":
-		return &streamTransport{network: "tcp", address: syslogAddress, encoder: appendOctetCounted}
+		return &streamTransport{network: "tcp", address: syslogAddress, syslog: true}
 	case "syslog+udp":
 		return &datagramTransport{network: "udp", address: syslogAddress}
 	case "syslog+unix":
@@ -95,6 +111,7 @@ type httpTransport struct {
 	url    string
 	client *http.Client
 	plain  bool
+	worked bool // it has answered 2xx
 	buf    bytes.Buffer
 	zip    *gzip.Writer
 }
@@ -108,8 +125,11 @@ func newHTTPTransport(u *url.URL, o *Options) *httpTransport {
 	return &httpTransport{url: u.String(), client: &http.Client{Transport: t, CheckRedirect: none}}
 }
 
-func (t *httpTransport) encode(b []byte, host, service string, rec *logring.Record) []byte {
-	return AppendJSON(b, host, service, rec)
+func (t *httpTransport) add(b *batch, src *source, rec *logring.Record) { b.addJSON(src, rec) }
+
+func (b *batch) addJSON(src *source, rec *logring.Record) {
+	b.payload = AppendJSON(b.payload, src.dest.opt.Host, src.service, rec)
+	b.ends = append(b.ends, len(b.payload))
 }
 
 func (t *httpTransport) close() { t.client.CloseIdleConnections() }
@@ -147,13 +167,15 @@ func withoutURL(err error) error {
 }
 
 // judge turns a status into what to do: 2xx is an acknowledgement; what is about this batch (too large, malformed) is a
-// refusal; everything else may pass.
+// refusal; everything else may pass. Some receivers answer 400 to a body that is compressed: one that never took a batch
+// gets the same again as it is.
 func (t *httpTransport) judge(resp *http.Response, lines int) error {
 	text := fmt.Sprintf("POST of %d lines answered %s", lines, resp.Status)
 	switch {
 	case resp.StatusCode/100 == 2:
+		t.worked = true
 		return nil
-	case resp.StatusCode == http.StatusUnsupportedMediaType && !t.plain:
+	case !t.plain && (resp.StatusCode == http.StatusUnsupportedMediaType || resp.StatusCode == http.StatusBadRequest && !t.worked):
 		t.plain = true
 		return &retryError{text: text + ", compression is left off", after: time.Millisecond}
 	case resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestEntityTooLarge ||
@@ -186,15 +208,20 @@ func (t *httpTransport) compress(b []byte) []byte {
 	return t.buf.Bytes()
 }
 
-// streamTransport writes to a TCP or unix stream socket.
+// streamTransport writes to a TCP or unix stream socket: JSON, or syslog.
 type streamTransport struct {
 	network, address string
-	encoder          func([]byte, string, string, *logring.Record) []byte
+	syslog           bool
 	conn             net.Conn
+	was              fate // of the connection before, not told yet
 }
 
-func (t *streamTransport) encode(b []byte, host, service string, rec *logring.Record) []byte {
-	return t.encoder(b, host, service, rec)
+func (t *streamTransport) add(b *batch, src *source, rec *logring.Record) {
+	if !t.syslog {
+		b.addJSON(src, rec)
+		return
+	}
+	b.addSyslog(src.dest.opt.Host, src.service, rec, src.messageBytes(), true)
 }
 
 func (t *streamTransport) close() {
@@ -204,14 +231,29 @@ func (t *streamTransport) close() {
 	}
 }
 
+func (t *streamTransport) fate() fate {
+	if t.conn != nil {
+		if f := fateOf(t.conn); f != open {
+			t.close()
+			t.was = f
+		}
+	}
+	was := t.was
+	t.was = open
+	return was
+}
+
 func (t *streamTransport) send(ctx context.Context, b *batch) (err error) {
 	defer func() {
-		if err != nil {
+		if err != nil && t.conn != nil {
+			if t.was = closed; errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+				t.was = reset
+			}
 			t.close()
 		}
 	}()
-	if t.conn != nil && ended(t.conn) {
-		t.close()
+	if t.conn != nil && fateOf(t.conn) != open { // what went before comes first
+		return &retryError{text: "the connection was closed", after: time.Millisecond}
 	}
 	if t.conn == nil {
 		if t.conn, err = (&net.Dialer{}).DialContext(ctx, t.network, t.address); err != nil {
@@ -227,19 +269,28 @@ func (t *streamTransport) send(ctx context.Context, b *batch) (err error) {
 	return awaitConfirmed(ctx, t.conn)
 }
 
-// ended reports that the other side has closed the connection: what is written now would be lost.
-func ended(conn net.Conn) (gone bool) {
+// fateOf looks whether the other side has ended the connection: what is written then would be lost.
+func fateOf(conn net.Conn) fate {
 	raw, err := conn.(interface {
 		SyscallConn() (syscall.RawConn, error)
 	}).SyscallConn()
 	if err != nil {
-		return true
+		return closed
 	}
+	f := open
 	err = raw.Control(func(fd uintptr) {
 		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		gone = (n == 0 && err == nil) || (err != nil && err != unix.EAGAIN && err != unix.EINTR)
+		switch {
+		case n == 0 && err == nil:
+			f = closed
+		case err != nil && err != unix.EAGAIN && err != unix.EINTR:
+			f = reset
+		}
 	})
-	return gone || err != nil
+	if err != nil {
+		return closed
+	}
+	return f
 }
 
 // awaitConfirmed waits until nothing that was written is unconfirmed. There is no event for it; the pauses grow from
@@ -288,11 +339,15 @@ type datagramTransport struct {
 	stream           *streamTransport
 }
 
-// maxDatagram is the most that UDP carries over IPv4.
-const maxDatagram = 65507
+func (t *datagramTransport) add(b *batch, src *source, rec *logring.Record) {
+	b.addSyslog(src.dest.opt.Host, src.service, rec, src.messageBytes(), false)
+}
 
-func (t *datagramTransport) encode(b []byte, host, service string, rec *logring.Record) []byte {
-	return appendSyslog(b, host, service, rec)
+func (t *datagramTransport) fate() fate {
+	if t.stream != nil {
+		return t.stream.fate()
+	}
+	return open
 }
 
 func (t *datagramTransport) close() {
@@ -323,12 +378,11 @@ func (t *datagramTransport) send(ctx context.Context, b *batch) (err error) {
 	_ = t.conn.SetDeadline(deadline)
 	from := 0
 	for _, end := range b.ends {
-		message := b.payload[from:end]
-		from = end
-		if _, err = t.conn.Write(message[:min(len(message), maxDatagram)]); err != nil {
+		if _, err = t.conn.Write(b.payload[from:end]); err != nil {
 			t.close()
 			return err
 		}
+		from = end
 	}
 	return nil
 }
