@@ -11,9 +11,10 @@ type Config struct {
 	Class    Class
 	Status   Status
 
-	Exec Command
-	Dir  string            // "" = the server's own working directory
-	Env  map[string]string // added to the server's environment, nil = none
+	Exec   Command
+	Expand bool              // $NAME, ${NAME} and $$ are replaced in the arrays of exec, hooks and exec checks
+	Dir    string            // "" = the server's own working directory
+	Env    map[string]string // added to the server's environment, nil = none
 	// EnvFiles are read at every start, later ones win; a leading '-' means that a file may be missing.
 	EnvFiles  []string
 	EnvFormat EnvFormat
@@ -44,8 +45,8 @@ type Config struct {
 	Ephemeral bool   // added over RPC without persist: a reload does not remove it
 }
 
-// Command is a command line: either one string, split or handed to a shell as
-// supervisor/proc decides, or an argument vector that is executed as it stands.
+// Command is a command line: either one string, split or handed to a shell as supervisor/proc decides, or an argument
+// vector that is executed as it stands, unless Config.Expand says that variables are replaced in it.
 type Command struct {
 	Line string   // the string form, "" when Argv is used
 	Argv []string // the array form, nil when Line is used

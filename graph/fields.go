@@ -9,6 +9,7 @@ import (
 // depends on it.
 var comparisons = []comparison{
 	{"exec", true, func(a, b *Config) bool { return sameCommand(a.Exec, b.Exec) }},
+	{"expand", true, by(func(c *Config) bool { return c.Expand })},
 	{"dir", true, by(func(c *Config) string { return c.Dir })},
 	{"env", true, func(a, b *Config) bool { return maps.Equal(a.Env, b.Env) }},
 	{"env_file", true, list(func(c *Config) []string { return c.EnvFiles })},

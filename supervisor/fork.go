@@ -151,7 +151,7 @@ func (d *driver) specFor(cfg *graph.Config, cmd graph.Command, gen uint64, base,
 	if err != nil {
 		return nil, err
 	}
-	plan, err := proc.Resolve(cmd, env, cfg.Dir)
+	plan, err := proc.Resolve(cmd, cfg.Expand, env, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}

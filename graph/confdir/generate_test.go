@@ -106,6 +106,7 @@ func (g generator) service(c *graph.Config) {
 		for range 1 + g.IntN(2) {
 			c.EnvFiles = append(c.EnvFiles, pick(g, "", "-")+g.path())
 		}
+		c.Expand = g.maybe()
 		c.EnvFormat = pick(g, graph.EnvDotenv, graph.EnvSh, graph.EnvSystemd)
 	}
 	if g.maybe() {

@@ -39,6 +39,7 @@ var serviceSection = sync.OnceValue(func() *section {
 func ourServiceFields() []field {
 	return []field{
 		readyField(),
+		boolField("expand", "Replace $NAME, ${NAME} and $$ in commands that are arrays", func(c *graph.Config) *bool { return &c.Expand }),
 		envFileField(),
 		wordField("env_file_format", "How env_file is written: dotenv (as docker compose), sh, systemd (EnvironmentFile=)",
 			func(c *graph.Config) *graph.EnvFormat { return &c.EnvFormat }, graph.EnvFormatWords(), graph.ParseEnvFormat),

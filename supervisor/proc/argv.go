@@ -27,11 +27,11 @@ type Plan struct {
 	Script bool
 }
 
-// Resolve decides how a command runs (docs/design/process.md, Spawn): an array as it stands after $VAR is taken from env, a string
-// without shell syntax directly, any other string by /bin/sh -c. A bare program name is looked up in env's PATH; dir is
-// the working directory that relative names count from, "" = the supervisor's own.
-func Resolve(c graph.Command, env []string, dir string) (Plan, *Error) {
-	words, shell, err := Words(c, env)
+// Resolve decides how a command runs (docs/design/process.md, Spawn): an array as it stands, with expand after $VAR is
+// taken from env, a string without shell syntax directly, any other string by /bin/sh -c. A bare program name is looked up
+// in env's PATH; dir is the working directory that relative names count from, "" = the supervisor's own.
+func Resolve(c graph.Command, expand bool, env []string, dir string) (Plan, *Error) {
+	words, shell, err := Words(c, expand, env)
 	if err != nil {
 		return Plan{}, failf(StepExec, 0, "cannot use the command: %v", err)
 	}
@@ -53,11 +53,14 @@ func shellPlan(line string) Plan {
 }
 
 // Words is the first half of Resolve: the argument vector, or the reason why a shell is needed ("" = it is not).
-func Words(c graph.Command, env []string) (words []string, shell string, err error) {
-	if c.Argv != nil {
-		words, err = expandAll(c.Argv, env)
-	} else {
+func Words(c graph.Command, expand bool, env []string) (words []string, shell string, err error) {
+	switch {
+	case c.Argv == nil:
 		words, shell, err = Split(c.Line)
+	case expand:
+		words, err = expandAll(c.Argv, env)
+	default:
+		words = c.Argv
 	}
 	switch {
 	case err != nil:
@@ -80,16 +83,27 @@ func Words(c graph.Command, env []string) (words []string, shell string, err err
 // expandAll replaces $VAR, ${VAR} and $$ in the words of an array command.
 func expandAll(argv []string, env []string) ([]string, error) {
 	out := make([]string, len(argv))
+	get := func(name string) (string, bool) { return Getenv(env, name) }
 	for i, w := range argv {
 		var err error
-		if out[i], err = expand(w, env); err != nil {
+		if out[i], err = expand(w, get); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func expand(word string, env []string) (string, error) {
+// CheckExpand tells what could not be expanded whatever the variables are, and in which word of an array.
+func CheckExpand(argv []string) (index int, err error) {
+	for i, word := range argv {
+		if _, err := expand(word, func(string) (string, bool) { return "", true }); err != nil {
+			return i, err
+		}
+	}
+	return 0, nil
+}
+
+func expand(word string, get func(name string) (string, bool)) (string, error) {
 	i := strings.IndexByte(word, '$')
 	if i < 0 {
 		return word, nil
@@ -105,9 +119,9 @@ func expand(word string, env []string) (string, error) {
 		}
 		name, rest, ok := variableName(word)
 		if !ok {
-			return "", fmt.Errorf("cannot expand \"$%s\": only $NAME, ${NAME} and $$ for a dollar are known in an array", clip(word))
+			return "", fmt.Errorf("cannot expand \"$%s\": only $NAME, ${NAME} and $$ for a dollar are known with expand = true", clip(word))
 		}
-		value, ok := Getenv(env, name)
+		value, ok := get(name)
 		if !ok {
 			return "", fmt.Errorf("the variable %s is not set; $$ stands for a dollar", name)
 		}

@@ -39,7 +39,7 @@ func TestLinesGoTheWayTheTableSays(t *testing.T) {
 		if strings.Contains(b.want[0], `\\n`) {
 			line = b.input[0]
 		}
-		words, shell, err := Words(graph.Command{Line: line}, nil)
+		words, shell, err := Words(graph.Command{Line: line}, false, nil)
 		if got := way(words, shell, err); got != b.want[0] {
 			t.Errorf("lines.txt:%d: %s\n got %s\nwant %s", b.line, b.input[0], got, b.want[0])
 		}
@@ -53,7 +53,7 @@ func TestArraysExpandAsTheTableSays(t *testing.T) {
 		if err := json.Unmarshal([]byte(b.input[0]), &argv); err != nil {
 			t.Fatalf("arrays.txt:%d: %v", b.line, err)
 		}
-		words, shell, err := Words(graph.Command{Argv: argv}, env)
+		words, shell, err := Words(graph.Command{Argv: argv}, true, env)
 		if got := way(words, shell, err); got != b.want[0] {
 			t.Errorf("arrays.txt:%d: %s\n got %s\nwant %s", b.line, b.input[0], got, b.want[0])
 		}
@@ -69,7 +69,7 @@ func TestLineWithNewlineOrNUL(t *testing.T) {
 		t.Errorf("newlines in quotes: %q, shell %q, error %v", words, shell, err)
 	}
 	for _, c := range []graph.Command{{Line: "a\x00b"}, {Argv: []string{"a", "b\x00"}}} {
-		if _, _, err := Words(c, nil); err == nil {
+		if _, _, err := Words(c, true, nil); err == nil {
 			t.Errorf("%q: no error for a NUL byte", c)
 		}
 	}
@@ -102,7 +102,7 @@ func TestResolveLooksInThePathOfTheService(t *testing.T) {
 		{"echo hello", "/bin/sh", ""}, // no such program in this PATH: the shell has one
 		{"a | b", "/bin/sh", ""},
 	} {
-		plan, err := Resolve(graph.Command{Line: test.line}, env, "")
+		plan, err := Resolve(graph.Command{Line: test.line}, false, env, "")
 		if test.fails != "" {
 			if err == nil || err.Detail != test.fails || err.Step != StepExec {
 				t.Errorf("%s: got %+v, want %s", test.line, err, test.fails)
@@ -113,7 +113,7 @@ func TestResolveLooksInThePathOfTheService(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want %s", test.line, plan, err, test.path)
 		}
 	}
-	plan, err := Resolve(graph.Command{Argv: []string{"tool"}}, []string{"PATH=b"}, dir)
+	plan, err := Resolve(graph.Command{Argv: []string{"tool"}}, false, []string{"PATH=b"}, dir)
 	if err != nil || plan.Path != "b/tool" || plan.Shell || plan.Script {
 		t.Errorf("a relative PATH counts from the directory: got %+v, %v", plan, err)
 	}

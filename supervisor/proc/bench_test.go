@@ -78,7 +78,7 @@ func BenchmarkPrepare(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := Resolve(c.Exec, env, ""); err != nil {
+		if _, err := Resolve(c.Exec, true, env, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

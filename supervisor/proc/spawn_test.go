@@ -322,7 +322,7 @@ func TestScriptWithoutFirstLineRunsUnderSh(t *testing.T) {
 	}
 	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		o := newOutput(t)
-		plan, err := Resolve(graph.Command{Line: path + " 'a b'"}, nil, "")
+		plan, err := Resolve(graph.Command{Line: path + " 'a b'"}, false, nil, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,11 +37,12 @@ func TestEnvironment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("# comment\nFROM_FILE=one\nexport QUOTED='a  b'\"c\\\"d\"\nBOTH=file\nDOLLAR=$HOME\nINHERITED=file\n")
+	write("# comment\nFROM_FILE=one\nexport QUOTED=\"a  bc\\\"d\"\nBOTH=file\nDOLLAR=$HOME\nINHERITED=file\n")
 	s := testkit.Start(t, map[string]string{
 		"a.toml":        service("a", sleeper+fmt.Sprintf("env_file = %q\nenv = {BOTH = \"env\", OWN = \"x\"}\n", file)),
 		"optional.toml": service("optional", sleeper+"env_file = \"-/nowhere/env\"\n"),
-		"words.toml":    service("words", "exec = [\"sleep\", \"${N}00001\", \"$N$N\"]\nenv = {N = \"1\"}\n"),
+		"words.toml":    service("words", "exec = [\"sleep\", \"${N}00001\", \"$N$N\"]\nexpand = true\nenv = {N = \"1\"}\n"),
+		"literal.toml":  service("literal", "exec = [\"sh\", \"-c\", \"for i in 1 2; do echo $i; done; exec sleep 100\"]\n"),
 	}, testkit.Options{Env: []string{"INHERITED=server", "KEPT=server"}})
 	env := environment(t, s, "a")
 	for name, want := range map[string]string{"FROM_FILE": "one", "QUOTED": "a  bc\"d", "BOTH": "env", "DOLLAR": "$HOME", "INHERITED": "file",
@@ -58,6 +59,10 @@ func TestEnvironment(t *testing.T) {
 	if cmd := procFile(t, s.AwaitState(c, "words", "running").PID, "cmdline"); cmd != "sleep\x00100001\x0011\x00" {
 		t.Errorf("words: %q", cmd)
 	}
+	s.Await("an array to be what it says", func() bool {
+		out, _, _ := s.Zinit("logs", "literal", "-o", "cat")
+		return out == "1\n2\n"
+	})
 
 	write("FROM_FILE=two\n")
 	if _, stderr, code := s.Zinit("restart", "a"); code != 0 {
