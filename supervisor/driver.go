@@ -75,6 +75,7 @@ type driver struct {
 	lastReq machine.ReqID
 
 	waiting  waiting
+	booting  booting
 	halting  bool
 	ending   bool // and Options.Ending was called
 	halted   bool
@@ -176,6 +177,9 @@ func (d *driver) commit() {
 	d.arm()
 	if d.ending {
 		d.tellWaiting()
+	}
+	if d.keeper != nil && !d.booting.told {
+		d.tellBooted()
 	}
 }
 

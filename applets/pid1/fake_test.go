@@ -92,6 +92,10 @@ func puppetDo(c *keeper.Client, h *keeper.Handover, o puppetOrder) (a puppetAnsw
 		}
 	case "zombies":
 		a.PID, err = puppetZombies(c, o.N)
+	case "booted":
+		err = c.Booted()
+	case "listener":
+		err = c.StoreListener(3, o.Text)
 	case "budget":
 		err = c.Budget(time.Duration(o.N) * time.Millisecond)
 	case "event?":

@@ -7,6 +7,8 @@ type options struct {
 	container  string   // "" = find out, "1" and "0" decide
 	shutdownMS int      // how long a stop may take, 0 = default
 	command    []string // what follows --
+	noWait     bool     // it does not wait for the services
+	waitMS     int      // how long it does, 0 = default
 	server     []string // flags passed on
 	help       bool
 }
@@ -44,12 +46,20 @@ func parseOptions(args []string) (o options, unknown []string) {
 			if o.shutdownMS = number(value); o.shutdownMS <= 0 {
 				unknown = append(unknown, word)
 			}
-		case name == "stop-budget":
+		case name == "no-wait" && !has:
+			o.noWait = true
+		case name == "stop-budget" || name == "wait-timeout":
 			if !has && len(args) > 0 {
 				value, args = args[0], args[1:]
 			}
-			if o.shutdownMS = milliseconds(value); o.shutdownMS <= 0 {
-				unknown = append(unknown, "--stop-budget "+value+" (want a time such as 58s or 2m)")
+			ms := milliseconds(value)
+			if ms <= 0 {
+				unknown = append(unknown, "--"+name+" "+value+" (want a time such as 58s or 2m)")
+			}
+			if name == "stop-budget" {
+				o.shutdownMS = ms
+			} else {
+				o.waitMS = ms
 			}
 		case name == "help" || name == "h":
 			o.help = true
@@ -125,5 +135,8 @@ Runs the server below this process and keeps what must outlive it. As process 1 
       --log-stdout[=F]   services' output to stdout as well: prefix, plain or json
       --log-level L, --log-format F, --color WHEN, --settings FILE, --syslog PATH, --socket-mode M, --socket-group G,
       --target NAME, --lenient  passed on to the server
-  -- COMMAND             run it as the container's main program and end with its status
+  -- COMMAND             run it as the container's main program and end with its status; it starts when every service
+                         that starts at boot is up or done, or has failed, is blocked, or waits for a restart
+      --wait-timeout T   start it after T in any case (default 60s)
+      --no-wait          start it at once
 `

@@ -34,6 +34,8 @@ func TestParseOptions(t *testing.T) {
 		{"--stop-budget 9", options{shutdownMS: 9000}, nil},
 		{"--stop-budget soon", options{shutdownMS: -1}, []string{"--stop-budget soon (want a time such as 58s or 2m)"}},
 		{"--stop-budget 999999h", options{shutdownMS: -1}, []string{"--stop-budget 999999h (want a time such as 58s or 2m)"}},
+		{"--no-wait --wait-timeout 5s -- x", options{noWait: true, waitMS: 5000, command: []string{"x"}}, nil},
+		{"--wait-timeout= -- x", options{waitMS: -1, command: []string{"x"}}, []string{"--wait-timeout  (want a time such as 58s or 2m)"}},
 		{"--config d -- sh -c x --config", options{server: []string{"--config", "d"}, command: []string{"sh", "-c", "x", "--config"}}, nil},
 		{"--", options{command: []string{}}, nil},
 		{"splash quiet --frob -x", options{}, []string{"splash", "quiet", "--frob", "-x"}},

@@ -182,7 +182,11 @@ func setCloexec(fd int, on bool) {
 
 // descriptors are those that the next image needs.
 func (s *shim) descriptors() []int {
-	return append(s.store.Descriptors(), s.server.exe, s.upgrade.exe)
+	fds := append(s.store.Descriptors(), s.server.exe, s.upgrade.exe)
+	for fd := range s.main.listen {
+		fds = append(fds, listenFirst+fd)
+	}
+	return fds
 }
 
 // resume takes over from the image before, if there is one.

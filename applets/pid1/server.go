@@ -156,13 +156,14 @@ func (s *shim) serverFailed(why string, killed bool, code int) {
 		s.crashWhileStopping()
 		return
 	}
-	hopeless := s.mode != keeper.Machine && !s.server.ever && !killed && s.server.streak >= shellAfter && s.main.pid == 0
+	hopeless := s.mode != keeper.Machine && !s.server.ever && !killed && s.server.streak >= shellAfter && !s.mainExpected()
 	if hopeless {
 		s.con.warn("giving up: the server never came up")
 		s.end(code)
 		return
 	}
 	if s.server.streak == shellAfter && !killed {
+		s.releaseMain("the server does not stay up")
 		s.openShell("", "the server does not stay up: "+s.server.crash)
 	}
 	s.arm(timerRespawn, retryDelay(s.server.streak, killed))
@@ -175,10 +176,11 @@ func (s *shim) serverRefused(code int) {
 		s.afterServer()
 		return
 	}
-	if s.mode != keeper.Machine && s.main.pid == 0 {
+	if s.mode != keeper.Machine && !s.mainExpected() {
 		s.end(code)
 		return
 	}
+	s.releaseMain("the server cannot start")
 	s.server.streak = max(s.server.streak+1, shellAfter)
 	if s.server.streak == shellAfter {
 		s.openShell("", "the server cannot start")
@@ -281,6 +283,8 @@ func (s *shim) notice(n keeper.Notice) {
 		s.server.settled, s.server.ever, s.upgrade.fresh, s.panics = true, true, false, 0
 	case keeper.NoticeBye:
 		s.goodbye(n.Reason, n.Code)
+	case keeper.NoticeBooted:
+		s.releaseMain("")
 	case keeper.NoticeBudget:
 		s.stop.longest = n.Budget
 	case keeper.NoticeUpgrade:

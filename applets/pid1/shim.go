@@ -25,6 +25,7 @@ const (
 	timerSweep                 // look again for what is left
 	timerFinal                 // the disks do not come to an end
 	timerTrim                  // the memory of the start is given back
+	timerMain                  // the command waits for the services no longer
 	nTimers
 )
 
@@ -152,7 +153,7 @@ func (s *shim) startAll(rescue bool) {
 		return
 	}
 	if len(s.opt.command) > 0 {
-		s.startMain()
+		s.prepareMain()
 	}
 	if s.mode == keeper.Machine {
 		s.checkConfig()
@@ -378,6 +379,8 @@ func (s *shim) expire(now int64) {
 			s.finish()
 		case timerTrim:
 			s.trim()
+		case timerMain:
+			s.releaseMain("the services are not all up after " + seconds(s.patience()))
 		}
 	}
 }

@@ -457,6 +457,7 @@ func TestMainCommand(t *testing.T) {
 	th := open(t, "--", "/bin/sh", "-c", "trap 'echo usr1' USR1; trap 'echo hup' HUP; trap 'exit 21' TERM; echo up; while :; do sleep 0.02; done")
 	a := th.next()
 	a.do(puppetOrder{Do: "settled"})
+	a.do(puppetOrder{Do: "booted"})
 	th.says("up")
 	th.signal(unix.SIGUSR1)
 	th.says("usr1")
@@ -469,6 +470,64 @@ func TestMainCommand(t *testing.T) {
 	a.tell(puppetOrder{Do: "bye", Reason: keeper.ByeStop, Code: 1})
 	if status := th.wait(); status != 21 {
 		t.Errorf("exit status %d, want 21", status)
+	}
+}
+
+// TestMainWaits: a command starts when the services are up, also over a re-execution and a crash; else when its time is
+// over, or at once with --no-wait; a stop that comes first leaves nothing to start. It knows the socket.
+func TestMainWaits(t *testing.T) {
+	t.Parallel()
+	script := []string{"--", "/bin/sh", "-c", "echo main up, socket $ZINIT_SOCKET; while [ ! -e $PUPPET_RUN/go ]; do sleep 0.02; done; exit 4"}
+	goOn := func(th *theatre) {
+		if err := os.WriteFile(th.dir+"/go", nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	th := open(t, script...)
+	a := th.next()
+	a.do(puppetOrder{Do: "settled"})
+	th.signal(unix.SIGUSR2)
+	th.says("goes on, executed again")
+	a.kill()
+	a = th.next()
+	a.do(puppetOrder{Do: "listener", Text: "/run/the.sock"})
+	if strings.Contains(th.log(), "main up") {
+		t.Error("the command did not wait")
+	}
+	a.do(puppetOrder{Do: "booted"})
+	th.says("main up, socket /run/the.sock")
+	goOn(th)
+	if ev := a.do(puppetOrder{Do: "event"}).Event; ev.Order != keeper.OrderStop {
+		t.Errorf("after the command's end the server hears %+v", ev)
+	}
+	a.tell(puppetOrder{Do: "bye", Reason: keeper.ByeStop})
+	if status := th.wait(); status != 4 {
+		t.Errorf("exit status %d, want 4", status)
+	}
+
+	for _, flag := range []string{"--no-wait", "--wait-timeout=100ms"} {
+		th = open(t, append([]string{flag, "--socket", "/run/flag.sock"}, script...)...)
+		a = th.next()
+		th.says("main up, socket /run/flag.sock")
+		if told := strings.Contains(th.log(), "the services are not all up after 100 ms; starting /bin/sh"); told != (flag != "--no-wait") {
+			t.Errorf("%s: %s", flag, th.log())
+		}
+		goOn(th)
+		if ev := a.do(puppetOrder{Do: "event"}).Event; ev.Order != keeper.OrderStop {
+			t.Errorf("after the command's end the server hears %+v", ev)
+		}
+		a.tell(puppetOrder{Do: "bye", Reason: keeper.ByeStop})
+		if status := th.wait(); status != 4 {
+			t.Errorf("%s: exit status %d, want 4", flag, status)
+		}
+	}
+
+	th = open(t, script...)
+	a = th.next()
+	a.do(puppetOrder{Do: "settled"})
+	th.end(a)
+	if strings.Contains(th.log(), "main up") {
+		t.Error("the command was started during the stop")
 	}
 }
 

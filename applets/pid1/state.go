@@ -11,6 +11,9 @@ import (
 // ignores more.
 const stateVersion = 1
 
+// savedTimers are those that stand in one row, as they did in the first version; later ones stand at the end.
+const savedTimers = timerTrim + 1
+
 const stateLimit = 64 << 20
 
 // saveState writes everything into a new memfd.
@@ -68,7 +71,7 @@ func (s *shim) encode(e *keeper.Encoder) {
 	e.Int(s.started)
 	e.Text(s.oom)
 	e.Int(int64(s.panics))
-	for _, at := range s.timers {
+	for _, at := range s.timers[:savedTimers] {
 		e.Int(at)
 	}
 	e.Int(int64(s.main.pid))
@@ -79,6 +82,10 @@ func (s *shim) encode(e *keeper.Encoder) {
 	s.stop.encode(e)
 	e.Int(int64(early.Page()))
 	e.Int(int64(s.holder))
+	e.Bool(s.main.waiting)
+	e.Int(int64(s.main.listen))
+	e.Int(s.timers[timerMain])
+	e.Int(int64(s.opt.waitMS))
 }
 
 func (s *shim) decode(d *keeper.Decoder) {
@@ -89,7 +96,7 @@ func (s *shim) decode(d *keeper.Decoder) {
 	s.started = d.Int()
 	s.oom = d.Text()
 	s.panics = int(d.Int())
-	for t := range s.timers {
+	for t := range savedTimers {
 		s.timers[t] = d.Int()
 	}
 	s.timers[timerReexec] = 0
@@ -101,6 +108,9 @@ func (s *shim) decode(d *keeper.Decoder) {
 	s.stop.decode(d)
 	s.counted = int(d.Int())
 	s.holder = int(d.Int())
+	s.main.waiting, s.main.listen = d.Bool(), int(d.Int())
+	s.timers[timerMain] = d.Int()
+	s.opt.waitMS = int(d.Int())
 }
 
 func (v *server) encode(e *keeper.Encoder) {

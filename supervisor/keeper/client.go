@@ -291,6 +291,9 @@ func (c *Client) AckExit(pid int, start uint64) error {
 // Settled says that this server serves and has the state of the one before: it counts as started.
 func (c *Client) Settled() error { return c.send(newFrame(kSettled, 0), nil) }
 
+// Booted says that every service that starts at boot has come up, is done, or cannot go on by itself.
+func (c *Client) Booted() error { return c.send(newFrame(kBooted, 0), nil) }
+
 // Budget tells how long an ordered stop may take, the longest chain of stop timeouts: the keeper adds it to its own
 // deadline for the shutdown of the machine.
 func (c *Client) Budget(longest time.Duration) error {

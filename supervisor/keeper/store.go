@@ -76,6 +76,7 @@ const (
 	NoticeBudget
 	NoticeUpgrade
 	NoticeEmergency
+	NoticeBooted
 	NoticeBad // a malformed message
 )
 
@@ -131,6 +132,16 @@ func (s *Store) About(a About) { s.about = a }
 
 // Len returns how many pipes are held and processes tracked.
 func (s *Store) Len() (pipes, tracked int) { return len(s.pipes), len(s.tracked) }
+
+// SocketPath is the path of the control socket that the server has stored, "" before it has.
+func (s *Store) SocketPath() string {
+	for _, f := range s.files {
+		if f.Name == fileListener {
+			return f.Path
+		}
+	}
+	return ""
+}
 
 // Tracked reports whether pid is one of the server's.
 func (s *Store) Tracked(pid int) bool {
@@ -222,6 +233,8 @@ func (s *Store) applyPlain(f *frame) Notice {
 		n.Kind, n.Name, n.Text = NoticeEmergency, f.getText(), f.getText()
 	case kSettled:
 		n.Kind = NoticeSettled
+	case kBooted:
+		n.Kind = NoticeBooted
 	}
 	return n
 }

@@ -23,6 +23,7 @@ const (
 	kUpgrade   kind = 10 // path, one descriptor
 	kEmergency kind = 11 // text
 	kSettled   kind = 12 // nothing
+	kBooted    kind = 13 // nothing
 
 	kBegin   kind = 64 // nonce, fixed fields of Handover
 	kText    kind = 65 // which, text

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,10 @@ import (
 // Unmask is the argv[0] under which this binary empties the signal mask and executes argv[1] with the arguments behind
 // it. It never returns.
 const Unmask = "zinit-unmask"
+
+// OwnListenPID in the environment of a program that is started through Unmask or Limits becomes LISTEN_PID with its pid,
+// which nobody knows before (sd_listen_fds(3)).
+const OwnListenPID = "LISTEN_PID=self"
 
 // Limits is the same and sets the limits that programs on a machine may expect, see machineNofile.
 const Limits = "zinit-limits"
@@ -103,7 +108,11 @@ func unmask() {
 			syscall.CloseOnExec(n)
 		}
 	}
-	err := syscall.Exec(os.Args[1], os.Args[2:], os.Environ())
+	env := os.Environ()
+	if at := slices.Index(env, OwnListenPID); at >= 0 {
+		env[at] = "LISTEN_PID=" + strconv.Itoa(os.Getpid())
+	}
+	err := syscall.Exec(os.Args[1], os.Args[2:], env)
 	_, _ = unix.Write(2, []byte("zinit-pid1: cannot execute "+os.Args[1]+": "+err.Error()+"\n"))
 	if err == syscall.ENOENT {
 		unix.Exit(127)
