@@ -35,11 +35,11 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	}
 	defer s.endTurn()
 	now := s.defs.Load()
-	old, exists := now.configs[c.Name]
+	old, exists := now.Configs[c.Name]
 	if exists && r.mustBeNew {
 		return wire.Added{}, wire.NewError(wire.CodeExists, "service "+c.Name+" exists already: use service.set to replace it")
 	}
-	if len(now.configs) >= s.opt.maxServices() && !exists {
+	if len(now.Configs) >= s.opt.maxServices() && !exists {
 		return wire.Added{}, wire.NewError(wire.CodeValidation, fmt.Sprintf("%s: limits.services allows %d services "+
 			"and targets, and so many are loaded: remove one, or raise it in zinit.toml and start the server again", c.Name, s.opt.maxServices()))
 	}
@@ -50,10 +50,10 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if err := missingExecutable(c); err != nil {
 		return wire.Added{}, err
 	}
-	next := now.clone()
-	next.configs[c.Name] = c
-	next.unbreak(c.Name)
-	g := next.graph()
+	next := now.Clone()
+	next.Configs[c.Name] = c
+	next.Unbreak(c.Name)
+	g := next.Graph()
 	if err := refuseDefinition(g, c); err != nil {
 		return wire.Added{}, err
 	}
@@ -80,7 +80,7 @@ func (s *Supervisor) save(c *graph.Config, persist bool) error {
 		c.Source = ""
 		return nil
 	}
-	dir := confdir.SaveDir(s.opt.ConfigDirs)
+	dir := confdir.SaveDir(s.opt.Files.Dirs)
 	if c.Source != "" {
 		dir = filepath.Dir(c.Source)
 	}

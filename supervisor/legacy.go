@@ -13,10 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
-	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/view"
 )
 
 // What zinit 0.3.9 leaves for the server after it in system.prepare_restart: /run/zinit/state.json, format version 1.
@@ -68,18 +67,17 @@ func readLegacy(path string, now time.Time) (*legacyState, error) {
 
 // takeLegacy finds the processes that a 0.3.9 before this server has left running, once: the file is removed. Those whose
 // service is defined are adopted when it would be started; others are named in the log and left alone.
-func (s *Supervisor) takeLegacy(defs *definitions) {
-	d := s.driver
+func (s *Supervisor) takeLegacy(defs *view.Definitions) map[string]proc.Process {
 	st, err := readLegacy(legacyPath, time.Now())
 	if err != nil {
-		d.log.Warn("the state of the zinit 0.3.9 before is not used", "error", err)
-		return
+		s.log.Warn("the state of the zinit 0.3.9 before is not used", "error", err)
+		return nil
 	}
 	if st == nil || !s.isOurs(st) {
-		return
+		return nil
 	}
 	_ = os.Remove(legacyPath)
-	d.legacy = map[string]proc.Process{}
+	legacy := map[string]proc.Process{}
 	for _, name := range slices.Sorted(maps.Keys(st.Services)) {
 		old := st.Services[name]
 		if old.PID <= 0 {
@@ -89,18 +87,19 @@ func (s *Supervisor) takeLegacy(defs *definitions) {
 		if err != nil {
 			continue // it has ended
 		}
-		if why := defs.adoptable(name, &old); why != "" {
-			d.log.Warn("a process of zinit 0.3.9 is left alone: "+why, "service", name, "pid", old.PID)
+		if why := adoptable(defs, name, &old); why != "" {
+			s.log.Warn("a process of zinit 0.3.9 is left alone: "+why, "service", name, "pid", old.PID)
 			continue
 		}
-		d.legacy[name] = p
-		d.log.Info("taking over a process of zinit 0.3.9; its output is captured after its next start", "service", name, "pid", old.PID)
+		legacy[name] = p
+		s.log.Info("taking over a process of zinit 0.3.9; its output is captured after its next start", "service", name, "pid", old.PID)
 	}
+	return legacy
 }
 
 // isOurs: the file was written by a server with the same socket or configuration.
 func (s *Supervisor) isOurs(st *legacyState) bool {
-	return st.SocketPath == s.opt.Socket || slices.ContainsFunc(s.opt.ConfigDirs, func(dir string) bool {
+	return st.SocketPath == s.opt.About.Socket || slices.ContainsFunc(s.opt.Files.Dirs, func(dir string) bool {
 		return filepath.Clean(dir) == filepath.Clean(st.ConfigDir)
 	})
 }
@@ -127,8 +126,8 @@ const userHertz = 100
 
 // adoptable says why a service cannot be taken over, "" when it can. That it was just being stopped is no reason: without
 // it a second copy would be started beside it. A definition that was added at run time is taken from the file.
-func (ds *definitions) adoptable(name string, old *legacyService) string {
-	if c := ds.configs[name]; c != nil {
+func adoptable(ds *view.Definitions, name string, old *legacyService) string {
+	if c := ds.Configs[name]; c != nil {
 		if c.Target {
 			return "it is a target now"
 		}
@@ -142,64 +141,6 @@ func (ds *definitions) adoptable(name string, old *legacyService) string {
 		return fmt.Sprintf("its definition cannot be read: %v", problems)
 	}
 	c.Ephemeral, c.Source = true, ""
-	ds.configs[name] = c
+	ds.Configs[name] = c
 	return ""
-}
-
-// adoptLegacy answers a Spawn by the process that runs already.
-func (d *driver) adoptLegacy(c *child) bool {
-	p, ok := d.legacy[c.config.Name]
-	if !ok {
-		return false
-	}
-	delete(d.legacy, c.config.Name)
-	now, err := proc.ReadProcess(p.PID)
-	if err != nil || now.Start != p.Start || now.Dead() {
-		return false
-	}
-	c.adopted, c.daemonized = true, true // not started by us, so nobody but the kernel tells of its end
-	c.warning = "taken over from zinit 0.3.9: its output is captured after its next start"
-	d.spawned(c, forked{pid: p.PID, start: p.Start, at: time.Now()})
-	d.watchForeign(c)
-	return true
-}
-
-// startLegacy asks for the services that ran without being wanted by their files.
-func (d *driver) startLegacy() {
-	var ids []graph.ID
-	for _, name := range slices.Sorted(maps.Keys(d.legacy)) {
-		if id, ok := d.m.Graph().Lookup(name); ok {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) > 0 {
-		d.step(machine.Asked{Verb: machine.VerbStart, IDs: ids})
-	}
-}
-
-// watchForeign waits for the end of a process that is neither our child nor, perhaps, the keeper's.
-func (d *driver) watchForeign(c *child) {
-	pid, start := c.pid, c.start
-	fd, err := proc.OpenPidfd(pid, start)
-	if err != nil {
-		d.giveUpLater(c)
-		return
-	}
-	_ = unix.SetNonblock(fd, true) // so that the runtime polls it
-	f := os.NewFile(uintptr(fd), "pidfd")
-	go func() {
-		defer f.Close()
-		if raw, err := f.SyscallConn(); err == nil {
-			_ = raw.Read(func(fd uintptr) bool {
-				set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-				n, err := unix.Poll(set, 0)
-				return n > 0 || err != nil && err != unix.EINTR
-			})
-		}
-		d.post(func() {
-			if c.pid == pid && c.start == start {
-				d.giveUpLater(c)
-			}
-		})
-	}()
 }

@@ -2,63 +2,15 @@ package supervisor
 
 import "time"
 
-// Every bound of the driver stands here, so that one look tells what the supervisor can be made to hold.
 const (
-	// inboxLen is how many words from other goroutines may wait for the driver; a sender blocks when it is full. The
-	// driver itself never sends to it.
-	inboxLen = 256
-	// eventsKept is how many transitions events.get can go back.
-	eventsKept = 8192
-	// spawners is how many workers fork at the same time; a second one gains a fifth on an idle machine.
-	spawners = 2
-	// sparePs is how many processors the Go scheduler has beyond the machine's own: a worker holds one from its vfork to
-	// the exec without using it (ForkExec blocks its thread unknown to the scheduler), and one more is left over that waits
-	// for clients. Without them a storm of restarts delays answers by the scheduler's 10 ms look at the network.
-	sparePs = spawners + 1
+	// maxServices is how many services and targets may be loaded where limits.services says nothing.
+	maxServices = 20000
+	// quickAnswer is how long a change without wait looks whether it is finished at once, so that its answer can say so.
+	quickAnswer = 250 * time.Millisecond
 	// fewFiles is up to how many definitions the table of descriptors need not be grown ahead of the start, and
 	// spareDescriptors what the server needs beside the two log pipes of each service.
 	fewFiles         = 10
 	spareDescriptors = 128
-	// jobsReady is how many starts are laid out for the workers at once.
-	jobsReady = 64
-	// spawnersMax bounds the workers that replace ones which hang in an exec (a program on a dead network mount).
-	spawnersMax = 8
-	// spawnStuck is how long a spawn may take before its worker gets a replacement.
-	spawnStuck = 500 * time.Millisecond
-	// spawnStuckLone is the same in a lone server, where what the replacement forks ends in an upgrade.
-	spawnStuckLone = 10 * time.Second
-	// outputGrace is how long a log pipe that a stranger holds open is read after the tree is gone.
-	outputGrace = 5 * time.Second
-	// sweepPatience is how long the end of a hook waits for what it left behind to have ended by SIGKILL.
-	sweepPatience = 2 * time.Second
-	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
-	treePollFirst = 5 * time.Millisecond
-	treePollMax   = 250 * time.Millisecond
-	// treePollIdle bounds it for a tree that nobody ends, such as what a oneshot has left.
-	treePollIdle = 30 * time.Second
-	// surviveLooks is how often what a main process has left is looked for again while processes come and go too fast.
-	surviveLooks = 3
-	// logLinesStatus is how many lines status shows.
-	logLinesStatus = 10
-	// daemonizeWindow is how long after its start a main process may exit 0 and leave a daemon behind.
-	daemonizeWindow = 5 * time.Second
-	// daemonizeSettle is how long after that exit several processes may be there before it is told that there is no daemon
-	// among them; every daemonizeLook they are looked at.
-	daemonizeSettle = 2 * time.Second
-	daemonizeLook   = 20 * time.Millisecond
-	// restAfter is how long nothing must have happened until memory is given back; restWork is how many changes of
-	// services it takes after the first time until that is worth it again.
-	restAfter = 2 * time.Second
-	restWork  = 100
-	// statsWindow is the least time between two readings from which cpu_percent is computed.
-	statsWindow = time.Second
-	// waitingPause is the least time between two lines about what a stop of everything waits for, waitingNames how many
-	// services such a line names, and waitingLong after how long they are warnings.
-	waitingPause = time.Second
-	waitingNames = 8
-	waitingLong  = 2 * time.Second
 	// selfTestLimit is how long the self test of a new executable may take.
 	selfTestLimit = 10 * time.Second
-	// forkPatience is how long an upgrade waits for forks under way; one that hangs is told by its intent afterwards.
-	forkPatience = 2 * time.Second
 )

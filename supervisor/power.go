@@ -10,7 +10,6 @@ import (
 
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/keeper"
-	"github.com/zinit/zinit/supervisor/machine"
 )
 
 // powerState is what was asked to follow the stop of everything; the first request wins.
@@ -21,7 +20,7 @@ type powerState struct {
 
 // Shutdown accepts the end of everything. What it returns begins it, after the answer is on its way.
 func (s *Supervisor) Shutdown(p wire.Power) (func(), error) {
-	if p != wire.PowerStop && s.opt.Mode != "machine" {
+	if p != wire.PowerStop && s.opt.About.Mode != "machine" {
 		return nil, wire.NewError(wire.CodeInternal, fmt.Sprintf("%s is only available when zinit-pid1 is process 1 of a machine; "+
 			"to end the supervisor use: zinit shutdown", p))
 	}
@@ -31,38 +30,29 @@ func (s *Supervisor) Shutdown(p wire.Power) (func(), error) {
 // End stops all services in order and then ends the driver. Repeating it changes nothing.
 func (s *Supervisor) End(p wire.Power) {
 	s.power.mu.Lock()
-	d := s.driver
 	if s.power.asked != "" {
 		s.power.mu.Unlock()
-		d.post(func() { d.waiting.told = "" }) // who asks is told what it waits for
+		s.loop.TellWaiting() // who asks is told what it waits for
 		return
 	}
 	s.power.asked = p
 	s.power.mu.Unlock()
-	d.post(func() {
-		d.halting = true
-		d.log.Info("stopping all services; a second signal kills what is left", "then", string(p))
-		d.step(machine.ShutdownAsked{})
-	})
+	s.loop.Shutdown(string(p))
 }
 
 // shutdownTimeout is after how long of a stop what is left is killed, whatever the services ask for: [shutdown] timeout_ms,
 // or what the keeper's own budget leaves if that is less. 0 = no such bound.
 func (o *Options) shutdownTimeout() time.Duration {
 	limit := o.KillAfter
-	if o.Settings != nil && o.Settings.ShutdownTimeout > 0 && (limit == 0 || o.Settings.ShutdownTimeout < limit) {
-		limit = o.Settings.ShutdownTimeout
+	if s := o.Files.Settings; s != nil && s.ShutdownTimeout > 0 && (limit == 0 || s.ShutdownTimeout < limit) {
+		limit = s.ShutdownTimeout
 	}
 	return limit
 }
 
 // KillAll ends what is left with SIGKILL: the second stop signal.
 func (s *Supervisor) KillAll() {
-	d := s.driver
-	d.post(func() {
-		d.log.Warn("killing what is left")
-		d.step(machine.ShutdownAsked{Now: true})
-	})
+	s.loop.KillAll()
 }
 
 // Power is what was asked to follow, PowerStop when nothing else was.
@@ -95,7 +85,7 @@ func (s *Supervisor) Upgrade(path string) (wire.Upgrade, func(), error) {
 	if err != nil {
 		return wire.Upgrade{}, nil, err
 	}
-	return wire.Upgrade{OK: true, From: s.opt.Version, To: u.version}, func() { s.execute(u) }, nil
+	return wire.Upgrade{OK: true, From: s.opt.About.Version, To: u.version}, func() { s.execute(u) }, nil
 }
 
 // PrepareRestart answers 0.3.9's soft restart by an upgrade to the same executable, which keeps everything.
@@ -118,7 +108,7 @@ type upgrade struct {
 
 // prepareUpgrade opens and checks the executable: it must run, say its version and accept this server's state.
 func (s *Supervisor) prepareUpgrade(path string) (*upgrade, error) {
-	if s.driver.journal == nil {
+	if s.opt.Loop.Journal == nil {
 		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: this server has no journal (no memfd on this kernel?)")
 	}
 	if s.upgrading.Swap(true) {
@@ -147,5 +137,5 @@ func (s *Supervisor) checkExecutable(path string) (*upgrade, error) {
 		unix.Close(fd)
 		return nil, wire.NewError(wire.CodeValidation, fmt.Sprintf("cannot upgrade to %s: %v; the running version goes on", path, err))
 	}
-	return &upgrade{fd: fd, path: path, version: version, journalFD: s.driver.journal.FD(), list: -1}, nil
+	return &upgrade{fd: fd, path: path, version: version, journalFD: s.opt.Loop.Journal.FD(), list: -1}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/answer"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -17,12 +18,12 @@ func (p proxied) Ensure(ctx context.Context, service string) error {
 	if p.s.IsRunning(service) {
 		return nil
 	}
-	answer, err := p.s.Start(ctx, service, wire.Change{Wait: true})
+	started, err := p.s.Start(ctx, service, wire.Change{Wait: true})
 	if err != nil {
 		return err
 	}
-	if answer.Outcome != outcomeWords[machine.OutcomeDone] {
-		return errors.New(service + " " + answer.Text)
+	if started.Outcome != answer.OutcomeWords[machine.OutcomeDone] {
+		return errors.New(service + " " + started.Text)
 	}
 	return nil
 }
@@ -38,35 +39,29 @@ const proxyNote = "xinet"
 // noteProxies writes the definitions to the journal, so that proxies outlive the server.
 func (s *Supervisor) noteProxies() {
 	b, err := json.Marshal(s.proxies.Definitions())
-	if err != nil || s.driver.journal == nil {
-		return
-	}
-	done := make(chan struct{})
-	s.driver.post(func() { _ = s.driver.journal.Note(proxyNote, b); close(done) })
-	select {
-	case <-done:
-	case <-s.opt.done:
+	if err == nil {
+		s.loop.Note(proxyNote, b)
 	}
 }
 
 // restoreProxies listens again where the server before did.
 func (s *Supervisor) restoreProxies() {
-	if s.opt.Restored == nil {
+	if s.opt.Loop.Restored == nil {
 		return
 	}
 	var list []wire.XinetConfig
-	if json.Unmarshal(s.opt.Restored.Notes[proxyNote], &list) != nil {
+	if json.Unmarshal(s.opt.Loop.Restored.Notes[proxyNote], &list) != nil {
 		return
 	}
 	for _, err := range s.proxies.Restore(list) {
-		s.driver.log.Error("a socket proxy is lost", "error", err)
+		s.log.Error("a socket proxy is lost", "error", err)
 	}
 }
 
 // XinetSet makes or replaces a socket proxy for a service that is loaded; it listens when this returns.
 func (s *Supervisor) XinetSet(c wire.XinetConfig) error {
-	if _, _, ok := s.driver.views.load().lookup(c.Service); !ok && c.Service != "" {
-		return s.notFound(c.Service)
+	if _, _, ok := s.shown.Views.Load().Lookup(c.Service); !ok && c.Service != "" {
+		return s.NotFound(c.Service)
 	}
 	err := s.proxies.Set(c)
 	if err == nil {

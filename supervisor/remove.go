@@ -17,10 +17,10 @@ func (s *Supervisor) Remove(ctx context.Context, name string, cascade bool) (wir
 		return wire.OK{}, err
 	}
 	defer s.endTurn()
-	view := s.driver.views.load()
+	view := s.shown.Views.Load()
 	id, ok := view.Graph.Lookup(name)
 	if !ok {
-		return wire.OK{}, s.notFound(name)
+		return wire.OK{}, s.NotFound(name)
 	}
 	names, dependents := closure(view.Graph, id)
 	if len(dependents) > 0 && !cascade {
@@ -55,13 +55,13 @@ func closure(g *graph.Graph, id graph.ID) (all, dependents []string) {
 // removeNames takes definitions away, files first, so that a crash in between cannot bring them back half.
 func (s *Supervisor) removeNames(names []string) error {
 	now := s.defs.Load()
-	next := now.clone()
+	next := now.Clone()
 	for _, n := range names {
 		source := ""
-		if c, ok := now.configs[n]; ok {
+		if c, ok := now.Configs[n]; ok {
 			source = c.Source
 		}
-		for _, b := range now.broken {
+		for _, b := range now.Broken {
 			if b.Name == n {
 				source = b.Source
 			}
@@ -71,10 +71,10 @@ func (s *Supervisor) removeNames(names []string) error {
 				return wire.NewError(wire.CodePersist, fmt.Sprintf("cannot remove %s: %v; nothing was changed", n, err))
 			}
 		}
-		delete(next.configs, n)
-		next.unbreak(n)
+		delete(next.Configs, n)
+		next.Unbreak(n)
 	}
-	g := next.graph()
+	g := next.Graph()
 	return s.apply(next, g, s.diff(g))
 }
 
@@ -85,7 +85,7 @@ func (s *Supervisor) DeleteAll(ctx context.Context) ([]string, error) {
 	}
 	defer s.endTurn()
 	names := []string{}
-	view := s.driver.views.load()
+	view := s.shown.Views.Load()
 	for id, e := range view.Entries[:view.Graph.Len()] {
 		if view.Graph.Class(graph.ID(id)) == graph.ClassUser {
 			names = append(names, e.Config.Name)

@@ -1,8 +1,10 @@
-// Package supervisor is the driver around the pure machine: it feeds the machine events, carries out its actions with
-// real processes, keeps logs and the journal, and answers the RPC server's questions from snapshots.
+// Package supervisor is the facade of its rooms: it loads and changes the configuration, hands requests to the loop, which
+// alone writes, and answers the RPC server's questions from what the loop shows. It is an rpc.Backend.
 package supervisor
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -11,62 +13,67 @@ import (
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
-	"github.com/zinit/zinit/logring"
-	"github.com/zinit/zinit/supervisor/journal"
-	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/answer"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/syslog"
+	"github.com/zinit/zinit/supervisor/view"
 	"github.com/zinit/zinit/supervisor/xinet"
 )
 
-// Options is everything a Supervisor is told from outside.
+// Options is everything a Supervisor is told from outside, by who has to know it.
 type Options struct {
-	ConfigDirs []string
-	Settings   *confdir.Settings // nil = defaults
-	Lenient    bool              // unknown keys are warnings
-	System     bool              // load system/ too
-	Only       string            // start only what this target pulls in, "" = all
-	Socket     string            // for showing
-	Version    string
-	Mode       string   // machine, container, keeper or server
-	Environ    []string // the environment that services inherit
-	Log        *slog.Logger
-
-	Keeper        *keeper.Client   // nil: nobody above outlives us
-	Handover      *keeper.Handover // what the keeper handed over, nil without one
-	Arena         *logring.Arena
-	Journal       *journal.Journal // nil: nothing outlives this process
-	Restored      *journal.State   // what the journal held, nil = a fresh start
-	Upgraded      bool             // this process was a server of another version before
-	Starts        int              // servers since the keeper began
-	LastCrash     string
-	RolledBack    string
-	KeeperStartNS int64              // CLOCK_BOOTTIME of pid1's start
-	Order         func(keeper.Order) // gets what the keeper asks, nil = nobody listens
-	Ending        func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
-	ListenerFD    int                // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
-	LockFD        int
-	HandOver      func() []Connection // gives up the clients' connections for an exec in place, nil = they are closed
-	TakeBack      func()              // takes them back when there was no exec
-	Argv          []string            // of this server, for an upgrade in place
-	Syslog        string              // path of a syslog socket to serve, "" = none
-	KillAfter     time.Duration       // of a stop, by the keeper: what is left then is killed, 0 = no such bound
-
-	AtRest func() // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
+	Files  Files        // what is loaded
+	About  answer.About // who answers; ConfigDirs and Survives are filled in by New
+	Loop   loop.Options // what the loop works with; Machine, Forward and NotifyDir are filled in by New
+	Exec   Exec         // what an upgrade in place needs
+	Syslog string       // path of a syslog socket to serve, "" = none
+	// KillAfter is after how long of a stop, by the keeper, what is left is killed; 0 = no such bound.
+	KillAfter time.Duration
 
 	preloaded <-chan *confdir.Loaded // see Preload
-	done      chan struct{}          // closed when the driver has ended
+}
+
+// Files says which configuration is loaded, and how strictly it is read.
+type Files struct {
+	Dirs     []string
+	Settings *confdir.Settings // nil = defaults
+	Lenient  bool              // unknown keys are warnings
+	System   bool              // load system/ too
+	Only     string            // start only what this target pulls in, "" = all
+}
+
+// Exec is what an upgrade in place needs to know of the server around the supervisor.
+type Exec struct {
+	Argv       []string // of this server
+	ListenerFD int      // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
+	LockFD     int
+	HandOver   func() []Connection // gives up the clients' connections for an exec in place, nil = they are closed
+	TakeBack   func()              // takes them back when there was no exec
 }
 
 func (o *Options) maxServices() int {
-	if o.Settings != nil && o.Settings.MaxServices > 0 {
-		return o.Settings.MaxServices
+	if s := o.Files.Settings; s != nil && s.MaxServices > 0 {
+		return s.MaxServices
 	}
-	return 20000
+	return maxServices
 }
 
-// machine is what the machine is told once.
-func (o *Options) machine() machine.Options {
-	return machine.Options{PID1: o.Mode == "machine", ShutdownTimeout: int64(o.shutdownTimeout())}
+// derive fills in what follows from the rest.
+func (o *Options) derive() {
+	o.About.ConfigDirs, o.About.Survives = o.Files.Dirs, o.Loop.Keeper != nil
+	o.Loop.Machine = machine.Options{PID1: o.About.Mode == "machine", ShutdownTimeout: int64(o.shutdownTimeout())}
+	if h := o.Loop.Handover; h != nil {
+		o.About.SpawnedNS = h.SpawnedAt
+	}
+	if o.Files.Settings != nil {
+		o.Loop.Forward = o.Files.Settings.Forward
+	}
+	if o.About.Socket != "" {
+		o.Loop.NotifyDir = o.About.Socket + ".notify"
+	}
 }
 
 // executable is the file this server was started from.
@@ -78,16 +85,23 @@ func (o *Options) executable() string {
 	return strings.TrimSuffix(path, " (deleted)")
 }
 
-// Supervisor runs the services of a configuration. Its methods answer the RPC server (it is an rpc.Backend).
+// Supervisor runs the services of a configuration. Its methods answer the RPC server (it is an rpc.Backend): those that
+// change something stand here, those that do not are the Reader's.
 type Supervisor struct {
-	opt     *Options
-	started time.Time
-	driver  *driver
-	defs    atomic.Pointer[definitions]
+	*answer.Reader
+	opt   *Options
+	log   *slog.Logger
+	loop  *loop.Loop
+	shown loop.Window
+	defs  atomic.Pointer[view.Definitions]
+
 	turn    chan struct{} // one change of the configuration at a time
-	stats   *statsKeeper
 	power   powerState
 	proxies *xinet.Manager
+
+	syslog *syslog.Server // nil: none is served
+	// syslogFD is its socket, -1 = none; a lone server leaves it open for the executable that replaces it.
+	syslogFD int
 
 	upgrading atomic.Bool // one at a time
 }
@@ -95,16 +109,19 @@ type Supervisor struct {
 // New loads the configuration, or takes over what the journal of the server before holds, and prepares everything. No
 // process is started before Run.
 func New(opt Options) (*Supervisor, error) {
-	opt.done = make(chan struct{})
-	s := &Supervisor{opt: &opt, started: time.Now(), turn: make(chan struct{}, 1), stats: newStatsKeeper()}
+	opt.derive()
+	s := &Supervisor{opt: &opt, log: opt.Loop.Log, turn: make(chan struct{}, 1), syslogFD: -1}
 	var err error
-	if s.driver, err = newDriver(&opt); err != nil {
+	if s.loop, err = loop.New(opt.Loop); err != nil {
 		return nil, err
 	}
-	s.driver.rest = rest{post: s.driver.post, act: opt.AtRest}
-	s.proxies = xinet.New(proxied{s}, opt.Log)
-	if opt.Restored != nil {
-		s.restore(opt.Restored)
+	w := s.loop.Window()
+	s.shown = w
+	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: w.Clock, Defs: &s.defs,
+		Arena: opt.Loop.Arena, Files: w.Files, Ship: w.Ship, Scanner: w.Scanner, Cgroups: w.Cgroups, NoCgroups: w.NoCgroups, Done: s.loop.Done()})
+	s.proxies = xinet.New(proxied{s}, s.log)
+	if opt.Loop.Restored != nil {
+		s.defs.Store(s.loop.Restore())
 	} else {
 		s.load()
 	}
@@ -114,62 +131,64 @@ func New(opt Options) (*Supervisor, error) {
 // load reads the directories for the first time.
 func (s *Supervisor) load() {
 	defs, g := s.read()
-	if s.opt.Handover == nil || s.opt.Handover.Starts <= 1 {
-		if s.takeLegacy(defs); len(s.driver.legacy) > 0 {
-			g = defs.graph()
+	var legacy map[string]proc.Process
+	if h := s.opt.Loop.Handover; h == nil || h.Starts <= 1 {
+		if legacy = s.takeLegacy(defs); len(legacy) > 0 {
+			g = defs.Graph()
 		}
 	}
 	s.defs.Store(defs)
-	d := s.driver
-	d.boot.loaded = d.clock.now()
-	for _, p := range allProblems(defs, g) {
+	s.shown.Boot.Loaded()
+	for _, p := range view.AllProblems(defs, g) {
 		level := slog.LevelWarn
 		if p.Severity == graph.SeverityError.String() {
 			level = slog.LevelError
 		}
-		d.log.Log(ctxNone, level, problemLine(p))
+		s.log.Log(context.Background(), level, problemLine(p))
 	}
-	d.m = machine.New(g, s.opt.machine())
-	if d.journal != nil {
-		d.journal.Hold() // until the first step is in it too, see begin
-	}
-	d.saveAll(defs)
-	for _, c := range defs.configs {
-		d.direct(c)
-	}
-	d.allDirty = true
-	d.publish()
-	d.first = machine.Loaded{Only: s.opt.Only}
+	s.loop.Load(defs, g, legacy, s.opt.Files.Only)
 }
 
-// Run feeds the first event and runs the driver until the machine halts; it returns the exit code. Without a keeper it
+// Run feeds the first event and runs the loop until the machine halts; it returns the exit code. Without a keeper it
 // must be called on the main thread of the process, with runtime.LockOSThread: the services are forked there.
 func (s *Supervisor) Run() int {
 	code := make(chan int, 1)
-	go func() { code <- s.run() }() // not on a thread of its own, or each word to the driver would cost a switch of threads
-	if s.opt.Keeper != nil {
+	go func() { code <- s.run() }() // not on a thread of its own, or each word to the loop would cost a switch of threads
+	if s.opt.Loop.Keeper != nil {
 		return <-code
 	}
-	return s.driver.pool.serve(code)
+	return s.loop.ServeForks(code)
 }
 
 func (s *Supervisor) run() int {
-	defer close(s.opt.done)
+	defer s.loop.Close()
 	defer s.proxies.Close()
-	d := s.driver
-	d.begin()
+	s.loop.Begin()
 	s.restoreProxies()
 	s.serveSyslog()
-	code := d.run()
-	s.closeSinks()
-	if d.cgroups != nil {
-		d.cgroups.Close()
-	}
+	code := s.loop.Run()
+	s.closeSyslog()
+	s.loop.FlushLogs()
 	return code
 }
 
 // Done is closed when Run has returned.
-func (s *Supervisor) Done() <-chan struct{} { return s.opt.done }
+func (s *Supervisor) Done() <-chan struct{} { return s.loop.Done() }
 
-// Reap wakes the driver for dead children; signals feed it.
-func (s *Supervisor) Reap() chan<- os.Signal { return s.driver.sigchld }
+// Reap wakes the loop for dead children; signals feed it.
+func (s *Supervisor) Reap() chan<- os.Signal { return s.loop.Reap() }
+
+// problemLine is a problem of the configuration as one line: where, then what.
+func problemLine(p wire.Problem) string {
+	where := p.File
+	if p.Line > 0 {
+		where += fmt.Sprintf(":%d:%d", p.Line, p.Column)
+	}
+	switch {
+	case where != "":
+		return where + ": " + p.Message
+	case p.Service != "":
+		return p.Service + ": " + p.Message
+	}
+	return p.Message
+}

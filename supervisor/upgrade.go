@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/view"
 )
 
 // SelfTest is the hidden argument by which a new executable is asked whether it can take over: it prints its version
@@ -39,12 +39,9 @@ func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version
 	if err := elf.Whole(fd); err != nil {
 		return "", err
 	}
-	d := s.driver
 	file := "/proc/self/fd/" + strconv.Itoa(fd)
-	out, st, err := d.capture(ctx, func(stdout int) (int, *proc.Error) {
-		return proc.Start(&proc.Spec{Plan: proc.Plan{Path: file, Argv: []string{"zinit-server", SelfTest, strconv.Itoa(JournalVersion)}},
-			Env: s.opt.Environ, Files: []int{d.devNull, stdout, stdout}})
-	})
+	out, st, err := s.loop.Capture(ctx, &proc.Spec{Env: s.opt.Loop.Environ,
+		Plan: proc.Plan{Path: file, Argv: []string{"zinit-server", SelfTest, strconv.Itoa(JournalVersion)}}})
 	words := strings.Fields(string(out))
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -56,7 +53,7 @@ func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version
 		if len(text) > 200 {
 			text = text[:200]
 		}
-		return "", fmt.Errorf("its self test failed: %s %s", exitText(st), text)
+		return "", fmt.Errorf("its self test failed: %s %s", view.ExitText(st), text)
 	case len(words) < 2 || words[0] != "zinit":
 		return "", errors.New("it is not a zinit: its self test did not answer")
 	}
@@ -67,58 +64,43 @@ func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version
 // end, then it happens in the driver, so that nothing is half done; the exec itself happens on the thread that forked the
 // services of a lone server (their parent-death signal fires when that thread ends).
 func (s *Supervisor) execute(u *upgrade) {
-	d := s.driver
 	var conns []Connection
-	if s.opt.HandOver != nil {
-		conns = s.opt.HandOver()
+	if s.opt.Exec.HandOver != nil {
+		conns = s.opt.Exec.HandOver()
 	}
-	d.post(func() {
-		d.pool.pause(func() { s.executeNow(u, conns) })
-		time.AfterFunc(forkPatience, func() { d.post(d.pool.calm) })
-	})
+	s.loop.Pause(func() { s.executeNow(u, conns) })
 }
 
 func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
-	d := s.driver
-	d.commit()
-	d.log.Info("upgrading in place", "to", u.version, "path", u.path)
+	s.log.Info("upgrading in place", "to", u.version, "path", u.path)
 	if err := s.prepareExec(u, conns); err != nil {
 		s.undoExec(u, err)
 		return
 	}
-	d.pool.onFirst(func() {
+	s.loop.OnForkThread(func() error {
 		fault.Here("exec")
-		err := proc.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Argv, os.Environ())
-		d.post(func() { s.undoExec(u, err) })
-	})
+		return proc.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Exec.Argv, os.Environ())
+	}, func(err error) { s.undoExec(u, err) })
 }
 
 // prepareExec tells the keeper, or lets the descriptors stay open and says which they are.
 func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
-	d := s.driver
+	o := &s.opt.Loop
 	if err := u.passConnections(conns); err != nil {
 		return err
 	}
-	if err := d.journal.Note("upgraded", []byte(s.opt.Version)); err != nil {
+	if err := o.Journal.Note("upgraded", []byte(s.opt.About.Version)); err != nil {
 		return err
 	}
-	if d.keeper != nil {
-		keep(d.keeper.FD())
-		if err := os.Setenv(KeeperEnv, strconv.Itoa(d.keeper.FD())); err != nil {
+	if o.Keeper != nil {
+		keep(o.Keeper.FD())
+		if err := os.Setenv(KeeperEnv, strconv.Itoa(o.Keeper.FD())); err != nil {
 			return err
 		}
-		return d.keeper.Upgrade(u.fd, u.path)
+		return o.Keeper.Upgrade(u.fd, u.path)
 	}
-	in := inheritance{Syslog: -1, Listener: s.opt.ListenerFD, Arena: d.arena.FD(), Journal: d.journal.FD(), Lock: s.opt.LockFD}
-	for _, p := range d.out.Pipes() {
-		in.Pipes = append(in.Pipes, keeper.Pipe{Service: p.Service, Gen: p.Gen, Stream: p.Stream, FD: p.FD})
-	}
-	for _, c := range d.children {
-		in.Pipes = append(in.Pipes, notifyPipes(c)...)
-	}
-	if k := d.sinks; k != nil && k.syslogFD >= 0 {
-		in.Syslog = k.syslogFD
-	}
+	in := inheritance{Syslog: s.syslogFD, Listener: s.opt.Exec.ListenerFD, Arena: o.Arena.FD(), Journal: o.Journal.FD(),
+		Lock: s.opt.Exec.LockFD, Pipes: s.loop.Pipes()}
 	for _, fd := range in.descriptors() {
 		keep(fd)
 	}
@@ -131,8 +113,7 @@ func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 
 // undoExec goes on where there was no exec.
 func (s *Supervisor) undoExec(u *upgrade, err error) {
-	d := s.driver
-	d.log.Error("cannot upgrade; the running version goes on", "error", err)
+	s.log.Error("cannot upgrade; the running version goes on", "error", err)
 	for _, name := range []string{inheritEnv, connectionsEnv, KeeperEnv} {
 		os.Unsetenv(name)
 	}
@@ -140,14 +121,14 @@ func (s *Supervisor) undoExec(u *upgrade, err error) {
 	if u.list >= 0 {
 		unix.Close(u.list)
 	}
-	_ = d.journal.Note("upgraded", nil)
-	if d.keeper != nil {
-		_ = d.keeper.CancelUpgrade()
+	_ = s.opt.Loop.Journal.Note("upgraded", nil)
+	if k := s.opt.Loop.Keeper; k != nil {
+		_ = k.CancelUpgrade()
 	}
-	d.pool.resume()
+	s.loop.Resume()
 	s.upgrading.Store(false)
-	if s.opt.TakeBack != nil {
-		go s.opt.TakeBack()
+	if s.opt.Exec.TakeBack != nil {
+		go s.opt.Exec.TakeBack()
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/zinit/zinit/supervisor"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/ownlog"
 	"github.com/zinit/zinit/supervisor/proc"
 )
@@ -259,9 +260,9 @@ func (s *server) takeJournal(opt *supervisor.Options) {
 	if h := s.handover; h != nil && h.Journal >= 0 {
 		j, state, err := journal.Open(h.Journal)
 		if err == nil {
-			opt.Journal = j
-			if supervisor.Began(state) {
-				opt.Restored = state
+			opt.Loop.Journal = j
+			if loop.Began(state) {
+				opt.Loop.Restored = state
 			}
 			return
 		}
@@ -273,7 +274,7 @@ func (s *server) takeJournal(opt *supervisor.Options) {
 		s.log.Warn("no journal: an upgrade in place will not be possible", "error", err)
 		return
 	}
-	opt.Journal = j
+	opt.Loop.Journal = j
 	if s.keeper != nil {
 		if err := s.keeper.StoreJournal(j.FD()); err != nil {
 			s.log.Error("the keeper does not take the journal: a crash of this server would lose its state", "error", err)

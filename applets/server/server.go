@@ -23,8 +23,10 @@ import (
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/supervisor"
+	"github.com/zinit/zinit/supervisor/answer"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/ownlog"
 	"github.com/zinit/zinit/supervisor/proc"
 )
@@ -140,7 +142,7 @@ func run(o *options, argv []string) (int, error) {
 // starts, so that a second server on the same socket does nothing at all. The code counts when there is an error.
 func (s *server) begin() (int, error) {
 	go journal.Warm()
-	runtime.GOMAXPROCS(supervisor.Processors(runtime.GOMAXPROCS(0)))
+	runtime.GOMAXPROCS(loop.Processors(runtime.GOMAXPROCS(0)))
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
 	if err := s.inherit(); err != nil {
@@ -176,18 +178,23 @@ func (s *server) begin() (int, error) {
 
 // options are what the supervisor is told, but for the socket.
 func (s *server) options() *supervisor.Options {
-	opt := &supervisor.Options{ConfigDirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode,
-		Only: s.o.only, Version: version.String(), Mode: "server", Log: s.log, Arena: s.arena,
-		Keeper: s.keeper, Handover: s.handover, Starts: 1, AtRest: memory.Rest, ListenerFD: -1, LockFD: -1, Argv: s.argv, Syslog: s.syslogPath()}
-	opt.Ending = func() { notifyAbove("STOPPING=1") }
+	opt := &supervisor.Options{
+		Files: supervisor.Files{Dirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode, Only: s.o.only},
+		About: answer.About{Version: version.String(), Mode: "server", Starts: 1},
+		Loop: loop.Options{Log: s.log, Arena: s.arena, Keeper: s.keeper, Handover: s.handover, AtRest: memory.Rest,
+			Ending: func() { notifyAbove("STOPPING=1") }},
+		Exec:   supervisor.Exec{Argv: s.argv, ListenerFD: -1, LockFD: -1},
+		Syslog: s.syslogPath(),
+	}
 	if h := s.handover; h != nil && s.keeper != nil {
-		opt.Mode, opt.Starts, opt.LastCrash, opt.RolledBack = h.Mode.String(), h.Starts, h.LastCrash, h.RolledBack
-		opt.KeeperStartNS = h.StartedAt
+		about := &opt.About
+		about.Mode, about.Starts, about.LastCrash, about.RolledBack = h.Mode.String(), h.Starts, h.LastCrash, h.RolledBack
+		about.KeeperStartNS = h.StartedAt
 		if h.Target != "" {
-			opt.Only = h.Target
+			opt.Files.Only = h.Target
 		}
-		opt.System = opt.System || h.Mode == keeper.Machine
-		opt.Order = s.order
+		opt.Files.System = opt.Files.System || h.Mode == keeper.Machine
+		opt.Loop.Order = s.order
 		if ms, err := strconv.Atoi(os.Getenv(keeper.EnvKillAfter)); err == nil && ms > 0 {
 			opt.KillAfter = time.Duration(ms) * time.Millisecond
 		}
@@ -197,15 +204,15 @@ func (s *server) options() *supervisor.Options {
 
 // supervise makes the supervisor, fresh or from the journal of the server before.
 func (s *server) supervise(opt *supervisor.Options) error {
-	opt.Socket = s.socket.Path
+	opt.About.Socket = s.socket.Path
 	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
-	opt.Environ = proc.BaseEnviron(os.Environ())
+	opt.Loop.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(opt)
 	if listener, lock, err := s.socket.Files(); err == nil && s.keeper == nil {
-		opt.ListenerFD, opt.LockFD = descriptor(listener), descriptor(lock)
+		opt.Exec.ListenerFD, opt.Exec.LockFD = descriptor(listener), descriptor(lock)
 		s.kept = []*os.File{listener, lock}
 	}
-	opt.HandOver, opt.TakeBack = s.handOver, s.takeBack
+	opt.Exec.HandOver, opt.Exec.TakeBack = s.handOver, s.takeBack
 	var err error
 	if s.sup, err = supervisor.New(*opt); err != nil {
 		return err

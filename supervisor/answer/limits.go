@@ -1,0 +1,14 @@
+package answer
+
+import "time"
+
+const (
+	// logLinesStatus is how many lines status shows.
+	logLinesStatus = 10
+	// statsWindow is the least time between two readings from which cpu_percent is computed.
+	statsWindow = time.Second
+	// maxReadings bounds the readings of incarnations that are long gone.
+	maxReadings = 20000
+	// readBatch is how many lines or events a follower takes at a time.
+	readBatch = 512
+)

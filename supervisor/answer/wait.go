@@ -1,0 +1,143 @@
+package answer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+// OutcomeWords are what clients read for an outcome.
+var OutcomeWords = map[machine.Outcome]string{
+	machine.OutcomeAccepted: "accepted", machine.OutcomeDone: "done", machine.OutcomeFailed: "failed",
+	machine.OutcomeBlocked: "blocked", machine.OutcomeTimedOut: "timed_out", machine.OutcomeSuperseded: "superseded",
+	machine.OutcomeRemoved: "removed",
+}
+
+// Outcome turns what the machine answered into what the client gets.
+func (s *Reader) Outcome(name string, o machine.Outcome, wait bool) (wire.OK, error) {
+	view := s.from.Views.Load()
+	e, id, ok := view.Lookup(name)
+	switch o {
+	case machine.OutcomeNotRunning:
+		return wire.OK{}, wire.NewError(wire.CodeNotRunning, "service "+name+" is not running")
+	case machine.OutcomeShutdown:
+		return wire.OK{}, ErrStopping()
+	case machine.OutcomeMissing:
+		missing := []string{}
+		if ok {
+			missing = view.Graph.Missing(id)
+		}
+		text := fmt.Sprintf("cannot start %s: it requires %s, which does not exist", name, joinAnd(missing))
+		if len(missing) == 1 {
+			text += s.didYouMean(missing[0])
+		}
+		return wire.OK{}, wire.NewError(wire.CodeMissingDependency, text).With("missing", missing)
+	}
+	answer := wire.OK{OK: true}
+	if !wait && (o == machine.OutcomeDone || o == machine.OutcomeAccepted) {
+		return answer, nil
+	}
+	answer.Outcome = OutcomeWords[o]
+	if ok {
+		st := s.wireState(view, id, e)
+		answer.State, answer.Text = &st, s.causeText(view, id)
+	}
+	return answer, nil
+}
+
+// Wait returns when every name has reached the goal.
+func (s *Reader) Wait(ctx context.Context, names []string, goal string, timeoutMS int64) (wire.Waited, error) {
+	reached, ok := goals[goal]
+	if !ok {
+		return wire.Waited{}, wire.NewError(wire.CodeParams, "cannot wait for "+goal+": want running, ready, exited, failed, inactive or gone")
+	}
+	if timeoutMS > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Duration(timeoutMS)*time.Millisecond)
+		defer stop()
+	}
+	for {
+		view, changed := s.from.Views.Watch()
+		pending, err := s.unreached(view, names, goal, reached)
+		if err != nil {
+			return wire.Waited{}, err
+		}
+		if pending == "" {
+			return wire.Waited{States: s.rows(view, names)}, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return wire.Waited{}, wire.NewError(wire.CodeTimedOut, fmt.Sprintf("timed out waiting for %s to be %s: %s",
+				pending, goal, s.causeOf(view, pending)))
+		case <-s.from.Done:
+			return wire.Waited{}, ErrStopping()
+		}
+	}
+}
+
+// goals say when a service has reached what service.wait waits for, and when it no longer can.
+var goals = map[string]func(*view.Entry) (reached, hopeless bool){
+	"running": func(e *view.Entry) (bool, bool) { return e.Info.State == machine.Running, over(e) },
+	"ready":   func(e *view.Entry) (bool, bool) { return e.Standing&graph.Satisfied != 0, over(e) },
+	"exited": func(e *view.Entry) (bool, bool) {
+		return e.Info.State == machine.Exited, e.Info.State == machine.Failed && e.Info.ForGood
+	},
+	"failed": func(e *view.Entry) (bool, bool) {
+		return e.Info.State == machine.Failed, e.Info.State == machine.Exited && e.Info.ForGood
+	},
+	"inactive": func(e *view.Entry) (bool, bool) { return e.Info.State == machine.Inactive || stoppedByHand(e), false },
+	"gone":     func(*view.Entry) (bool, bool) { return false, false },
+}
+
+// over: ended for good, so that nothing but a new request can start it.
+func over(e *view.Entry) bool {
+	return (e.Info.State == machine.Failed || e.Info.State == machine.Exited) && e.Info.ForGood
+}
+
+// stoppedByHand: a stopped service shows how its process ended, and is as inactive as one that never ran.
+func stoppedByHand(e *view.Entry) bool {
+	return !e.Info.WantedUp && (e.Info.State == machine.Exited || e.Info.State == machine.Failed)
+}
+
+// unreached names the first service that has not reached the goal, "" when all have.
+func (s *Reader) unreached(v *view.View, names []string, goal string, reached func(*view.Entry) (bool, bool)) (string, error) {
+	for _, name := range names {
+		e, _, ok := v.Lookup(name)
+		switch {
+		case !ok && goal == "gone":
+			continue
+		case !ok:
+			return "", s.NotFound(name)
+		}
+		done, hopeless := reached(e)
+		if hopeless && !done {
+			return "", wire.NewError(wire.CodeNotRunning, fmt.Sprintf("%s will not be %s: %s", name, goal, s.causeOf(v, name)))
+		}
+		if !done {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// rows lists the named services that exist.
+func (s *Reader) rows(v *view.View, names []string) []wire.Listed {
+	out := []wire.Listed{}
+	for _, name := range names {
+		if e, id, ok := v.Lookup(name); ok {
+			out = append(out, s.row(v, id, e))
+		}
+	}
+	return out
+}
+
+// ErrStopping is what those get whose question the end of the server has overtaken.
+func ErrStopping() error {
+	return wire.NewError(wire.CodeInternal, "the supervisor is stopping")
+}

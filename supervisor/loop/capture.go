@@ -1,0 +1,64 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// captureMax is how much of a captured command's output is kept, in bytes; the rest is read and dropped.
+const captureMax = 64 << 10
+
+// captureGrace is how long output is read after the command has ended.
+const captureGrace = 100 * time.Millisecond
+
+// capture runs a short command (an exec check, the self test of an upgrade) on behalf of another goroutine and returns
+// what it wrote. When ctx ends first its group is killed, and so it is at its own end: a check leaves nothing behind.
+func (d *driver) capture(ctx context.Context, start func(stdout int) (int, *proc.Error)) ([]byte, machine.Status, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, machine.Status{}, err
+	}
+	defer r.Close()
+	type ending struct {
+		st  machine.Status
+		err *proc.Error
+	}
+	ended := make(chan ending, 1)
+	a := &auxiliary{done: func(st machine.Status) { ended <- ending{st: st} }}
+	d.post(func() {
+		d.startAux(a, 0, func() (int, *proc.Error) {
+			defer w.Close()
+			return start(int(w.Fd()))
+		}, func(err *proc.Error) { ended <- ending{err: err} })
+	})
+	output := make(chan []byte, 1)
+	go func() {
+		b, _ := io.ReadAll(io.LimitReader(r, captureMax))
+		_, _ = io.Copy(io.Discard, r)
+		output <- b
+	}()
+	var end ending
+	select {
+	case end = <-ended:
+	case <-ctx.Done():
+		d.post(a.kill)
+		select {
+		case end = <-ended:
+		case <-d.opt.done:
+		}
+		err = ctx.Err()
+	case <-d.opt.done:
+		return nil, machine.Status{}, errors.New("the supervisor is stopping")
+	}
+	_ = r.SetReadDeadline(time.Now().Add(captureGrace)) // what its children hold open is not waited for
+	if end.err != nil {
+		return nil, end.st, end.err
+	}
+	return <-output, end.st, err
+}

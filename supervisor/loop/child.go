@@ -1,0 +1,327 @@
+package loop
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/notify"
+	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+// child is one incarnation of a service: from the decision to start it until nothing of it is left.
+type child struct {
+	gen    machine.Gen
+	config *graph.Config // the definition it was started with
+
+	pid        int          // main process, 0 = not known yet
+	start      uint64       // its start time in clock ticks since boot
+	inodes     []uint64     // of its log pipes
+	adopted    bool         // not our child: started by a server before this one
+	gone       bool         // the main process has ended
+	reaped     bool         // and its zombie is away, so its group number may be somebody else's
+	ending     bool         // a stop or kill was begun
+	signalled  bool         // the stop signal was sent, and that is in the journal
+	killed     bool         // SIGKILL was sent to the tree
+	told       bool         // the kernel tells when its control group is empty
+	endedAt    machine.Time // when the keeper reaped the main process, 0 = not told
+	daemonized bool         // the main process is a descendant, which we reap as an orphan
+
+	preparing bool // pre_start: the main process has not been forked
+
+	aborted bool         // Abort came before the answer to Spawn
+	hook    *auxiliary   // a command that runs for it now
+	spawnAt time.Time    // when the main process was forked
+	group   *proc.Group  // cgroup, nil = none
+	notify  *notify.Conn // readiness and status, nil = none
+	heard   int          // pid of a main process that has ended and whose last words were heard
+	probing context.CancelFunc
+
+	settleBy time.Time // until when the way into the background may last, zero = not begun
+
+	statusText string
+	announced  string // "reloading" or "stopping": what it said about itself
+	warning    string
+	shown      *view.Run // what queries see, nil = stale
+}
+
+// public is the part that queries may see.
+func (c *child) public() *view.Run {
+	if c.shown == nil {
+		c.shown = &view.Run{Gen: c.gen, PID: c.pid, Owner: c.owner(), StatusText: c.statusText, Announced: c.announced, Warning: c.warning}
+		if c.group != nil {
+			c.shown.Cgroup = c.group.Path()
+		}
+	}
+	return c.shown
+}
+
+// changed makes queries see what is new.
+func (d *driver) changed(c *child) {
+	c.shown = nil
+	if id, ok := d.m.ByGen(c.gen); ok {
+		d.touched = append(d.touched, id)
+	}
+}
+
+// owner is how the processes of this incarnation are recognised.
+func (c *child) owner() proc.Owner {
+	o := proc.Owner{Service: c.config.Name, Gen: uint64(c.gen), Main: c.pid, Start: c.start, PipeInodes: c.inodes}
+	if c.group != nil {
+		o.Cgroup = c.group.Path()
+	}
+	return o
+}
+
+// spawn begins an incarnation: pre_start, then the main process.
+func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
+	c := &child{gen: gen, config: cfg}
+	d.children[gen] = c
+	if d.adoptLegacy(c) {
+		return
+	}
+	if cfg.PreStart.Command.IsZero() {
+		d.spawnMain(c)
+		return
+	}
+	c.preparing = true
+	d.noteRun(c)
+	d.runHook(c, hookPreStart, cfg.PreStart, func(ok bool, detail string) {
+		c.preparing = false
+		switch {
+		case c.aborted:
+			d.spawnFailed(c, &proc.Error{Step: hookPreStart, Detail: "the start was called off"})
+		case !ok:
+			d.spawnFailed(c, &proc.Error{Step: hookPreStart, Detail: "pre_start " + detail})
+		default:
+			d.noteRun(c)
+			d.spawnMain(c)
+		}
+	})
+}
+
+// spawnMain hands the fork to a worker.
+func (d *driver) spawnMain(c *child) {
+	d.inFlight++
+	base := d.opt.Environ
+	d.pool.submit(func() func() {
+		f := d.forkMain(c, base)
+		return func() { d.inFlight--; d.spawned(c, f) }
+	})
+}
+
+// forked is what a worker brings back.
+type forked struct {
+	pid    int
+	start  uint64
+	at     time.Time
+	inodes []uint64
+	group  *proc.Group
+	notify *notify.Conn
+	err    *proc.Error
+}
+
+// spawned takes the answer of a worker.
+func (d *driver) spawned(c *child, f forked) {
+	c.group, c.notify = f.group, f.notify
+	if f.err != nil {
+		d.spawnFailed(c, f.err)
+		return
+	}
+	c.pid, c.start, c.spawnAt, c.inodes = f.pid, f.start, f.at, f.inodes
+	d.byPID[f.pid] = c
+	if d.keeper != nil {
+		_ = d.keeper.Track(f.pid, uint64(c.gen))
+	}
+	d.noteRun(c)
+	fault.Here("spawned")
+	d.step(machine.Spawned{Gen: c.gen, PID: f.pid})
+	d.changed(c)
+	if c.notify != nil {
+		c.notify.Begin()
+	}
+}
+
+// spawnFailed ends an incarnation that never had a main process.
+func (d *driver) spawnFailed(c *child, err *proc.Error) {
+	d.out.Drain([]uint64{uint64(c.gen)})
+	d.step(machine.SpawnFailed{Gen: c.gen, Kind: err.Step, Detail: err.Detail, Aborted: c.aborted})
+	d.release(c)
+}
+
+// abort ends a start that has not been answered: the hook dies; an exec under way will be answered and then stopped.
+func (d *driver) abort(gen machine.Gen) {
+	c := d.children[gen]
+	if c == nil || c.pid != 0 {
+		return
+	}
+	c.aborted = true
+	if c.hook != nil {
+		c.hook.kill()
+	}
+}
+
+// release lets go of everything an incarnation holds. Its log pipes are read on until EOF or the grace is over.
+func (d *driver) release(c *child) {
+	fault.Here("release")
+	delete(d.children, c.gen)
+	if c.pid != 0 && d.byPID[c.pid] == c {
+		delete(d.byPID, c.pid)
+	}
+	if c.probing != nil {
+		c.probing()
+	}
+	if c.notify != nil {
+		c.notify.Close()
+	}
+	if c.pid != 0 && !c.adopted && !c.reaped {
+		d.reaper.Reap(c.pid)
+	}
+	if d.keeper != nil && c.pid != 0 {
+		_ = d.keeper.Untrack(c.pid)
+	}
+	d.out.Release(uint64(c.gen), outputGrace)
+	if c.group != nil {
+		go c.group.Remove()
+	}
+	d.forgetRun(c)
+}
+
+// stop begins the graceful end: stop_signal, or stop_command. A command that succeeded may only have asked (nginx -s
+// quit): the signal follows when half of the stop timeout is over. After one that failed it follows at once.
+func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
+	c := d.children[gen]
+	if c == nil {
+		return
+	}
+	c.ending = true
+	d.trees.hurry()
+	sig := unix.Signal(cfg.Lifecycle.StopSignal)
+	if c.gone || cfg.StopCommand.Command.IsZero() {
+		d.sendStop(c, sig)
+		return
+	}
+	d.runHook(c, hookStop, cfg.StopCommand, func(ok bool, detail string) {
+		send := func() {
+			if d.children[gen] == c {
+				d.sendStop(c, sig)
+			}
+		}
+		if ok {
+			time.AfterFunc(cfg.Lifecycle.StopTimeout/2, func() { d.post(send) })
+			return
+		}
+		d.log.Warn("stop_command failed, the stop signal is sent", "service", cfg.Name, "detail", detail)
+		send()
+	})
+}
+
+// sendStop sends the stop signal and writes down that it was: for some programs a second one means that they must not take
+// their time any more, so that the next server does not send it again.
+func (d *driver) sendStop(c *child, sig unix.Signal) {
+	d.signalTree(c, sig)
+	c.signalled = true
+	d.noteRun(c)
+}
+
+// signal sends what an operator asked for, to the group.
+func (d *driver) signal(a machine.Signal, cfg *graph.Config) {
+	c := d.children[a.Gen]
+	switch {
+	case c == nil || c.pid == 0:
+	case a.Reload && !cfg.Reload.Command.IsZero():
+		hook := graph.Hook{Command: cfg.Reload.Command, Timeout: cfg.Lifecycle.StopTimeout}
+		d.runHook(c, hookReload, hook, func(ok bool, detail string) {
+			if !ok {
+				d.log.Warn("the reload command failed", "service", cfg.Name, "detail", detail)
+			}
+		})
+	case a.Reload:
+		d.signalMain(c, unix.Signal(cfg.Reload.Signal))
+	default:
+		d.signalGroup(c, unix.Signal(a.Sig))
+	}
+}
+
+// signalMain reaches the main process alone.
+func (d *driver) signalMain(c *child, sig unix.Signal) {
+	if c.gone {
+		return
+	}
+	if c.adopted {
+		pid, start := c.pid, c.start
+		go func() { _ = proc.SignalProcess(pid, start, sig) }()
+		return
+	}
+	_ = unix.Kill(c.pid, sig) // our child, not reaped: the number is its own
+}
+
+// signalGroup reaches the process group of the main process. Its number is safe while the main process, or its zombie,
+// is our child; otherwise, and where another process has become the main one, which leads no group that we know of, the
+// members are looked up one by one.
+func (d *driver) signalGroup(c *child, sig unix.Signal) {
+	if c.unseen() {
+		pid := c.pid
+		go func() { _ = proc.SignalProcess(pid, 0, sig) }()
+		return
+	}
+	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
+		owner := c.owner()
+		go d.scanner.SignalTree(&owner, sig)
+		return
+	}
+	if unix.Kill(-c.pid, sig) != nil {
+		_ = unix.Kill(c.pid, sig)
+	}
+}
+
+// unseen reports whether an adopted main process cannot be found in /proc, which is not there. The keeper has not told of
+// its end, so the number is still its own.
+func (c *child) unseen() bool {
+	return c.adopted && !c.gone && !c.daemonized && c.pid > 0 && c.start == 0
+}
+
+// signalTree is the stop signal: to the group, or to all that is left once the main process is gone, and SIGCONT, so
+// that a stopped process can act on it.
+func (d *driver) signalTree(c *child, sig unix.Signal) {
+	if c.gone {
+		owner := c.owner()
+		go func() {
+			d.scanner.SignalTree(&owner, sig)
+			d.scanner.SignalTree(&owner, unix.SIGCONT)
+		}()
+		return
+	}
+	d.signalGroup(c, sig)
+	d.signalGroup(c, unix.SIGCONT)
+}
+
+// kill ends everything that belongs to an incarnation. It goes on in treeWatch until nothing is left.
+func (d *driver) kill(gen machine.Gen) {
+	c := d.children[gen]
+	if c == nil {
+		return
+	}
+	c.ending, c.killed = true, true
+	d.trees.hurry()
+	if c.hook != nil {
+		c.hook.kill()
+	}
+	if c.pid != 0 && !c.gone && !c.adopted {
+		_ = unix.Kill(-c.pid, unix.SIGKILL)
+	}
+	unseen, pid := c.unseen(), c.pid
+	look := treeLook{owner: c.owner(), group: c.group}
+	go func() {
+		if unseen {
+			_ = proc.SignalProcess(pid, 0, unix.SIGKILL)
+		}
+		d.killTree(look)
+		d.post(d.trees.kick)
+	}()
+}

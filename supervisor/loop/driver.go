@@ -1,0 +1,224 @@
+package loop
+
+import (
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/fault"
+	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/journal"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/notify"
+	"github.com/zinit/zinit/supervisor/output"
+	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+// driver owns the machine. One goroutine runs it: it feeds the machine events and carries out its actions. Everything
+// that can block (forking, scanning /proc, checks, hooks' commands) happens elsewhere and comes back as a word.
+type driver struct {
+	opt   *Options
+	log   *slog.Logger
+	clock view.Clock
+	m     *machine.Machine
+
+	inbox     chan func()        // words from other goroutines; nothing here may send to it
+	sigchld   chan os.Signal     // wakes reap
+	exits     <-chan keeper.Exit // of processes that are not our children, nil without a keeper
+	deadlines *time.Timer
+	armed     machine.Time
+
+	queue    []order      // actions not carried out yet
+	notes    []wire.Event // transitions of this batch
+	touched  []graph.ID   // services whose Entry is stale
+	allDirty bool
+
+	children map[machine.Gen]*child
+	byPID    map[int]*child // main processes by pid
+	aux      map[int]*auxiliary
+	early    map[int]proc.Exit // exits of processes whose Spawned word is still under way
+	reaper   *proc.Reaper
+	pool     *spawnPool
+	births   birthClock
+	rest     rest
+	trees    *treeWatch
+
+	inFlight  int // forks under way
+	devNull   int
+	scanner   *proc.Scanner
+	cgroups   *proc.Root // nil: none
+	noCgroups string     // why not
+	notices   *notify.Poller
+	sinks     *sinks
+	lastHook  uint64
+
+	first     machine.Event           // what begins a fresh life
+	resume    []machine.Event         // what tells the machine about the time it was not there
+	lost      []*child                // incarnations whose main process ended in that time
+	awaited   []*child                // of whose end the keeper is about to tell
+	legacy    map[string]proc.Process // what a zinit 0.3.9 left running, by service, until it is adopted
+	inherited []keeper.Pipe           // readiness descriptors and notify sockets that the keeper held
+
+	arena   *logring.Arena
+	out     *output.Reader
+	journal *journal.Journal // nil: nothing outlives this process
+	keeper  *keeper.Client   // nil: no keeper above
+
+	views   view.Publisher
+	events  *view.EventLog
+	boot    *view.BootLine
+	replies map[machine.ReqID]chan<- machine.Outcome
+	answers []answer // outcomes of this batch, sent when its View is out
+	lastReq machine.ReqID
+
+	waiting  waiting
+	booting  booting
+	halting  bool
+	ending   bool // and Options.Ending was called
+	halted   bool
+	exitCode int
+}
+
+// order is an action together with the definition it was decided for: a later Step may renumber the services.
+type order struct {
+	act    machine.Action
+	config *graph.Config
+}
+
+// run is the loop. It returns the exit code once the machine has halted.
+func (d *driver) run() int {
+	for !d.halted {
+		select {
+		case word := <-d.inbox:
+			word()
+		case <-d.sigchld:
+			d.reap()
+		case e := <-d.exits:
+			d.foreignExit(e)
+		case <-d.deadlines.C:
+			d.armed = 0
+			d.step(machine.Ticked{})
+		}
+		d.drain()
+		d.pool.feed()
+		if len(d.early) > 0 {
+			d.settleEarly()
+		}
+		d.commit()
+	}
+	return d.exitCode
+}
+
+// drain takes what else is ready, so that a burst costs one commit. It is bounded: a flood of words must not keep
+// actions waiting.
+func (d *driver) drain() {
+	for range inboxLen {
+		select {
+		case word := <-d.inbox:
+			word()
+		case <-d.sigchld:
+			d.reap()
+		case e := <-d.exits:
+			d.foreignExit(e)
+		default:
+			return
+		}
+	}
+}
+
+// step feeds one event, puts what changed into the journal, and queues the actions.
+func (d *driver) step(ev machine.Event) {
+	for _, a := range d.m.Step(d.clock.Now(), ev) {
+		d.queue = append(d.queue, d.resolve(a))
+	}
+	d.record()
+}
+
+// record writes the touched services to the journal before any action of theirs is carried out.
+func (d *driver) record() {
+	dirty := d.m.Dirty()
+	d.touched = append(d.touched, dirty...)
+	if d.journal != nil && len(dirty) > 0 {
+		recs := make([]machine.Record, len(dirty))
+		for i, id := range dirty {
+			recs[i] = d.m.Record(id)
+		}
+		if err := d.journal.Services(recs, d.m.Globals()); err != nil {
+			d.log.Error("cannot write the journal: a crash of the server now would lose state", "error", err)
+		}
+		fault.Here("journal")
+	}
+	d.m.ClearDirty()
+}
+
+// commit carries out the queued actions, publishes one View and re-arms the one timer.
+func (d *driver) commit() {
+	for len(d.queue) > 0 {
+		orders := d.queue
+		d.queue = nil
+		for _, o := range orders {
+			fault.Here("action")
+			d.carryOut(o)
+		}
+	}
+	d.noteEnding()
+	if len(d.touched) > 0 || d.allDirty {
+		d.publish()
+	}
+	if len(d.notes) > 0 {
+		d.countEvents(len(d.notes))
+		d.events.Append(d.notes)
+		d.notes = d.notes[:0]
+	}
+	d.sendAnswers()
+	d.arm()
+	if d.ending {
+		d.tellWaiting()
+	}
+	if d.keeper != nil && !d.booting.told {
+		d.tellBooted()
+	}
+}
+
+// noteEnding tells the outside, once, that everything is being stopped, whoever asked for it.
+func (d *driver) noteEnding() {
+	if d.ending || !d.m.Globals().ShuttingDown {
+		return
+	}
+	d.ending, d.halting, d.allDirty = true, true, true
+	if by := d.m.EndedBy(); by != "" {
+		d.log.Info("stopping all services: "+by+" has ended for good, on_exit = \"shutdown\"", "code", d.m.Globals().HaltCode)
+	}
+	if d.opt.Ending != nil {
+		d.opt.Ending()
+	}
+}
+
+// arm sets the timer to the machine's deadline; it is touched only when that has changed.
+func (d *driver) arm() {
+	at, ok := d.m.Deadline()
+	if !ok {
+		at = 0
+	}
+	if at == d.armed {
+		return
+	}
+	d.armed = at
+	if !ok {
+		d.deadlines.Stop()
+		return
+	}
+	d.deadlines.Reset(max(0, time.Duration(at-d.clock.Now())))
+}
+
+// post hands a word to the driver from another goroutine. After the end of the loop it is dropped.
+func (d *driver) post(word func()) {
+	select {
+	case d.inbox <- word:
+	case <-d.opt.done:
+	}
+}

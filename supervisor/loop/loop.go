@@ -1,0 +1,281 @@
+// Package loop is the only writer: one goroutine that owns the machine, feeds it events and carries out its actions with
+// real processes, and keeps the journal. What others may ask of it are the methods of Loop; what they may read at any time
+// is its Window. It imports nothing of those who ask.
+package loop
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/supervisor/journal"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/logfile"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/ship"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+// Options is what the loop is told from outside.
+type Options struct {
+	Machine   machine.Options
+	Environ   []string      // the environment that services inherit
+	NotifyDir string        // where notify sockets are, made at the first need; "" makes abstract ones
+	Forward   graph.Forward // where the lines of those services go that do not say so themselves
+	Log       *slog.Logger
+
+	Keeper   *keeper.Client   // nil: nobody above outlives us
+	Handover *keeper.Handover // what the keeper handed over, nil without one
+	Arena    *logring.Arena
+	Journal  *journal.Journal // nil: nothing outlives this process
+	Restored *journal.State   // what the journal held, nil = a fresh start
+
+	Order  func(keeper.Order) // gets what the keeper asks, nil = nobody listens
+	Ending func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
+	AtRest func()             // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
+
+	done chan struct{} // closed when the loop has ended
+}
+
+// Loop is the loop from outside. Its methods may be called from any goroutine, unless they say that they belong into a
+// word; those that wait for the loop return ok = false when it has ended before it answered.
+type Loop struct{ d *driver }
+
+// Window is what everybody may look at, at any time and from any goroutine.
+type Window struct {
+	Views     *view.Publisher
+	Events    *view.EventLog
+	Boot      *view.BootLine
+	Clock     view.Clock
+	Files     *logfile.Files
+	Ship      *ship.Shipper
+	Scanner   *proc.Scanner
+	Cgroups   *proc.Root // nil: none
+	NoCgroups string     // why not
+}
+
+// New prepares everything but the machine, which Load or Restore makes. No process is started before Begin.
+func New(o Options) (*Loop, error) {
+	o.done = make(chan struct{})
+	d, err := newDriver(&o)
+	if err != nil {
+		return nil, err
+	}
+	d.rest = rest{post: d.post, act: o.AtRest}
+	return &Loop{d}, nil
+}
+
+// Window is what everybody may look at.
+func (l *Loop) Window() Window {
+	d := l.d
+	return Window{Views: &d.views, Events: d.events, Boot: d.boot, Clock: d.clock, Files: d.sinks.files, Ship: d.sinks.ship,
+		Scanner: d.scanner, Cgroups: d.cgroups, NoCgroups: d.noCgroups}
+}
+
+// Load makes the machine for a fresh start: of only, or of everything when that is "". What a zinit 0.3.9 left running, by
+// service, is adopted in place of a start.
+func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, legacy map[string]proc.Process, only string) {
+	d := l.d
+	d.legacy = legacy
+	d.m = machine.New(g, d.opt.Machine)
+	if d.journal != nil {
+		d.journal.Hold() // until the first step is in it too, see begin
+	}
+	d.saveAll(defs)
+	for _, c := range defs.Configs {
+		d.direct(c)
+	}
+	d.allDirty = true
+	d.publish()
+	d.first = machine.Loaded{Only: only}
+}
+
+// Begin feeds the first events. Then Run has to follow, on the same goroutine.
+func (l *Loop) Begin() { l.d.begin() }
+
+// Run is the loop, until the machine halts; it returns the exit code.
+func (l *Loop) Run() int { return l.d.run() }
+
+// FlushLogs lets files and destinations take the last lines, for a bounded time, and closes them.
+func (l *Loop) FlushLogs() { l.d.sinks.close() }
+
+// Close lets go of those who wait for an answer. It comes after Run.
+func (l *Loop) Close() {
+	if l.d.cgroups != nil {
+		l.d.cgroups.Close()
+	}
+	close(l.d.opt.done)
+}
+
+// Done is closed when the loop has ended.
+func (l *Loop) Done() <-chan struct{} { return l.d.opt.done }
+
+// ServeForks forks on the calling thread, which must be the main one, until the exit code is there. A server without a
+// keeper has to call it.
+func (l *Loop) ServeForks(code <-chan int) int { return l.d.pool.serve(code) }
+
+// Reap wakes the loop for dead children; signals feed it.
+func (l *Loop) Reap() chan<- os.Signal { return l.d.sigchld }
+
+// Ask gives a request about one service to the machine; the name is looked up in the loop, against the graph of that
+// moment, and req is 0 when it is unknown. Its outcome is sent once, unless Cancel comes first.
+func (l *Loop) Ask(name string, a machine.Asked, timeout time.Duration) (req machine.ReqID, outcomes <-chan machine.Outcome, ok bool) {
+	got := make(chan machine.Outcome, 1)
+	ids := make(chan machine.ReqID, 1)
+	d := l.d
+	d.post(func() {
+		id, ok := d.m.Graph().Lookup(name)
+		if !ok {
+			ids <- 0
+			return
+		}
+		d.lastReq++
+		a.Req, a.IDs = d.lastReq, []graph.ID{id}
+		if timeout > 0 {
+			a.Deadline = d.clock.Now() + machine.Time(timeout)
+		}
+		d.replies[a.Req] = got
+		ids <- a.Req
+		d.step(a)
+	})
+	req, ok = await(d, ids)
+	return req, got, ok
+}
+
+// await returns what a word sends, or false when the loop has ended.
+func await[T any](d *driver, answer <-chan T) (T, bool) {
+	select {
+	case a := <-answer:
+		return a, true
+	case <-d.opt.done:
+		var none T
+		return none, false
+	}
+}
+
+// Cancel withdraws the interest in an outcome; what was asked for goes on.
+func (l *Loop) Cancel(req machine.ReqID) {
+	d := l.d
+	d.post(func() {
+		delete(d.replies, req)
+		d.step(machine.Cancelled{Req: req})
+	})
+}
+
+// Bulk asks for all services of class user that are wanted, in one step so that the order holds, and names them.
+func (l *Loop) Bulk(verb machine.Verb, want func(*view.Entry) bool) (names []string, ok bool) {
+	done := make(chan []string, 1)
+	d := l.d
+	d.post(func() {
+		names := []string{}
+		var ids []graph.ID
+		for id := range graph.ID(d.m.Graph().Len()) {
+			if e := d.entry(id); d.m.Graph().Class(id) == graph.ClassUser && want(e) {
+				ids, names = append(ids, id), append(names, e.Config.Name)
+			}
+		}
+		if len(ids) > 0 {
+			d.step(machine.Asked{Verb: verb, IDs: ids})
+		}
+		done <- names
+	})
+	return await(d, done)
+}
+
+// RefuseReload says why the machine would not take a graph, one line for each reason.
+func (l *Loop) RefuseReload(g *graph.Graph) (reasons []string, ok bool) {
+	done := make(chan []string, 1)
+	l.d.post(func() { done <- l.d.m.RefuseReload(g) })
+	return await(l.d, done)
+}
+
+// Reload takes a new graph over, or says why not and changes nothing.
+func (l *Loop) Reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan) (refused []string, ok bool) {
+	done := make(chan []string, 1)
+	l.d.post(func() { done <- l.d.reload(next, g, plan) })
+	return await(l.d, done)
+}
+
+// Shutdown stops all services in order and then ends the loop. What follows it is named in the log.
+func (l *Loop) Shutdown(then string) {
+	d := l.d
+	d.post(func() {
+		d.halting = true
+		d.log.Info("stopping all services; a second signal kills what is left", "then", then)
+		d.step(machine.ShutdownAsked{})
+	})
+}
+
+// TellWaiting says again what the stop of everything waits for.
+func (l *Loop) TellWaiting() { l.d.post(func() { l.d.waiting.told = "" }) }
+
+// KillAll ends what is left with SIGKILL.
+func (l *Loop) KillAll() {
+	d := l.d
+	d.post(func() {
+		d.log.Warn("killing what is left")
+		d.step(machine.ShutdownAsked{Now: true})
+	})
+}
+
+// Note keeps a value in the journal, and returns when it is there.
+func (l *Loop) Note(key string, value []byte) {
+	d := l.d
+	if d.journal == nil {
+		return
+	}
+	done := make(chan struct{})
+	d.post(func() { _ = d.journal.Note(key, value); close(done) })
+	await(d, done)
+}
+
+// Capture runs a short command, for another goroutine, and returns what it wrote to stdout and stderr. When ctx ends first,
+// its group is killed.
+func (l *Loop) Capture(ctx context.Context, spec *proc.Spec) ([]byte, machine.Status, error) {
+	return l.d.capture(ctx, func(stdout int) (int, *proc.Error) {
+		spec.Files = []int{l.d.devNull, stdout, stdout}
+		return proc.Start(spec)
+	})
+}
+
+// Pause lets the forks under way come to their end, for a bounded time, begins no other, and then calls quiet as a word of
+// the loop, with nothing left to carry out.
+func (l *Loop) Pause(quiet func()) {
+	d := l.d
+	d.post(func() {
+		d.pool.pause(func() {
+			d.commit()
+			quiet()
+		})
+		time.AfterFunc(forkPatience, func() { d.post(d.pool.calm) })
+	})
+}
+
+// Resume ends a pause. It belongs into a word.
+func (l *Loop) Resume() { l.d.pool.resume() }
+
+// OnForkThread calls f on the thread that forks the services of a lone server: their parent-death signal fires when that
+// thread ends. When f returns, failed gets what it returned, as a word.
+func (l *Loop) OnForkThread(f func() error, failed func(error)) {
+	d := l.d
+	d.pool.onFirst(func() {
+		err := f()
+		d.post(func() { failed(err) })
+	})
+}
+
+// Pipes are the descriptors that the services of now write into. It belongs into a word.
+func (l *Loop) Pipes() []keeper.Pipe {
+	var pipes []keeper.Pipe
+	for _, p := range l.d.out.Pipes() {
+		pipes = append(pipes, keeper.Pipe{Service: p.Service, Gen: p.Gen, Stream: p.Stream, FD: p.FD})
+	}
+	for _, c := range l.d.children {
+		pipes = append(pipes, notifyPipes(c)...)
+	}
+	return pipes
+}

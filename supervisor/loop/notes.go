@@ -1,0 +1,93 @@
+package loop
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/ownlog"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+var ctxNone = context.Background()
+
+// noteLevel is how loud a transition is: what went wrong is a warning, the steps in between are for debugging.
+func noteLevel(n machine.Note) slog.Level {
+	switch n.To {
+	case machine.Failed:
+		return slog.LevelWarn
+	case machine.Running, machine.Exited:
+		return slog.LevelInfo
+	case machine.Blocked:
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
+}
+
+// note turns a transition into an event and a line of the server's own log.
+func (d *driver) note(n machine.Note, c *graph.Config) {
+	i := d.m.Info(n.ID)
+	e := wire.Event{Time: view.RFC3339(time.Now()), Service: c.Name, From: n.From.String(), To: n.To.String(), Cause: n.Cause.String(),
+		By: n.By, PID: i.PID, Text: noteText(n, c, i)}
+	d.notes = append(d.notes, e)
+	d.boot.Note(c.Name, n)
+	level := noteLevel(n)
+	attrs := []any{"service", c.Name, "cause", e.Cause, ownlog.Transition(e.From, e.To, n.To == machine.Failed)}
+	if i.PID > 0 {
+		attrs = append(attrs, "pid", i.PID)
+	}
+	d.log.Log(ctxNone, level, e.Text, attrs...)
+}
+
+// noteText is a transition in words.
+func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
+	text := c.Name + ": " + n.From.String() + " -> " + n.To.String()
+	switch {
+	case n.To == machine.Failed:
+		i.Reason = n.Reason // its own: the service may have gone on in the same step
+		text += " (" + view.ReasonText(i, c) + ")"
+		if i.NextRestart > 0 {
+			text += fmt.Sprintf(", restart in %s", graph.Duration(time.Duration(i.NextRestart-i.Since)))
+		} else if i.ForGood && n.Cause != machine.CauseDependency {
+			text += ", not restarted"
+		}
+	case n.To == machine.Exited && i.LastExit.Valid:
+		text += " (" + view.ExitText(i.LastExit.Status) + ")"
+	case n.To == machine.Running && n.Cause == machine.CauseSpawned:
+		text += fmt.Sprintf(" (pid %d)", i.PID)
+	case n.By != "":
+		text += " (" + causePhrase(n.Cause) + " " + n.By + ")"
+	case n.To == machine.Blocked && n.Cause == machine.CausePort:
+		text += " (its ports and process_filters are looked at)"
+	case n.To == machine.Stopping && stoppingPhrases[n.Cause] != "":
+		text += " (" + stoppingPhrases[n.Cause] + ")"
+	}
+	return text
+}
+
+// stoppingPhrases say why a service is ended where nobody else is named.
+var stoppingPhrases = map[machine.Cause]string{
+	machine.CauseAsked: "asked for", machine.CauseExit: "its main process has ended, the rest follows", machine.CauseHealth: "its health check failed",
+	machine.CauseTimeout: "its time to start is over", machine.CauseReload: "changed by a reload",
+	machine.CauseShutdown: "everything is stopped",
+}
+
+func causePhrase(c machine.Cause) string {
+	switch c {
+	case machine.CauseDependency:
+		return "because of"
+	case machine.CausePulledIn:
+		return "needed by"
+	case machine.CauseConflict:
+		return "conflict with"
+	case machine.CauseMissing:
+		return "missing"
+	case machine.CauseShutdown:
+		return "everything is stopped by on_exit of"
+	}
+	return c.String()
+}

@@ -1,0 +1,441 @@
+package loop
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/parallel"
+	"github.com/zinit/zinit/supervisor/journal"
+	"github.com/zinit/zinit/supervisor/keeper"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/output"
+	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+// runNote is what the journal keeps of a running incarnation beside the machine's record.
+type runNote struct {
+	PID        int    `json:"pid"`
+	Start      uint64 `json:"start"`
+	Cgroup     string `json:"cgroup,omitempty"`
+	Daemonized bool   `json:"daemonized,omitempty"`
+	Warning    string `json:"warning,omitempty"`
+	Hook       bool   `json:"hook,omitempty"`      // pre_start runs or ran; the main process was not forked
+	Signalled  bool   `json:"signalled,omitempty"` // the stop signal was sent
+}
+
+func runKey(gen machine.Gen) string { return "run/" + strconv.FormatUint(uint64(gen), 10) }
+
+// noteRun writes how the incarnation can be found again.
+func (d *driver) noteRun(c *child) {
+	if d.journal == nil {
+		return
+	}
+	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing, Signalled: c.signalled}
+	if c.group != nil {
+		n.Cgroup = c.group.Path()
+	}
+	b, _ := json.Marshal(n)
+	_ = d.journal.Note(runKey(c.gen), b)
+}
+
+func (d *driver) forgetRun(c *child) {
+	if d.journal != nil {
+		_ = d.journal.Note(runKey(c.gen), nil)
+	}
+}
+
+// Restore makes the machine of the server before, and takes over from it: definitions, states, processes, pipes. Nothing is
+// signalled or started before Run; then every word about the time in between is given to the machine, and Resumed.
+func (l *Loop) Restore() *view.Definitions {
+	d := l.d
+	st := d.opt.Restored
+	defs := restoreDefinitions(st)
+	g := defs.Graph()
+	d.m = machine.Restore(g, d.opt.Machine, st.Records, st.Globals, stopSent(st), d.clock.Now())
+	d.boot.Loaded()
+	for _, c := range defs.Configs {
+		d.direct(c)
+	}
+	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}, own: map[int]bool{}}
+	for _, pid := range proc.Children(nil) {
+		r.own[pid] = true
+	}
+	r.inherit(d.opt.Handover)
+	for i := range st.Records {
+		r.service(&st.Records[i])
+	}
+	r.words = append(r.words, machine.Resumed{})
+	d.resume = r.words
+	d.allDirty = true
+	d.publish()
+	return defs
+}
+
+// stopSent returns the incarnations whose stop signal was sent and noted.
+func stopSent(st *journal.State) map[machine.Gen]bool {
+	sent := map[machine.Gen]bool{}
+	for i := range st.Records {
+		r := &st.Records[i]
+		if r.State != machine.Stopping {
+			continue
+		}
+		var n runNote
+		sent[r.Gen] = json.Unmarshal(st.Notes[runKey(r.Gen)], &n) == nil && n.Signalled
+	}
+	return sent
+}
+
+// restoreDefinitions reads the loaded definitions back; edited files act only through a reload. Those of removed services
+// that were still ending are left out.
+func restoreDefinitions(st *journal.State) *view.Definitions {
+	ending := map[string]bool{}
+	for _, r := range st.Records {
+		ending[r.Name] = r.Gone
+	}
+	defs := &view.Definitions{Configs: map[string]*graph.Config{}}
+	parsed := make([]*graph.Config, len(st.Definitions))
+	problems := make([][]graph.Problem, len(st.Definitions))
+	parallel.Do(len(parsed), func(i int) {
+		parsed[i], problems[i] = confdir.Parse(st.Definitions[i].Source, st.Definitions[i].Doc, confdir.Options{Lenient: true})
+	})
+	for i, c := range parsed {
+		if c == nil {
+			defs.Problems = append(defs.Problems, problems[i]...)
+			continue
+		}
+		c.Source, c.Ephemeral = st.Definitions[i].Source, st.Definitions[i].Ephemeral
+		if !ending[c.Name] {
+			defs.Configs[c.Name] = c
+		}
+	}
+	_ = json.Unmarshal(st.Notes["broken"], &defs.Broken)
+	return defs
+}
+
+// restorer finds out what became of each incarnation while nobody watched.
+type restorer struct {
+	d     *driver
+	st    *journal.State
+	exits map[int]keeper.Exit
+	own   map[int]bool // our children: not empty after an upgrade in place
+	words []machine.Event
+	scan  map[string][]proc.Process // ZINIT_ID -> processes, made when an intent has no pid
+}
+
+// inherit takes the descriptors that the keeper held.
+func (r *restorer) inherit(h *keeper.Handover) {
+	if h == nil {
+		return
+	}
+	for _, e := range h.Exits {
+		r.exits[e.PID] = e
+	}
+	for _, p := range h.Pipes {
+		r.d.inheritPipe(p)
+	}
+}
+
+// inheritPipe gives a pipe back to whom it belongs.
+func (d *driver) inheritPipe(p keeper.Pipe) {
+	switch {
+	case p.Stream >= streamReady:
+		d.inherited = append(d.inherited, p)
+	default:
+		d.out.Add(p.FD, output.Source{Service: p.Service, Gen: p.Gen, Stream: p.Stream})
+	}
+}
+
+// service finds out about one service.
+func (r *restorer) service(rec *machine.Record) {
+	left := rec.Leftovers()
+	if rec.State != machine.Starting && rec.State != machine.Running && rec.State != machine.Stopping && !left || rec.Gen == 0 {
+		return
+	}
+	id, ok := r.d.m.ByGen(rec.Gen)
+	if !ok || r.d.m.Config(id).Target {
+		return
+	}
+	c := &child{gen: rec.Gen, config: r.d.m.Config(id)}
+	var n runNote
+	if json.Unmarshal(r.st.Notes[runKey(rec.Gen)], &n) != nil {
+		n = runNote{}
+	}
+	if rec.State == machine.Stopping || n.Hook {
+		r.endHooks(c)
+	}
+	switch {
+	case n.PID == 0 && rec.HadProcess():
+		return // it has ended: post_stop runs, and begins anew
+	case n.Hook:
+		r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
+		return
+	case n.PID == 0:
+		r.intent(c)
+		return
+	}
+	c.pid, c.start, c.daemonized, c.warning = n.PID, n.Start, n.Daemonized, n.Warning
+	c.signalled = n.Signalled
+	c.ending = n.Signalled && rec.State == machine.Stopping && machine.Phase(rec.Phase) == machine.PhaseTerm
+	if n.Cgroup != "" && r.d.cgroups != nil {
+		c.group = r.d.cgroups.Open(n.Cgroup)
+	}
+	if rec.MainGone() || left {
+		c.gone, c.reaped, c.adopted = true, true, true
+		r.d.lost = append(r.d.lost, c)
+		return
+	}
+	r.known(c)
+}
+
+// endHooks ends the hook that was running for an incarnation: whoever waited for its end is dead, and it begins anew.
+func (r *restorer) endHooks(c *child) {
+	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
+		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" && hook != hookReload {
+			_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
+		}
+	}
+}
+
+// kept reports whether the keeper vouches for a process: it is a child of the keeper or of ours whose end nobody has
+// reaped, so the number is still its own, and its end, should it be dead already, will be told. That spares a look into
+// /proc for each service of a thousand.
+func (r *restorer) kept(c *child) bool {
+	h := r.d.opt.Handover
+	if r.d.keeper == nil || h == nil || c.daemonized || h.Tracked[c.pid] != uint64(c.gen) {
+		return false
+	}
+	_, ended := r.exits[c.pid]
+	return !ended
+}
+
+// known settles an incarnation whose pid was recorded.
+func (r *restorer) known(c *child) {
+	d := r.d
+	d.children[c.gen] = c
+	d.out.SetPID(uint64(c.gen), c.pid)
+	if r.kept(c) {
+		c.adopted = !r.own[c.pid]
+		d.byPID[c.pid] = c
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		d.reopenNotify(c)
+		return
+	}
+	if p, err := proc.ReadProcess(c.pid); err == nil && p.Start == c.start && p.State != 'Z' {
+		c.adopted = p.PPID != os.Getpid()
+		d.byPID[c.pid] = c
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		d.reopenNotify(c)
+		return
+	} else if err == nil && p.Start == c.start && p.PPID == os.Getpid() {
+		// Our own zombie after an upgrade in place: reap will report it first hand.
+		d.byPID[c.pid] = c
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		return
+	}
+	c.adopted = true
+	if e, ok := r.exits[c.pid]; ok && (e.Start == 0 || e.Start == c.start) {
+		r.ended(c, e)
+		return
+	}
+	if d.keeper != nil {
+		// It ended so lately that the keeper had not reaped it when it handed over: the word is on its way.
+		d.byPID[c.pid] = c
+		d.awaited = append(d.awaited, c)
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		return
+	}
+	c.gone, c.reaped = true, true
+	d.lost = append(d.lost, c)
+	r.words = append(r.words, machine.Vanished{Gen: c.gen, Alive: r.leftovers(c)})
+}
+
+// ended tells the machine about an exit that the keeper saw.
+func (r *restorer) ended(c *child, e keeper.Exit) {
+	delete(r.exits, c.pid)
+	c.gone, c.reaped, c.adopted = true, true, true
+	r.d.lost = append(r.d.lost, c)
+	r.words = append(r.words, machine.ProcessExited{Gen: c.gen, PID: c.pid, Alive: r.leftovers(c),
+		Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}, At: machine.Time(e.At)})
+}
+
+// leftovers counts what else of a tree lives.
+func (r *restorer) leftovers(c *child) int {
+	n := 0
+	owner := c.owner()
+	for _, p := range r.d.scanner.Members(&owner) {
+		if p.PID != c.pid {
+			n++
+		}
+	}
+	return n
+}
+
+// intent settles an incarnation that was to be forked: whether it was is told by ZINIT_ID in the environment of what
+// lives, and by the keeper's exits of processes that nobody had named yet.
+func (r *restorer) intent(c *child) {
+	d := r.d
+	if d.cgroups != nil {
+		c.group = d.cgroups.Find(c.config.Name, uint64(c.gen))
+	}
+	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
+		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook == "" && p.Session == p.PID && c.pid == 0 {
+			c.pid, c.start = p.PID, p.Start
+		}
+	}
+	if c.pid > 0 {
+		d.noteRun(c)
+		r.known(c)
+		return
+	}
+	if e, ok := r.unclaimedExit(uint64(c.gen)); ok {
+		d.children[c.gen] = c
+		c.pid, c.start = e.PID, e.Start
+		r.ended(c, e)
+		return
+	}
+	if p, ok := r.unclaimedZombie(uint64(c.gen)); ok {
+		c.pid, c.start = p.PID, p.Start
+		r.known(c)
+		return
+	}
+	if c.group != nil {
+		go c.group.Remove()
+	}
+	r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
+}
+
+// unclaimedZombie finds a dead child of the keeper that it has not reaped yet and that may be the main process of an
+// incarnation: by its tag, which a zombie still has, or as a session leader that nobody else claims.
+func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
+	if r.d.scanner.Keeper == 0 {
+		return proc.Process{}, false
+	}
+	var leader proc.Process
+	for _, pid := range proc.ChildrenOf(nil, r.d.scanner.Keeper) {
+		p, err := proc.ReadProcess(pid)
+		if err != nil || !p.Dead() || r.d.byPID[pid] != nil {
+			continue
+		}
+		tag := r.d.scanner.Tagged(pid)
+		if tag == 0 {
+			tag = proc.GroupGen(pid)
+		}
+		switch {
+		case tag == gen:
+			return p, true
+		case tag == 0 && p.Session == p.PID:
+			leader = p
+		}
+	}
+	return leader, leader.PID > 0
+}
+
+// unclaimedExit takes an exit that no incarnation was known to have: by its tag or control group, else one without, which
+// is that of a process that died before it could be tagged. Only that one is a guess, and only without cgroup v2 and
+// where more than one fork was under way at the crash; they are taken in the order they happened.
+func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
+	if r.d.opt.Handover == nil {
+		return keeper.Exit{}, false
+	}
+	var guess *keeper.Exit
+	for i := range r.d.opt.Handover.Exits {
+		e := &r.d.opt.Handover.Exits[i]
+		if _, left := r.exits[e.PID]; !left || e.Gen != 0 {
+			continue
+		}
+		if e.Tag == gen || e.Tag != 0 && e.Tag == proc.Tag(r.d.scanner.Instance, gen) {
+			return *e, true
+		}
+		if e.Tag == 0 && guess == nil {
+			guess = e
+		}
+	}
+	if guess == nil {
+		return keeper.Exit{}, false
+	}
+	return *guess, true
+}
+
+// byID lists the living processes by their ZINIT_ID, with one pass over the children of the keeper and of this server. A
+// child that the server before was forking when it died has none before its exec: it is waited for, or it would become a
+// second copy later. Nothing tells of the exec of a process that is not our child, so it is looked at again.
+func (r *restorer) byID() map[string][]proc.Process {
+	if r.scan != nil {
+		return r.scan
+	}
+	for end := time.Now().Add(forkPatience); ; time.Sleep(time.Millisecond) {
+		unborn := r.unborn()
+		if len(unborn) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			for _, p := range unborn {
+				_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
+			}
+		}
+	}
+	r.scan = map[string][]proc.Process{}
+	for _, o := range r.d.scanner.Orphans(r.d.knows) {
+		if id, ok := proc.Variable(o.PID, proc.EnvID); ok {
+			r.scan[id] = append(r.scan[id], o.Process)
+		}
+	}
+	return r.scan
+}
+
+// unborn are children of the keeper that are still an image of the server before: their environment is a server's.
+func (r *restorer) unborn() (found []proc.Process) {
+	if r.d.scanner.Keeper == 0 {
+		return nil
+	}
+	ours, _ := proc.Variable(os.Getpid(), proc.EnvID) // this supervisor may itself be somebody's service
+	for _, pid := range proc.ChildrenOf(nil, r.d.scanner.Keeper) {
+		if pid == os.Getpid() {
+			continue
+		}
+		if _, server := proc.Variable(pid, keeper.EnvFD); !server {
+			continue
+		}
+		p, err := proc.ReadProcess(pid)
+		if id, _ := proc.Variable(pid, proc.EnvID); err == nil && !p.Dead() && id == ours {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// saveAll writes everything that is loaded into a fresh journal.
+func (d *driver) saveAll(defs *view.Definitions) {
+	if d.journal == nil {
+		return
+	}
+	configs := slices.Collect(maps.Values(defs.Configs))
+	texts := make([][]byte, len(configs))
+	parallel.Do(len(configs), func(i int) { texts[i] = confdir.TOML(configs[i]) })
+	for i, c := range configs {
+		_ = d.journal.Define(c.Name, texts[i], c.Source, c.Ephemeral)
+	}
+	d.noteBroken(defs)
+	_ = d.journal.Note(loadedNote, []byte{1})
+}
+
+// loadedNote says that the journal holds a first load as a whole. Without it the server before died while it came up.
+const loadedNote = "loaded"
+
+// Began reports whether a journal holds services to take over. A server that died before it had loaded its files leaves
+// one that does not.
+func Began(st *journal.State) bool { return st != nil && len(st.Notes[loadedNote]) > 0 }
+
+// define keeps one definition. TOML, because it holds everything and is read by the same code as files.
+func (d *driver) define(c *graph.Config) {
+	_ = d.journal.Define(c.Name, confdir.TOML(c), c.Source, c.Ephemeral)
+}

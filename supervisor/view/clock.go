@@ -1,0 +1,45 @@
+package view
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// Clock reads CLOCK_MONOTONIC for the machine and the wall clock for people. Durations must not expire because a
+// laptop slept or somebody set the date, so the machine never sees wall time; the offset between the two is taken
+// anew at each conversion.
+type Clock struct {
+	base     time.Time
+	baseMono machine.Time
+}
+
+// NewClock ties the two clocks together, once in the life of a server.
+func NewClock() Clock {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return Clock{base: time.Now(), baseMono: machine.Time(ts.Nano())}
+}
+
+// Now is CLOCK_MONOTONIC in nanoseconds, by way of the vDSO.
+func (c Clock) Now() machine.Time {
+	return c.baseMono + machine.Time(time.Since(c.base))
+}
+
+// Wall turns a machine time into wall-clock time as of now; the zero Time gives the zero time.Time.
+func (c Clock) Wall(t machine.Time) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(c.Now() - t))
+}
+
+// RFC3339 writes a time with milliseconds, "" for none.
+func RFC3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format("2006-01-02T15:04:05.000Z07:00")
+}
