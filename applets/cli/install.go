@@ -13,8 +13,12 @@ import (
 	"github.com/zinit/zinit/rpc"
 )
 
-// linkNames are the names `install` makes; the program behaves as each when called by it.
-var linkNames = []string{"zinit", "zinit-pid1", "zinit-server", "reboot", "poweroff", "halt", "shutdown"}
+// linkNames are the names `install` makes; the program behaves as each when called by it. It makes powerNames, which belong
+// to whatever is process 1, only where that is zinit or shall be.
+var (
+	linkNames  = []string{"zinit", "zinit-pid1", "zinit-server"}
+	powerNames = []string{"reboot", "poweroff", "halt", "shutdown"}
+)
 
 func programCommands(v *invocation) []*cli.Command {
 	return []*cli.Command{
@@ -38,11 +42,13 @@ func elsewhere(name, usage string, aliases ...string) *cli.Command {
 func installCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "install", Category: categoryProgram, Usage: "make the links that this program answers to", ArgsUsage: "DIR",
-		Description: "Makes zinit, zinit-pid1, zinit-server, reboot, poweroff, halt and shutdown in DIR as relative links to this file.\n" +
+		Description: "Makes zinit, zinit-pid1 and zinit-server in DIR as relative links to this file; with --power or --init, and\n" +
+			"where zinit is process 1, also reboot, poweroff, halt and shutdown, which act on process 1.\n" +
 			"Doing it again changes nothing. What stands there already is kept, and named, unless --force replaces it.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "init", Usage: "make init as well"},
-			&cli.BoolFlag{Name: "no-power", Usage: "leave out reboot, poweroff, halt and shutdown"},
+			&cli.BoolFlag{Name: "init", Usage: "make init as well, and what --power makes"},
+			&cli.BoolFlag{Name: "power", Usage: "make reboot, poweroff, halt and shutdown as well"},
+			&cli.BoolFlag{Name: "no-power", Usage: "leave them out"},
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace what stands there"},
 		},
 		Action: v.named(1, 1, func(c *cli.Context, args []string) error {
@@ -50,9 +56,14 @@ func installCommand(v *invocation) *cli.Command {
 			if err != nil {
 				return failf(exitFailed, "cannot find the file of this program: %v", cause(err))
 			}
+			if c.Bool("power") && c.Bool("no-power") {
+				return usagef("--power and --no-power exclude each other")
+			}
 			names := slices.Clone(linkNames)
-			if c.Bool("no-power") {
-				names = names[:3]
+			switch {
+			case c.Bool("no-power"):
+			case c.Bool("power"), c.Bool("init"), isZinit("/proc/1", "/proc/self"):
+				names = append(names, powerNames...)
 			}
 			if c.Bool("init") {
 				names = append(names, "init")
