@@ -3,13 +3,16 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -577,5 +580,31 @@ func TestPowerRefused(t *testing.T) {
 	want := ran{4, "", "zinit: cannot poweroff: zinit is not process 1 of a machine here (to stop the services and the server: zinit shutdown)\n"}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// A server that goes away is asked again, one that stays away is given up within the timeout, and what is no matter of that
+// ends at once.
+func TestGoOn(t *testing.T) {
+	t.Parallel()
+	lost := &rpc.TransportError{Socket: "/s", Op: "connect", Err: syscall.ECONNREFUSED}
+	v := &invocation{ctx: t.Context(), quiet: true, err: io.Discard}
+	n := 0
+	if err := v.goOn(0, func() error {
+		if n++; n < 3 {
+			return lost
+		}
+		return nil
+	}); err != nil || n != 3 {
+		t.Errorf("asked %d times: %v", n, err)
+	}
+	if err := v.goOn(30*time.Millisecond, func() error { return lost }); !errors.Is(err, lost) {
+		t.Errorf("got %v, want %v", err, lost)
+	}
+	for _, err := range []error{errors.New("refused"), &rpc.TransportError{Err: syscall.EACCES}, &wire.Error{Code: wire.CodeNotFound}} {
+		n = 0
+		if got := v.goOn(0, func() error { n++; return err }); got != err || n != 1 {
+			t.Errorf("%v: asked %d times, got %v", err, n, got)
+		}
 	}
 }

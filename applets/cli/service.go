@@ -131,7 +131,7 @@ func (v *invocation) changeAll(client *rpc.Client, what verb, chosen *selection,
 	for i := range results {
 		one := v.await(results[i], what, chosen.names[i])
 		if !v.format.machine() {
-			v.reportChange(what, one)
+			v.reportChange(client, what, one)
 		}
 		all = append(all, one)
 		code = worst(code, one.Code)
@@ -163,14 +163,18 @@ func (v *invocation) await(result chan changed, what verb, name string) changed 
 
 func (v *invocation) changeOne(client *rpc.Client, what verb, name string, how rpc.Change, only bool) changed {
 	if !only {
-		own, err := v.another()
+		var own *rpc.Client
+		err := v.goOn(time.Duration(how.TimeoutMS)*time.Millisecond, func() (err error) {
+			own, err = v.another()
+			return err
+		})
 		if err != nil {
 			return changeFailed(name, err)
 		}
 		defer own.Close() //nolint:errcheck // nothing is left to send
 		client = own
 	}
-	ok, err := what.call(client, v.ctx, name, how)
+	ok, err := v.askChange(client, what, name, how)
 	switch {
 	case err != nil && v.ctx.Err() != nil:
 		return changed{Name: name, Code: exitInterrupted, Outcome: "interrupted", Text: "no longer waiting"}
@@ -209,7 +213,7 @@ func settled(what verb, name string, ok wire.OK) changed {
 }
 
 // reportChange prints one result: success on stdout, anything else on stderr.
-func (v *invocation) reportChange(what verb, r changed) {
+func (v *invocation) reportChange(client *rpc.Client, what verb, r changed) {
 	switch {
 	case r.OK && v.format == formatName:
 		v.out.print(r.Name + "\n")
@@ -227,7 +231,7 @@ func (v *invocation) reportChange(what verb, r changed) {
 	case r.Outcome == "superseded":
 		v.complain(fmt.Sprintf("cannot %s %s: a later command asked for the opposite", what.name, r.Name))
 	default:
-		v.complain(fmt.Sprintf("cannot %s %s: %s (%s)", what.name, r.Name, bareReason(r), remedy(r.Name, r.State)))
+		v.complain(fmt.Sprintf("cannot %s %s: %s (%s)", what.name, r.Name, bareReason(r), v.remedyOf(client, r)))
 	}
 }
 
@@ -249,6 +253,17 @@ func bareReason(r changed) string {
 		return orUnknown(r.State)
 	}
 	return text
+}
+
+// remedyOf is the remedy for the service that a failure comes from: the last of the requirements that failed.
+func (v *invocation) remedyOf(client *rpc.Client, r changed) string {
+	if r.State.Reason != nil && r.State.Reason.Service != "" {
+		if why, err := client.Why(v.ctx, r.Name); err == nil && len(why.Cause) > 0 {
+			root := why.Cause[len(why.Cause)-1]
+			return remedy(root.Name, root.State)
+		}
+	}
+	return remedy(r.Name, r.State)
 }
 
 // remedy is what to look at when a service failed: its definition where that cannot be used, else what it wrote.

@@ -60,7 +60,7 @@ func firstError(errs ...error) error {
 
 func (v *invocation) wait(client *rpc.Client, chosen *selection, goal string, timeout time.Duration) error {
 	names := strings.Join(chosen.names, ", ")
-	waited, err := client.Wait(v.ctx, chosen.names, goal, timeout.Milliseconds())
+	waited, err := v.askWait(client, chosen.names, goal, timeout)
 	switch {
 	case err != nil && v.ctx.Err() != nil:
 		return failf(exitInterrupted, "stopped waiting for %s; nothing is undone", names)
