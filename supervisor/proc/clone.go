@@ -68,6 +68,7 @@ type program struct {
 	limits []unix.Rlimit
 	groups []uint32
 	caps   [2]capabilities
+	sched  defaultScheduling
 	fds    []int // descriptors made for this start
 	failed *failure
 	all    uint64 // signal sets
@@ -311,8 +312,13 @@ func (p *program) addFiles(c *child) *Error {
 	return nil
 }
 
-// addScheduling adds oom_score_adj, nice and umask.
+// addScheduling adds the defaults where the supervisor has others, oom_score_adj, nice and umask.
 func (p *program) addScheduling(id *graph.Identity) {
+	if inheritsScheduling() {
+		for _, c := range p.sched.calls() {
+			p.add(note{step: StepFork}, c)
+		}
+	}
 	if id.OOMScoreAdj != nil {
 		n, cwd := note{step: StepOOMScore}, unix.AT_FDCWD
 		p.add(n, call{nr: unix.SYS_OPENAT, args: [6]uintptr{uintptr(cwd), p.string("/proc/self/oom_score_adj"),

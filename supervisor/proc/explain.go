@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -26,8 +27,8 @@ func (s *Spec) explain(errno syscall.Errno, cred *Credential) *Error {
 	if err := s.explainCgroup(errno); err != nil {
 		return err
 	}
-	if errno == syscall.EPERM && cred != nil && os.Geteuid() != 0 {
-		return explainIdentity(StepUser, errno, cred)
+	if step := cred.refused(errno); step != "" {
+		return explainIdentity(step, errno, cred)
 	}
 	if s.Tty != "" && (errno == syscall.EPERM || errno == syscall.ENOTTY || errno == syscall.EIO) {
 		return s.explainTTY(errno)
@@ -44,15 +45,26 @@ func (s *Spec) explainTTY(errno syscall.Errno) *Error {
 
 // explainIdentity says which part of the identity could not be taken on.
 func explainIdentity(step string, errno syscall.Errno, cred *Credential) *Error {
-	switch {
-	case errno == syscall.EPERM && os.Geteuid() != 0:
+	if errno == syscall.EPERM && os.Geteuid() != 0 {
 		return failf(StepUser, errno, "cannot become user %d: the supervisor is not root", cred.UID)
-	case step == StepUser:
-		return failf(step, errno, "cannot become user %d: %v", cred.UID, errno)
-	case step == StepGroup:
-		return failf(step, errno, "cannot become group %d: %v", cred.GID, errno)
 	}
-	return failf(step, errno, "cannot set the supplementary groups to %d: %v", cred.Groups, errno)
+	what, capability, maps := fmt.Sprintf("cannot set the supplementary groups to %d", cred.Groups), "CAP_SETGID", "gid_map"
+	switch step {
+	case StepUser:
+		what, capability, maps = fmt.Sprintf("cannot become user %d", cred.UID), "CAP_SETUID", "uid_map"
+	case StepGroup:
+		what = fmt.Sprintf("cannot become group %d", cred.GID)
+	}
+	n, _ := CapabilityNumber(capability)
+	switch {
+	case errno == syscall.EPERM && !hasCapability(n):
+		return failf(step, errno, "%s: %v: the supervisor has no %s", what, errno, capability)
+	case errno == syscall.EPERM && step == StepGroups && setgroupsDenied():
+		return failf(step, errno, "%s: %v: this user namespace denies setgroups (/proc/self/setgroups)", what, errno)
+	case errno == syscall.EINVAL:
+		return failf(step, errno, "%s: %v: this user namespace does not map it (/proc/self/%s)", what, errno, maps)
+	}
+	return failf(step, errno, "%s: %v", what, errno)
 }
 
 func explainFork(errno syscall.Errno) *Error {

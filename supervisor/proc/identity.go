@@ -1,9 +1,13 @@
 package proc
 
 import (
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
 )
@@ -49,7 +53,8 @@ func ResolveIdentity(id *graph.Identity) (*Credential, *Error) {
 			c.Groups = append(c.Groups, gid)
 		}
 	}
-	if c.isOwn(id.Groups != nil) {
+	c.keepGroups(id.Groups != nil)
+	if c.KeepGroups && c.UID == os.Getuid() && c.UID == os.Geteuid() && c.GID == os.Getgid() && c.GID == os.Getegid() {
 		return nil, nil
 	}
 	return c, nil
@@ -68,25 +73,73 @@ func (c *Credential) setUser(id *graph.Identity, groups []group) *Error {
 	return nil
 }
 
-// isOwn reports whether the supervisor, not being root, already is what was asked for: then there is nothing to set, and
-// setting it would be refused. Groups count only when they were written.
-func (c *Credential) isOwn(groupsWritten bool) bool {
-	if os.Geteuid() == 0 || c.UID != os.Geteuid() || c.GID != os.Getegid() {
-		return false
+// keepGroups leaves the supplementary groups alone where setting them would change nothing, and where they cannot be set:
+// there a user that the supervisor already is keeps its groups, unless the file lists others.
+func (c *Credential) keepGroups(written bool) {
+	if c.KeepGroups || maySetGroups() {
+		return
 	}
-	if !groupsWritten {
-		return true
+	if !written && c.UID == os.Geteuid() && c.GID == os.Getegid() {
+		c.KeepGroups = true
+		return
 	}
 	own, err := syscall.Getgroups()
 	if err != nil {
-		return false
+		return
 	}
 	drop := func(gid int) bool { return gid == c.GID }
 	own = slices.DeleteFunc(own, drop)
 	want := slices.DeleteFunc(slices.Clone(c.Groups), drop)
 	slices.Sort(own)
 	slices.Sort(want)
-	return slices.Equal(slices.Compact(own), slices.Compact(want))
+	c.KeepGroups = slices.Equal(slices.Compact(own), slices.Compact(want))
+}
+
+// maySetGroups reports whether setgroups(2) can succeed. Not even root may without CAP_SETGID, as in a container that
+// drops all capabilities, or in a user namespace that denies it (user_namespaces(7)).
+func maySetGroups() bool { return hasCapability(unix.CAP_SETGID) && !setgroupsDenied() }
+
+func setgroupsDenied() bool {
+	text, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(text)) == "deny"
+}
+
+// hasCapability reports whether a capability is effective in the calling thread.
+func hasCapability(number int) bool {
+	c := &capabilities{header: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}}
+	return c.get() == 0 && c.data[number/32].Effective>>(number%32)&1 == 1
+}
+
+// refused returns the step of the identity that gave an error, "" when it was none of them. The library's fork does not
+// tell.
+func (c *Credential) refused(errno syscall.Errno) string {
+	switch {
+	case c == nil:
+	case errno == syscall.EPERM && os.Geteuid() != 0:
+		return StepUser
+	case errno == syscall.EPERM && !c.KeepGroups && !maySetGroups():
+		return StepGroups
+	case errno == syscall.EPERM && c.GID != os.Getgid() && !hasCapability(unix.CAP_SETGID):
+		return StepGroup
+	case errno == syscall.EINVAL && !mapped("gid_map", c.GID):
+		return StepGroup
+	case errno == syscall.EPERM && c.UID != os.Getuid() && !hasCapability(unix.CAP_SETUID),
+		errno == syscall.EINVAL && !mapped("uid_map", c.UID):
+		return StepUser
+	}
+	return ""
+}
+
+// mapped reports whether a user or group exists in the user namespace (user_namespaces(7): first, there, how many).
+func mapped(file string, id int) bool {
+	text, err := os.ReadFile("/proc/self/" + file)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		var first, outside, count int
+		if n, _ := fmt.Sscan(line, &first, &outside, &count); n == 3 && id >= first && id-first < count {
+			return true
+		}
+	}
+	return err != nil
 }
 
 func (c *Credential) native() *syscall.Credential {

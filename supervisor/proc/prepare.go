@@ -147,6 +147,7 @@ func Exec(path string, argv, env []string) error {
 // first error after having tried everything. ClearMaskOrReexec comes before it.
 func Prepare() error {
 	originalNofile()
+	everyProcessor()
 	errs := []error{SealDescriptors(), DefaultDispositions(), BecomeSubreaper()}
 	unix.Umask(0o022)
 	if err := resetOOMScore(); err != nil {

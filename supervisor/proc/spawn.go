@@ -49,6 +49,7 @@ func Start(s *Spec) (pid int, err *Error) {
 		return 0, err
 	}
 	s.touch()
+	s.givePipes(cred)
 	c := child{spec: s, cred: cred, files: s.Files}
 	defer c.close()
 	if err := c.openTty(); err != nil {
@@ -163,6 +164,20 @@ func (s *Spec) touch() {
 	var first [1]byte
 	_, _ = unix.Pread(fd, first[:], 0)
 	unix.Close(fd)
+}
+
+// givePipes makes the pipes that the child writes into its user's own, where the kernel allows it: else a program that
+// opens /dev/stdout or /dev/stderr by name, as shells and log settings do, may not.
+func (s *Spec) givePipes(cred *Credential) {
+	if cred == nil {
+		return
+	}
+	for _, fd := range s.Files {
+		var st unix.Stat_t
+		if fd >= 0 && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+			_ = unix.Fchown(fd, cred.UID, cred.GID)
+		}
+	}
 }
 
 // openTty opens the terminal without waiting for a carrier and without making it the supervisor's own.

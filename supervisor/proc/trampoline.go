@@ -27,7 +27,7 @@ const trampolineExit = 127
 func (s *Spec) needsTrampoline() bool {
 	id := &s.Identity
 	_, limited := originalNofile()
-	return limited || id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
+	return limited || inheritsScheduling() || id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
 		id.Capabilities != nil || s.WatchdogPID || s.Cgroup != nil && !s.Cgroup.cloneInto()
 }
 
@@ -76,6 +76,8 @@ func (c *child) await(pid int, report io.Reader) (int, *Error) {
 		if err := c.spec.explainDir(errno, c.cred); err != nil {
 			return 0, err
 		}
+	case StepUser, StepGroup, StepGroups:
+		return 0, explainIdentity(step, errno, c.cred)
 	case StepLimits:
 		if err := c.spec.explainLimits(errno, detail); err != nil {
 			return 0, err
@@ -107,6 +109,9 @@ func (c *child) trampolineArgs() ([]string, *Error) {
 	}
 	if s.Cgroup != nil && !s.Cgroup.cloneInto() {
 		add(StepCgroup, s.Cgroup.Path()+"/cgroup.procs")
+	}
+	if inheritsScheduling() {
+		add("scheduling", "0")
 	}
 	addInt(StepOOMScore, id.OOMScoreAdj)
 	addInt(StepNice, id.Nice)

@@ -107,6 +107,8 @@ func setting(key, value string) (name, what string, take func() syscall.Errno) {
 		return key, "change to the directory " + value, dirStep(value)
 	case "bounding", "ambient":
 		return StepCapabilities, "set the " + key + " capabilities to " + value, capabilityStep(key, value)
+	case "scheduling":
+		return StepFork, "set the default scheduling", schedulingStep()
 	case "keepcaps":
 		return StepCapabilities, "keep capabilities over the change of user", keepCapsStep
 	case StepPrivileges:
