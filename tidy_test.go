@@ -17,7 +17,7 @@ const module = "github.com/zinit/zinit"
 
 // pure packages reach no clock, system, lock or randomness: what they do depends on their arguments alone. What they import
 // of ours must be pure as well.
-var pure = []string{"graph", "supervisor/machine", "supervisor/sim"}
+var pure = []string{"graph", "graph/calendar", "supervisor/machine", "supervisor/sim"}
 
 var impure = []string{"os", "net", "sync", "fmt", "math/rand", "math/rand/v2", "encoding/json", "syscall", "golang.org/x/sys/unix",
 	"os/exec", "log", "log/slog", "io"}
@@ -33,7 +33,7 @@ var floors = map[string]int{
 	"supervisor/proc": 2, "supervisor/probe": 2, "supervisor/notify": 2, "supervisor/output": 2, "supervisor/ship": 2, "supervisor/logfile": 2,
 	"supervisor/syslog": 2, "supervisor/ownlog": 2, "supervisor/xinet": 2, "supervisor/keeper": 2, "supervisor/journal": 2,
 	"applets/cli/initramfs": 2, "applets/pid1/early": 2,
-	"supervisor/machine": 1, "supervisor/sim": 1, "graph": 0, "graph/confdir": 0, "logring": 0, "rpc/wire": 0, "docs": 0,
+	"supervisor/machine": 1, "supervisor/sim": 1, "graph": 0, "graph/calendar": 0, "graph/confdir": 0, "logring": 0, "rpc/wire": 0, "docs": 0,
 	"internal/elf": 0, "internal/fault": 0, "internal/memory": 0, "internal/parallel": 0, "internal/terminal": 0, "internal/version": 0,
 }
 
