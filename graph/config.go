@@ -165,6 +165,15 @@ const (
 	HealthExec
 )
 
+// HealthMethod is the method of the request of an HTTP check.
+type HealthMethod uint8
+
+// The methods of an HTTP check.
+const (
+	MethodGet HealthMethod = iota
+	MethodHead
+)
+
 // StatusRange is a closed range of HTTP status codes.
 type StatusRange struct{ Low, High int }
 
@@ -173,6 +182,7 @@ type Health struct {
 	Type         HealthType
 	Target       string        // host:port, URL, or a command line (see Exec)
 	Exec         Command       // for HealthExec
+	Method       HealthMethod  // for HealthHTTP
 	ExpectStatus []StatusRange // for HealthHTTP; default 200
 	Interval     time.Duration
 	Timeout      time.Duration

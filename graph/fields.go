@@ -87,7 +87,7 @@ func sameHealth(a, b *Health) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Type == b.Type && a.Target == b.Target && sameCommand(a.Exec, b.Exec) &&
+	return a.Type == b.Type && a.Target == b.Target && a.Method == b.Method && sameCommand(a.Exec, b.Exec) &&
 		slices.Equal(a.ExpectStatus, b.ExpectStatus) && a.Interval == b.Interval && a.Timeout == b.Timeout &&
 		a.Retries == b.Retries && a.StartPeriod == b.StartPeriod && a.TLSVerify == b.TLSVerify
 }

@@ -35,6 +35,7 @@ var (
 	onExitWords    = []string{"continue", "shutdown"}
 	healthWords    = []string{"tcp", "http", "exec"}
 	envFormatWords = []string{"dotenv", "sh", "systemd"}
+	methodWords    = []string{"GET", "HEAD"}
 	readyKindWords = []string{"none", "notify", "fd"}
 )
 
@@ -49,6 +50,9 @@ func RestartWords() []string { return restartWords }
 
 // OnExitWords are the values of on_exit.
 func OnExitWords() []string { return onExitWords }
+
+// MethodWords are the values of the health section's method.
+func MethodWords() []string { return methodWords }
 
 // HealthWords are the values of the health section's type.
 func HealthWords() []string { return healthWords }
@@ -84,6 +88,11 @@ func ParseOnExit(s string) (OnExit, error) { return word[OnExit](onExitWords, s)
 
 // String returns the word of the file.
 func (h HealthType) String() string { return wordOf(healthWords, h) }
+
+func (h HealthMethod) String() string { return wordOf(methodWords, h) }
+
+// ParseHealthMethod reads "GET" or "HEAD".
+func ParseHealthMethod(s string) (HealthMethod, error) { return word[HealthMethod](methodWords, s) }
 
 // ParseHealthType reads "tcp", "http" or "exec".
 func ParseHealthType(s string) (HealthType, error) { return word[HealthType](healthWords, s) }

@@ -36,6 +36,7 @@ func TestWords(t *testing.T) {
 	check(t, RestartWords(), ParseRestart)
 	check(t, OnExitWords(), ParseOnExit)
 	check(t, HealthWords(), ParseHealthType)
+	check(t, MethodWords(), ParseHealthMethod)
 	check(t, readyKindWords, ParseReadyKind)
 	if r, err := ParseRestart("on_failure"); err != nil || r != RestartOnFailure {
 		t.Errorf("on_failure: %v %v", r, err)

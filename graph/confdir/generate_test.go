@@ -196,6 +196,7 @@ func (g generator) health() *graph.Health {
 		h.Target, h.ExpectStatus = pick(g, "127.0.0.1:80", "[::1]:6379", ":1"), nil
 	case graph.HealthHTTP:
 		h.Target, h.TLSVerify = "https://localhost:8443/ok?a=b&c", g.maybe()
+		h.Method = pick(g, graph.MethodGet, graph.MethodHead)
 		h.ExpectStatus = pick(g, h.ExpectStatus, []graph.StatusRange{{Low: 200, High: 299}},
 			[]graph.StatusRange{{Low: 204, High: 204}, {Low: 300, High: 304}})
 	case graph.HealthExec:

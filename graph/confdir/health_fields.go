@@ -16,7 +16,7 @@ import (
 
 var healthSection = sync.OnceValue(func() *section {
 	return &section{"health", "A health check: before it is ready and while it runs", append(legacy(
-		wordField("type", "tcp: connect, http: GET, exec: a command that exits 0",
+		wordField("type", "tcp: connect, http: a request, exec: a command that exits 0",
 			func(c *graph.Config) *graph.HealthType { return &c.Health.Type }, graph.HealthWords(), graph.ParseHealthType),
 		field{key: "target", doc: "HOST:PORT, a URL, or a command", schema: stringOrList(),
 			read: func(r *reader, v any) {
@@ -38,7 +38,9 @@ var healthSection = sync.OnceValue(func() *section {
 			func(c *graph.Config) *int { return &c.Health.Retries }, 1, math.MaxInt32),
 		millisField("start_period_ms", "Failures so soon after the start do not count",
 			func(c *graph.Config) *time.Duration { return &c.Health.StartPeriod }, 0),
-	), expectStatusField(),
+	), wordField("method", "http: the request; HEAD asks for no page",
+		func(c *graph.Config) *graph.HealthMethod { return &c.Health.Method }, graph.MethodWords(),
+		graph.ParseHealthMethod), expectStatusField(),
 		boolField("tls_verify", "https: refuse certificates that cannot be verified",
 			func(c *graph.Config) *bool { return &c.Health.TLSVerify }))}
 })
@@ -169,12 +171,12 @@ func (r *reader) checkUnused(h *graph.Health) {
 	if h.Type == graph.HealthHTTP {
 		return
 	}
-	for _, key := range []string{"health.expect_status", "health.tls_verify"} {
+	for _, key := range []string{"health.method", "health.expect_status", "health.tls_verify"} {
 		if r.has(key) {
 			r.warn(key, key+` has no effect: it is for type = "http"`)
 		}
 	}
-	h.ExpectStatus, h.TLSVerify = nil, true
+	h.Method, h.ExpectStatus, h.TLSVerify = graph.MethodGet, nil, true
 }
 
 func checkAddress(s string) error {

@@ -10,26 +10,23 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/zinit/zinit/graph"
 )
 
-// bodyMax is how much of an answer is read at most. What a check looks at is the status; the beginning of the body is
-// shown when that is wrong.
-const bodyMax = 4096
-
-// headerMax bounds the header of an answer.
-const headerMax = 64 << 10
-
-// runHTTP sends a GET without a proxy, follows no redirect, and compares the status.
+// runHTTP sends one request without a proxy, follows no redirect, and compares the status.
 func runHTTP(ctx context.Context, h *graph.Health) (bool, string) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	target := h.Target
 	if !strings.Contains(target, "://") {
 		target = "http://" + target
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	method := h.Method.String()
+	request, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
-		return false, fmt.Sprintf("GET %s: %v", target, cause(err))
+		return false, fmt.Sprintf("%s %s: %v", method, target, cause(err))
 	}
 	target = request.URL.Redacted()
 	if user := request.URL.User; user != nil {
@@ -43,15 +40,29 @@ func runHTTP(ctx context.Context, h *graph.Health) (bool, string) {
 	defer transport.CloseIdleConnections()
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return false, fmt.Sprintf("GET %s: %s", target, reason(ctx, h, cause(err)))
+		return false, fmt.Sprintf("%s %s: %s", method, target, reason(ctx, h, cause(err)))
 	}
 	defer response.Body.Close()
+	begin := readBody(response, cancel)
 	if expected(h.ExpectStatus, response.StatusCode) {
-		return true, "GET " + target + " answered " + response.Status
+		return true, method + " " + target + " answered " + response.Status
 	}
-	body, _ := io.ReadAll(io.LimitReader(response.Body, bodyMax))
-	got := fmt.Sprintf("GET %s answered %d, want %s", target, response.StatusCode, want(h.ExpectStatus))
-	return false, withOutput(got, firstLine(body))
+	got := fmt.Sprintf("%s %s answered %d, want %s", method, target, response.StatusCode, want(h.ExpectStatus))
+	return false, withOutput(got, firstLine(begin))
+}
+
+// readBody reads an answer to its end, so that the program that sent it sees its connection closed in order and not reset,
+// which many log as an error, and returns the beginning. One that has no end in sight is given up by stop: a stream of
+// events is no page, and a connection that speaks another protocol from now on has none.
+func readBody(response *http.Response, stop func()) (begin []byte) {
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return nil
+	}
+	body := response.Body
+	defer time.AfterFunc(bodyPatience, stop).Stop()
+	begin, _ = io.ReadAll(io.LimitReader(body, bodyShown))
+	_, _ = io.CopyN(io.Discard, body, bodyMax-bodyShown)
+	return begin
 }
 
 // newTransport is used for one request: no proxy, no kept connection, nothing that outlives the check. A RoundTrip

@@ -131,9 +131,6 @@ func lastLine(output []byte) string {
 	return ""
 }
 
-// detailMax bounds a detail, in bytes.
-const detailMax = 300
-
 // oneLine makes a text fit for one line of a terminal.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {

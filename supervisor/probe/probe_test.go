@@ -163,6 +163,79 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// sends starts a server that answers each request with a head and a page and then waits for the client to close. What it
+// saw then comes on the channel: nil for a connection closed in order.
+func sends(t *testing.T, head, page string) (target string, seen <-chan error) {
+	t.Helper()
+	ends := make(chan error, 1)
+	addr := listener(t, "127.0.0.1:0", func(c net.Conn) {
+		request, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			return // the listener's own closing
+		}
+		if request.Method == http.MethodHead {
+			page = ""
+		}
+		if _, err = io.WriteString(c, head+page); err == nil {
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, err = io.Copy(io.Discard, c)
+		}
+		ends <- err
+	})
+	return "http://" + addr.String() + "/", ends
+}
+
+func TestPagesAreReadToTheirEnd(t *testing.T) {
+	page := strings.Repeat("x", 3<<20)
+	whole := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(page))
+	for name, test := range map[string]struct {
+		h    graph.Health
+		head string
+		ok   bool
+	}{
+		"with a length":    {graph.Health{}, whole, true},
+		"without a length": {graph.Health{}, "HTTP/1.1 200 OK\r\n\r\n", true},
+		"of an error":      {graph.Health{}, "HTTP/1.1 503 No\r\n\r\n", false},
+		"none for HEAD":    {graph.Health{Method: graph.MethodHead}, whole, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := test.h
+			h.Type = graph.HealthHTTP
+			var seen <-chan error
+			h.Target, seen = sends(t, test.head, page)
+			if ok, detail := run(t, h, nil); ok != test.ok || !strings.HasPrefix(detail, h.Method.String()+" "+h.Target) {
+				t.Errorf("got %v %s", ok, detail)
+			}
+			if err := <-seen; err != nil {
+				t.Errorf("the program saw %v", err)
+			}
+		})
+	}
+}
+
+func TestEndlessAnswersPass(t *testing.T) {
+	for name, head := range map[string]string{
+		"a stream of events":   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n",
+		"a change of protocol": "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := listener(t, "127.0.0.1:0", func(c net.Conn) {
+				_, _ = io.WriteString(c, head)
+				_, _ = io.Copy(io.Discard, c)
+			})
+			h := graph.Health{Type: graph.HealthHTTP, Target: "http://" + addr.String(), Timeout: wait.Patience,
+				ExpectStatus: []graph.StatusRange{{Low: 101, High: 299}}}
+			start := time.Now()
+			if ok, detail := run(t, h, nil); !ok {
+				t.Error(detail)
+			}
+			if took := time.Since(start); took > wait.Patience/2 {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
 func TestHTTPS(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
