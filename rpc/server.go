@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zinit/zinit/internal/closer"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -215,7 +216,7 @@ func (s *Server) register(c *serverConn) *wire.Error {
 func refuse(conn *net.UnixConn, why *wire.Error) {
 	_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _ = conn.Write(appendError(nil, zeroID, why))
-	_ = conn.Close()
+	closer.Go(func() { _ = conn.Close() }) // the peer may have sent descriptors already
 }
 
 // remove counts a connection out.

@@ -120,6 +120,7 @@ func (d *driver) begin() {
 		}
 		c.notify.Begin()
 	}
+	d.dropUnclaimed()
 	d.reap()
 	d.commit()
 	for _, c := range d.children {

@@ -176,9 +176,7 @@ func (d *driver) release(c *child) {
 	if c.probing != nil {
 		c.probing()
 	}
-	if c.notify != nil {
-		c.notify.Close()
-	}
+	d.closeNotify(uint64(c.gen), c.notify)
 	if c.pid != 0 && !c.adopted && !c.reaped {
 		d.reaper.Reap(c.pid)
 	}

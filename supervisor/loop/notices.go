@@ -46,21 +46,19 @@ func (d *driver) openNotify(c *graph.Config, gen uint64) (conn *notify.Conn, ext
 		return nil, nil, &proc.Error{Step: "ready", Detail: "cannot watch for readiness: no epoll set"}
 	}
 	var err error
-	stream := uint8(streamReady)
 	if c.Ready.Kind == graph.ReadyFD {
 		conn, err = d.notices.Descriptor(gen)
 	} else {
 		conn, err = d.notifySocket(c, gen)
-		stream = streamNotify
 	}
 	if err != nil {
 		return nil, nil, &proc.Error{Step: "ready", Detail: err.Error()}
 	}
 	if d.keeper != nil {
-		_ = d.keeper.StorePipes([]keeper.Pipe{{Service: c.Name, Gen: gen, Stream: stream, FD: conn.FD()}})
+		_ = d.keeper.StorePipes([]keeper.Pipe{{Service: c.Name, Gen: gen, Stream: streamOf(conn), FD: conn.FD()}})
 	}
 	if env := conn.Env(); env != "" {
-		extra = append(extra, "NOTIFY_SOCKET="+env)
+		extra = append(extra, "NOTIFY_SOCKET="+env, "MANAGERPID="+strconv.Itoa(os.Getpid()))
 		if c.Watchdog > 0 {
 			extra = append(extra, "WATCHDOG_USEC="+strconv.FormatInt(c.Watchdog.Microseconds(), 10))
 		}
@@ -68,20 +66,25 @@ func (d *driver) openNotify(c *graph.Config, gen uint64) (conn *notify.Conn, ext
 	return conn, extra, nil
 }
 
+// notifySocket makes the notify socket. A service that may become any user needs a folder that any user
+// can search: it would never be ready, without a word why.
 func (d *driver) notifySocket(c *graph.Config, gen uint64) (*notify.Conn, error) {
-	o := notify.SocketOptions{Dir: d.notifyDir(), UID: -1, GID: -1}
+	dir := d.notifyDir()
 	cred, fail := proc.ResolveIdentity(&c.Identity)
 	if fail != nil {
 		return nil, fail
 	}
-	if cred != nil {
-		o.UID, o.GID = cred.UID, cred.GID
-		if !proc.MaySearch(o.Dir, cred) { // it would never be ready, without a word why
-			o.Dir = ""
-		}
+	if os.Geteuid() == 0 {
+		cred = &proc.Credential{UID: nobody, GID: nobody}
 	}
-	return d.notices.Socket(gen, o)
+	if cred != nil && !proc.MaySearch(dir, cred) {
+		dir = ""
+	}
+	return d.notices.Socket(gen, dir)
 }
+
+// nobody is a user and group that own nothing.
+const nobody = 65534
 
 // notifyDir is where notify sockets are; "" makes abstract ones.
 func (d *driver) notifyDir() string {
@@ -211,14 +214,45 @@ func (d *driver) reopenNotify(c *child) {
 	}
 }
 
+// closeNotify ends the way by which an incarnation reported. The keeper lets go of its copy when nothing is left
+// in it.
+func (d *driver) closeNotify(gen uint64, c *notify.Conn) {
+	if c == nil {
+		return
+	}
+	stream := streamOf(c)
+	c.Close(func() {
+		if d.keeper != nil {
+			_ = d.keeper.DropPipe(gen, stream)
+		}
+	})
+}
+
+// dropUnclaimed closes what the keeper held for incarnations of which nothing is left.
+func (d *driver) dropUnclaimed() {
+	for _, p := range d.inherited {
+		if d.children[machine.Gen(p.Gen)] != nil || d.notices == nil {
+			continue
+		}
+		if conn, err := d.notices.Adopt(p.Gen, p.FD); err == nil {
+			d.closeNotify(p.Gen, conn)
+		}
+	}
+	d.inherited = nil
+}
+
+// streamOf is the number under which the keeper holds the supervisor's end.
+func streamOf(c *notify.Conn) uint8 {
+	if c.IsSocket() {
+		return streamNotify
+	}
+	return streamReady
+}
+
 // notifyPipes is what a lone server leaves open for the executable that replaces it.
 func notifyPipes(c *child) []keeper.Pipe {
 	if c.notify.FD() < 0 {
 		return nil
 	}
-	stream := uint8(streamReady)
-	if c.notify.IsSocket() {
-		stream = streamNotify
-	}
-	return []keeper.Pipe{{Service: c.config.Name, Gen: uint64(c.gen), Stream: stream, FD: c.notify.FD()}}
+	return []keeper.Pipe{{Service: c.config.Name, Gen: uint64(c.gen), Stream: streamOf(c.notify), FD: c.notify.FD()}}
 }

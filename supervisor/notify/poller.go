@@ -76,7 +76,7 @@ func (p *Poller) Close() {
 	p.conns = nil
 	p.mu.Unlock()
 	for _, c := range conns {
-		c.Close()
+		c.Close(nil)
 	}
 	unix.Close(p.epoll)
 	unix.Close(p.wake)

@@ -34,25 +34,34 @@ func OpenPidfd(pid int, start uint64) (int, error) {
 	return fd, nil
 }
 
-// SignalPidfd sends a signal through a pidfd; ErrGone when the process has ended.
-func SignalPidfd(fd int, sig unix.Signal) error {
-	err := unix.PidfdSendSignal(fd, sig, nil, 0)
-	if err == unix.ESRCH {
-		return ErrGone
-	}
-	return err
-}
-
 // SignalProcess sends a signal to exactly the process with this pid and start time, or to none (ErrGone).
 func SignalProcess(pid int, start uint64, sig unix.Signal) error {
 	fd, err := OpenPidfd(pid, start)
 	switch {
 	case err == nil:
 		defer unix.Close(fd)
-		return SignalPidfd(fd, sig)
+		return signalPidfd(fd, pid, start, sig)
 	case !noPidfd(err):
 		return err
 	}
+	return signalPID(pid, start, sig)
+}
+
+// signalPidfd sends a signal through the pidfd of the process with this pid and start time; ErrGone when it has ended.
+// A sandbox may know pidfds and not the call that signals through one: kill(2) tells whether it is that, or the process
+// that may not be signalled.
+func signalPidfd(fd, pid int, start uint64, sig unix.Signal) error {
+	err := unix.PidfdSendSignal(fd, sig, nil, 0)
+	switch {
+	case err == unix.ESRCH:
+		return ErrGone
+	case noPidfd(err):
+		return signalPID(pid, start, sig)
+	}
+	return err
+}
+
+func signalPID(pid int, start uint64, sig unix.Signal) error {
 	p, err := ReadProcess(pid)
 	if err != nil || start != 0 && p.Start != start {
 		return ErrGone

@@ -251,6 +251,7 @@ func conflictOf(h *Holder, service string) *machine.Conflict {
 // endHolders ends the holders, each after making sure that it still holds what it was found for.
 func endHolders(holders []Holder) {
 	var fds []int
+	pinned := map[int]*Process{}
 	for i := range holders {
 		p := &holders[i].Process
 		fd, err := OpenPidfd(p.PID, p.Start)
@@ -260,15 +261,16 @@ func endHolders(holders []Holder) {
 			}
 			continue
 		}
-		if !holders[i].stillHolds() || SignalPidfd(fd, unix.SIGTERM) != nil {
+		if !holders[i].stillHolds() || signalPidfd(fd, p.PID, p.Start, unix.SIGTERM) != nil {
 			unix.Close(fd)
 			continue
 		}
 		fds = append(fds, fd)
+		pinned[fd] = p
 	}
 	left := WaitPidfds(fds, holdersWait)
 	for _, fd := range left {
-		_ = SignalPidfd(fd, unix.SIGKILL)
+		_ = signalPidfd(fd, pinned[fd].PID, pinned[fd].Start, unix.SIGKILL)
 	}
 	WaitPidfds(left, time.Second)
 	for _, fd := range fds {

@@ -5,11 +5,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/closer"
 )
 
 // What x/sys does not name yet: see unix(7), include/uapi/linux/pidfd.h.
 const (
 	soPassPidfd     = 76 // from Linux 6.5 on; from 6.16 on also of senders that have ended
+	soPassRights    = 83 // from Linux 6.16 on; 0 refuses descriptors
 	scmPidfd        = 4
 	pidfdGetInfo    = 0xc040ff0b // _IOWR(0xFF, 11, 64 bytes)
 	infoCgroupID    = 1 << 2
@@ -39,7 +42,8 @@ type sender struct {
 	pidfd int // -1 = not told; the receiver closes it
 }
 
-// senderOf reads the control messages of a datagram. Descriptors that somebody sends along are closed.
+// senderOf reads the control messages of a datagram. Descriptors that somebody sends along, where the kernel cannot
+// refuse them, are closed elsewhere: that may take as long as the sender likes.
 func senderOf(oob []byte) sender {
 	from := sender{pidfd: -1}
 	messages, err := unix.ParseSocketControlMessage(oob)
@@ -49,9 +53,11 @@ func senderOf(oob []byte) sender {
 	for i := range messages {
 		m := &messages[i]
 		if fds, err := unix.ParseUnixRights(m); err == nil {
-			for _, fd := range fds {
-				_ = unix.Close(fd)
-			}
+			closer.Go(func() {
+				for _, fd := range fds {
+					_ = unix.Close(fd)
+				}
+			})
 		}
 		if c, err := unix.ParseUnixCredentials(m); err == nil {
 			from.pid, from.uid = c.Pid, c.Uid

@@ -28,6 +28,9 @@ const (
 	recvBuffer  = 1 << 20
 	cacheFor    = 500 * time.Millisecond
 	cacheSize   = 1024
+	// controlMax has room for all that may come with a datagram: who sent it, a pidfd, and at most
+	// SCM_MAX_FD (253) descriptors.
+	controlMax = 2048
 )
 
 // Listen makes the socket, writable by everybody. A stale socket or dangling link in its place is removed; a
@@ -135,12 +138,13 @@ func Serve(fd int, a *logring.Arena, o Options) (*Server, error) {
 	unix.CloseOnExec(fd)
 	err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soPassPidfd, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soPassRights, 0) // nobody has a reason to send a descriptor here
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
 	}
 	s := &Server{
 		arena: a, opt: o, file: os.NewFile(uintptr(fd), "syslog"), done: make(chan struct{}), senders: memory[int32]{}, groups: memory[uint64]{},
-		buf: make([]byte, maxDatagram), oob: make([]byte, unix.CmsgSpace(unix.SizeofUcred)+256),
+		buf: make([]byte, maxDatagram), oob: make([]byte, controlMax),
 	}
 	if err == nil {
 		s.raw, err = s.file.SyscallConn()

@@ -76,6 +76,7 @@ type fixture struct {
 	a    *logring.Arena
 	s    *Server
 	path string
+	fd   int
 }
 
 func newFixture(t *testing.T, owner func(int32, uint32) string) *fixture {
@@ -85,11 +86,10 @@ func newFixture(t *testing.T, owner func(int32, uint32) string) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{a: a, path: filepath.Join(t.TempDir(), "log")}
-	fd, err := Listen(f.path)
-	if err != nil {
+	if f.fd, err = Listen(f.path); err != nil {
 		t.Fatal(err)
 	}
-	if f.s, err = Serve(fd, a, Options{Host: "box", Owner: owner}); err != nil {
+	if f.s, err = Serve(f.fd, a, Options{Host: "box", Owner: owner}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

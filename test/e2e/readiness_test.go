@@ -158,7 +158,7 @@ func TestReadyWords(t *testing.T) {
 	s.Await("no zombie to be left", func() bool { return !exists(main.PID) })
 }
 
-// TestReadyStrangers: nobody but the service is heard on its socket, which is its user's alone; MAINPID must be its own.
+// TestReadyStrangers: everybody may write to the socket of a service, and only the service is heard; MAINPID must be its own.
 func TestReadyStrangers(t *testing.T) {
 	need.Program(t, "systemd-notify")
 	s := testkit.Start(t, map[string]string{
@@ -173,9 +173,6 @@ func TestReadyStrangers(t *testing.T) {
 		return err == nil && pid > 0
 	})
 	socket := variable(t, s, pid, "NOTIFY_SOCKET")
-	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the socket %s: %v %v", socket, info, err)
-	}
 	s.Write(map[string]string{"mean.toml": service("mean", helper(t, "pretend "+socket+" READY=1 STATUS=hijacked"))})
 	if _, stderr, code := s.Zinit("reload"); code != 0 {
 		t.Fatalf("reload: %s", stderr)
@@ -207,30 +204,56 @@ func variable(t *testing.T, s *testkit.Server, pid int, name string) (value stri
 	return value
 }
 
-// TestReadyUser: the socket of a service with a user is that user's, and a dead sender of that user is heard.
+// TestReadyUser: a dead sender of the service's user is heard, and a program that has given up root, wherever the server's
+// folder is.
 func TestReadyUser(t *testing.T) {
 	need.Root(t)
 	need.Program(t, "systemd-notify")
 	s := testkit.Start(t, map[string]string{
 		"n.toml": service("n", "user = \"nobody\"\nready = \"notify\"\nexec = 'systemd-notify --no-block --ready --status=mine; exec sleep 100000'\n"),
+		"d.toml": service("d", "ready = \"notify\"\nexec = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"systemd-notify --ready && exec sleep 100000\"'\n"),
 	}, testkit.Options{})
 	c := s.Client()
-	// In a folder that it cannot search a socket would be of no use: it gets an abstract one.
-	st := s.AwaitState(c, "n", "running")
-	if socket := variable(t, s, st.PID, "NOTIFY_SOCKET"); socket[0] != '@' {
-		t.Errorf("%s is in a folder that is root's alone", socket)
+	// In a folder that not everybody can search a socket would be of no use: they get an abstract one.
+	for _, name := range []string{"n", "d"} {
+		st := s.AwaitState(c, name, "running")
+		if socket := variable(t, s, st.PID, "NOTIFY_SOCKET"); socket[0] != '@' {
+			t.Errorf("%s: %s is in a folder that is root's alone", name, socket)
+		}
 	}
 	if err := os.Chmod(filepath.Dir(s.Socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Restart(ctx, "n", change(true)); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"n", "d"} {
+		if _, err := c.Restart(ctx, name, change(true)); err != nil {
+			t.Fatal(err)
+		}
+		st := s.AwaitState(c, name, "running")
+		socket := variable(t, s, st.PID, "NOTIFY_SOCKET")
+		info, err := os.Stat(socket)
+		if err != nil || info.Mode().Perm() != 0o666 {
+			t.Fatalf("%s: %s: %v %v", name, socket, info, err)
+		}
+		if folder, err := os.Stat(filepath.Dir(socket)); err != nil || folder.Mode().Perm() != 0o711 {
+			t.Errorf("%s: its folder: %v %v", name, folder, err)
+		}
 	}
-	st = s.AwaitState(c, "n", "running")
-	var info syscall.Stat_t
-	socket := variable(t, s, st.PID, "NOTIFY_SOCKET")
-	if err := syscall.Stat(socket, &info); err != nil || info.Uid != 65534 || info.Mode&0o777 != 0o600 {
-		t.Errorf("%s: uid %d mode %o %v", socket, info.Uid, info.Mode, err)
+}
+
+// TestReadyManager: systemd-notify speaks in the name of its parent unless that is the service manager, whom MANAGERPID
+// names. So does its --exec (from version 254 on), with which a service begins as systemd-notify.
+func TestReadyManager(t *testing.T) {
+	need.Program(t, "systemd-notify")
+	s := testkit.Start(t, map[string]string{
+		"x.toml": service("x", "ready = \"notify\"\nexec = [\"systemd-notify\", \"--ready\", \"--status=said\"]\n[lifecycle]\nrestart = \"never\"\n"),
+	}, testkit.Options{})
+	c := s.Client()
+	s.Await("the end", func() bool {
+		st, err := c.StatusFull(ctx, "x")
+		return err == nil && st.LastExit != nil
+	})
+	if st, err := c.StatusFull(ctx, "x"); err != nil || st.State.State != "exited" || st.StatusText != "said" && st.ReadyAt == "" {
+		t.Errorf("it was not heard: %+v %v\n%s", st.State, err, s.Logs())
 	}
 }
 
