@@ -83,10 +83,10 @@ func (v *invocation) askChange(client *rpc.Client, what verb, name string, how r
 			switch {
 			case err != nil:
 				return err
-			case startedAfter(s, began) && (s.State.State == "exited" || s.State.State == "failed"):
+			case after(s.StartedAt, began) && (s.State.State == "exited" || s.State.State == "failed"):
 				ok = wire.OK{OK: true, Outcome: "done", State: &s.State, Text: s.Cause}
 				return nil
-			case startedAfter(s, began), s.State.State == "stopping":
+			case after(s.StartedAt, began), s.LastExit != nil && after(s.LastExit.At, began), s.State.State == "stopping":
 				call = verbStart.call
 			}
 		}
@@ -112,16 +112,13 @@ func (v *invocation) askWait(client *rpc.Client, names []string, goal string, ti
 	began := time.Now()
 	err = v.goOn(timeout, func() error {
 		waited, err = client.Wait(v.ctx, names, goal, left(timeout.Milliseconds(), began))
-		if isCode(err, wire.CodeTimedOut) && (timeout == 0 || time.Since(began) < timeout) {
-			return errUnfinished
-		}
 		return err
 	})
 	return waited, err
 }
 
-// startedAfter reports whether a service's last process was started after a time.
-func startedAfter(s wire.StatusFull, at time.Time) bool {
-	started, err := time.Parse(time.RFC3339Nano, s.StartedAt)
-	return err == nil && !started.Before(at.Truncate(time.Millisecond))
+// after reports whether a time of the server is not before another; it has milliseconds.
+func after(text string, than time.Time) bool {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return err == nil && !at.Before(than.Truncate(time.Millisecond))
 }
