@@ -103,6 +103,7 @@ func (s *shim) spawnServer() (int, error) {
 		env:   s.serverEnv(),
 		files: []uintptr{0, 1, 2, uintptr(theirs)},
 		sys:   &syscall.SysProcAttr{Setsid: true},
+		oom:   s.serverOOM(),
 	})
 	if err != nil {
 		closeFD(ours)
@@ -111,6 +112,15 @@ func (s *shim) spawnServer() (int, error) {
 	s.store.Attach(ours)
 	s.polled = -1
 	return pid, nil
+}
+
+// serverOOM is the oom_score_adj of the server, "" = the one that pid1 found, which an administrator has set. As process 1,
+// of which there is no administrator's, the server is the last to go but one.
+func (s *shim) serverOOM() string {
+	if s.mode != keeper.Plain && s.oom == "0" {
+		return "-900"
+	}
+	return ""
 }
 
 // serverEnv is the environment of the server: how to reach us, and when it must kill what is left of a stop.

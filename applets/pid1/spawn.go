@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,13 +19,14 @@ type child struct {
 	env   []string
 	files []uintptr // standard input, outputs and what follows
 	sys   *syscall.SysProcAttr
+	oom   string // its oom_score_adj, "" = what pid1 found
 	wrap  string // the name of ours to start through, see early.Limits, "" = none
 }
 
 // spawn starts a child with an empty signal mask and the oom_score_adj that pid1 found. It never looks up PATH.
 func (s *shim) spawn(c child) (pid int, err error) {
 	if s.oom != "" {
-		writeFile("/proc/self/oom_score_adj", s.oom)
+		writeFile("/proc/self/oom_score_adj", cmp.Or(c.oom, s.oom))
 		defer writeFile("/proc/self/oom_score_adj", "-1000")
 	}
 	early.Spawning(func(busy bool) {

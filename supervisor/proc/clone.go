@@ -240,7 +240,7 @@ const watchdogPID = "WATCHDOG_PID="
 // reserve makes room for all strings and vectors at once: the calls hold addresses of what lies there, which
 // must not move while the table is being written.
 func (p *program) reserve(s *Spec, path string, argv []string) {
-	n := len(path) + len(s.Dir) + len("/proc/self/oom_score_adj") + len(watchdogPID) + pidRoom + 24
+	n := len(path) + len(s.Dir) + len(oomScorePath) + len(watchdogPID) + pidRoom + 24
 	for _, list := range [][]string{argv, s.Env} {
 		for _, text := range list {
 			n += len(text) + 1
@@ -319,14 +319,18 @@ func (p *program) addScheduling(id *graph.Identity) {
 			p.add(note{step: StepFork}, c)
 		}
 	}
-	if id.OOMScoreAdj != nil {
+	if score := oomScore(id); score != nil {
 		n, cwd := note{step: StepOOMScore}, unix.AT_FDCWD
-		p.add(n, call{nr: unix.SYS_OPENAT, args: [6]uintptr{uintptr(cwd), p.string("/proc/self/oom_score_adj"),
-			unix.O_WRONLY | unix.O_CLOEXEC}})
-		value := strconv.Itoa(*id.OOMScoreAdj)
+		pass := uintptr(0)
+		if id.OOMScoreAdj == nil { // nobody asked for it
+			pass = anyError
+		}
+		p.add(n, call{nr: unix.SYS_OPENAT, args: [6]uintptr{uintptr(cwd), p.string(oomScorePath), unix.O_WRONLY | unix.O_CLOEXEC},
+			pass: pass})
+		value := strconv.Itoa(*score)
 		// The descriptor is left open: it is close-on-exec.
 		p.add(n, call{nr: syscall.SYS_WRITE, args: [6]uintptr{0, p.string(value), uintptr(len(value))},
-			mode: onLastResult})
+			mode: onLastResult, pass: pass})
 	}
 	if id.Nice != nil {
 		p.add(note{step: StepNice}, call{nr: syscall.SYS_SETPRIORITY,
@@ -472,7 +476,7 @@ func (p *program) explain(c *child, errno syscall.Errno) *Error {
 	case StepUser, StepGroup, StepGroups:
 		return explainIdentity(n.step, errno, c.cred)
 	case StepOOMScore:
-		return failf(n.step, errno, "cannot set oom_score_adj to %d: %v", *id.OOMScoreAdj, errno)
+		return failf(n.step, errno, "cannot set oom_score_adj to %d: %v", *oomScore(id), errno)
 	case StepNice:
 		return failf(n.step, errno, "cannot set the nice value to %d: %v", *id.Nice, errno)
 	case StepLimits:

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
 )
 
 // maskCleared marks that the supervisor has executed itself already; Environ does not pass it on.
@@ -143,16 +145,13 @@ func Exec(path string, argv, env []string) error {
 }
 
 // Prepare brings a freshly started supervisor into the state that its children shall inherit: no descriptors, default
-// dispositions, umask 022, oom_score_adj 0 (where it may be changed), and makes it a child subreaper. It returns the
-// first error after having tried everything. ClearMaskOrReexec comes before it.
+// dispositions, umask 022, and makes it a child subreaper. It returns the first error after having tried everything.
+// ClearMaskOrReexec comes before it.
 func Prepare() error {
 	originalNofile()
 	everyProcessor()
 	errs := []error{SealDescriptors(), DefaultDispositions(), BecomeSubreaper()}
 	unix.Umask(0o022)
-	if err := resetOOMScore(); err != nil {
-		errs = append(errs, err)
-	}
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -161,15 +160,26 @@ func Prepare() error {
 	return nil
 }
 
-// resetOOMScore sets oom_score_adj to 0 if it is not.
-func resetOOMScore() error {
-	const path = "/proc/self/oom_score_adj"
-	data, err := os.ReadFile(path)
-	if err != nil || strings.TrimSpace(string(data)) == "0" {
-		return nil
+// oomScorePath is where a process sets its own adjustment.
+const oomScorePath = "/proc/self/oom_score_adj"
+
+// ownOOMScore is the oom_score_adj of the supervisor, which is the administrator's or the keeper's to set; 0 where it cannot
+// be read.
+var ownOOMScore = sync.OnceValue(func() int {
+	data, err := os.ReadFile(oomScorePath)
+	if err != nil {
+		return 0
 	}
-	if err := os.WriteFile(path, []byte("0"), 0); err != nil {
-		return fmt.Errorf("cannot set oom_score_adj to 0, services will have %s: %w", strings.TrimSpace(string(data)), cause(err))
+	n, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+	return n
+})
+
+// oomScore is what oom_score_adj of a child is set to, nil = it is left as the supervisor's own: what the definition says,
+// else 0 where the supervisor is protected more than that, which no service inherits. One above 0 is meant for all that
+// runs below it, and only the privileged could lower it.
+func oomScore(id *graph.Identity) *int {
+	if id.OOMScoreAdj == nil && ownOOMScore() < 0 {
+		return new(int)
 	}
-	return nil
+	return id.OOMScoreAdj
 }

@@ -39,6 +39,52 @@ func init() {
 	}
 }
 
+// TestOOMScore: a child of a supervisor that is protected is not, whichever way it is started; else it has what the
+// supervisor has. Only the privileged can go below 0, so that the protection is pretended.
+func TestOOMScore(t *testing.T) {
+	own := ownOOMScore
+	defer func() { ownOOMScore = own }()
+	before, err := os.ReadFile(oomScorePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(oomScorePath, []byte("200"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := os.WriteFile(oomScorePath, before, 0); err != nil {
+			t.Error(err)
+		}
+		cloneRefused.Store(false)
+	}()
+	said := 300
+	for _, refused := range []bool{false, true} {
+		cloneRefused.Store(refused)
+		for _, c := range []struct {
+			own  int
+			said *int
+			want string
+		}{{-900, nil, "0"}, {200, nil, "200"}, {-900, &said, "300"}} {
+			ownOOMScore = func() int { return c.own }
+			out, err := os.CreateTemp(t.TempDir(), "out")
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec := &Spec{Plan: Plan{Path: "/bin/cat", Argv: []string{"cat", oomScorePath}}, Files: []int{0, int(out.Fd()), 2}, Env: os.Environ()}
+			spec.Identity.OOMScoreAdj = c.said
+			pid, fail := Start(spec)
+			if fail != nil {
+				t.Fatal(fail)
+			}
+			waitPID(pid)
+			got, err := os.ReadFile(out.Name())
+			if err != nil || strings.TrimSpace(string(got)) != c.want {
+				t.Errorf("supervisor at %d, clone refused %v: %q %v, want %s", c.own, refused, got, err, c.want)
+			}
+		}
+	}
+}
+
 const preparedWant = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0022\n3\n\n0\n"
 
 func TestPreparedSupervisorGivesCleanChildren(t *testing.T) {

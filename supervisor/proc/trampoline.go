@@ -27,7 +27,7 @@ const trampolineExit = 127
 func (s *Spec) needsTrampoline() bool {
 	id := &s.Identity
 	_, limited := originalNofile()
-	return limited || inheritsScheduling() || id.Umask != nil || id.Nice != nil || id.OOMScoreAdj != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
+	return limited || inheritsScheduling() || id.Umask != nil || id.Nice != nil || oomScore(id) != nil || len(id.Limits) > 0 || id.NoNewPrivileges ||
 		id.Capabilities != nil || s.WatchdogPID || s.Cgroup != nil && !s.Cgroup.cloneInto()
 }
 
@@ -113,7 +113,7 @@ func (c *child) trampolineArgs() ([]string, *Error) {
 	if inheritsScheduling() {
 		add("scheduling", "0")
 	}
-	addInt(StepOOMScore, id.OOMScoreAdj)
+	addInt(StepOOMScore, oomScore(id))
 	addInt(StepNice, id.Nice)
 	addInt(StepUmask, id.Umask)
 	limits, err := limitWords(id.Limits)

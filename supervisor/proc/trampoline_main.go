@@ -98,7 +98,7 @@ func setting(key, value string) (name, what string, take func() syscall.Errno) {
 	case StepCgroup:
 		return key, "join the control group " + value, writeStep(value, "0")
 	case StepOOMScore:
-		return key, "set oom_score_adj to " + value, writeStep("/proc/self/oom_score_adj", value)
+		return key, "set oom_score_adj to " + value, writeStep(oomScorePath, value)
 	case StepLimits:
 		return limitSetting(value)
 	case StepGroups:

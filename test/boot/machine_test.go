@@ -72,7 +72,7 @@ echo "T:rss $([ $rss -lt 5000 ] && echo small || echo $rss)"
 	config["services/shadow.toml"] = "[service]\nname = \"shadow\"\nexec = \"sh -c 'echo T:shadow user >/dev/console; sleep 100000'\"\n"
 	i := image{config: config, busybox: true, add: []string{hostnameFile(t) + ":/etc/hostname"}}
 	m := boot(t, i.build(t), "quiet")
-	for _, want := range []string{"T:mounts 8\n", "T:host testbox lo 1\n", "T:names zinit-pid1 zinit-server oom -1000 0 0\n",
+	for _, want := range []string{"T:mounts 8\n", "T:host testbox lo 1\n", "T:names zinit-pid1 zinit-server oom -1000 -900 0\n",
 		"T:mode  mode machine\n", "T:boot\n", "T:shadow system\n", "T:lines\n", "T:survived ", "T:signals\n",
 		"T:nofile 1024 524288\n", "T:full\n", "T:zombies 0\n", "T:reexec zinit-pid1\n",
 		"T:threads\n", "T:memory\n", "T:alive\n", "T:rss small\n"} {

@@ -207,6 +207,44 @@ func TestNothingIsInherited(t *testing.T) {
 	}
 }
 
+// TestOOMScore: the server keeps the oom_score_adj that an administrator has set, and one above 0 is meant for services too.
+// That they do not inherit a protection is tested in supervisor/proc, and for process 1 in test/boot.
+func TestOOMScore(t *testing.T) {
+	own := strings.TrimSpace(procFile(t, os.Getpid(), "oom_score_adj"))
+	for _, c := range []struct {
+		applet, set, server, plain string
+	}{
+		{"server", "200", "200", "200"}, {"pid1", "200", "200", "200"}, {"pid1", own, own, own},
+	} {
+		bin := testkit.Binary(t, "")
+		wrapper := filepath.Join(t.TempDir(), "wrapper")
+		text := fmt.Sprintf("#!/bin/sh\necho %s >/proc/self/oom_score_adj && exec %s \"$@\"\n", c.set, bin)
+		if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s := testkit.Start(t, map[string]string{
+			"plain.toml": service("plain", sleeper),
+			"says.toml":  service("says", sleeper+"oom_score_adj = 300\n"),
+		}, testkit.Options{Bin: wrapper, Applet: c.applet})
+		s.Bin = bin
+		client := s.Client()
+		ping, err := client.Ping(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(procFile(t, ping.PID, "oom_score_adj")); got != c.server {
+			t.Errorf("%s under %s: the server has %s, want %s", c.applet, c.set, got, c.server)
+		}
+		for name, want := range map[string]string{"plain": c.plain, "says": "300"} {
+			pid := s.AwaitState(client, name, "running").PID
+			if got := strings.TrimSpace(procFile(t, pid, "oom_score_adj")); got != want {
+				t.Errorf("%s under %s: %s has %s, want %s", c.applet, c.set, name, got, want)
+			}
+		}
+		s.Stop(syscall.SIGTERM)
+	}
+}
+
 // TestTerminal: tty makes a terminal the controlling one and descriptors 0, 1 and 2.
 func TestTerminal(t *testing.T) {
 	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
