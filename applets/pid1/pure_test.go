@@ -260,7 +260,7 @@ func TestActs(t *testing.T) {
 
 func TestParseStat(t *testing.T) {
 	line := "1234 (a) b) (c) Z 7 1234 1234 0 -1 2097228 0 0 0 0 0 0 0 0 20 0 1 0 987654 0 0 18446744073709551615 0"
-	if st, ok := parseStat(line); !ok || st != (procStat{state: 'Z', ppid: 7, flags: 2097228, start: 987654}) {
+	if st, ok := parseStat(line); !ok || st != (procStat{state: 'Z', ppid: 7, flags: 2097228, threads: 1, start: 987654}) {
 		t.Errorf("%+v %v", st, ok)
 	}
 	for _, bad := range []string{"", "1 (x", "1 (x)", "1 (x) S 1 2"} {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/mark"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -76,9 +77,12 @@ func nextZombie() int {
 // fork has not put it on; then the number of the incarnation is told by the control group that the child was born in.
 // 0 = neither.
 func tagOf(pid int) uint64 {
-	var limit unix.Rlimit
-	if unix.Prlimit(pid, unix.RLIMIT_RTTIME, nil, &limit) == nil && limit.Max != unix.RLIM_INFINITY && limit.Max>>63 != 0 {
-		return limit.Max
+	values, err := mark.Read(pid)
+	if err == mark.ErrNotAllowed {
+		values, _ = mark.Parse([]byte(readFile("/proc/"+itoa(pid)+"/limits", 4096)))
+	}
+	if value := values.Ours(); value != 0 {
+		return value
 	}
 	return groupGen(readFile("/proc/"+itoa(pid)+"/cgroup", 4096))
 }
@@ -111,11 +115,15 @@ func startTime(pid int) uint64 {
 
 // procStat is what pid1 wants of /proc/PID/stat.
 type procStat struct {
-	state byte
-	ppid  int
-	flags uint64
-	start uint64
+	state   byte
+	ppid    int
+	flags   uint64
+	threads uint64
+	start   uint64
 }
+
+// dead reports whether the process has ended. One whose first thread has ended is shown as a zombie, while others run on.
+func (st *procStat) dead() bool { return (st.state == 'Z' || st.state == 'X') && st.threads <= 1 }
 
 func readStat(pid int) (procStat, bool) { return parseStat(readFile("/proc/"+itoa(pid)+"/stat", 1024)) }
 
@@ -134,6 +142,8 @@ func parseStat(line string) (st procStat, ok bool) {
 			st.ppid = int(decimal(word))
 		case 9:
 			st.flags = decimal(word)
+		case 20:
+			st.threads = decimal(word)
 		case 22:
 			st.start = decimal(word)
 			return st, true

@@ -245,7 +245,7 @@ func (s *shim) left() int {
 	pids, ok := processes()
 	for _, pid := range pids {
 		st, alive := readStat(pid)
-		if pid != unix.Getpid() && alive && st.flags&kernelThread == 0 && st.state != 'Z' && st.state != 'X' {
+		if pid != unix.Getpid() && alive && st.flags&kernelThread == 0 && !st.dead() {
 			n++
 		}
 	}
@@ -260,7 +260,7 @@ func descendants() []int {
 	pids, _ := processes()
 	children := map[int][]int{}
 	for _, pid := range pids {
-		if st, ok := readStat(pid); ok && st.state != 'Z' && st.state != 'X' {
+		if st, ok := readStat(pid); ok && !st.dead() {
 			children[st.ppid] = append(children[st.ppid], pid)
 		}
 	}

@@ -156,14 +156,14 @@ func (s *Reader) Children(name string) (wire.Children, error) {
 func wireProcesses(ps []proc.Process) []wire.Process {
 	out := []wire.Process{}
 	for _, p := range ps {
-		out = append(out, wire.Process{PID: p.PID, PPID: p.PPID, Name: p.Comm, Cmdline: strings.Join(proc.Cmdline(p.PID), " "), State: stateWord(p.State),
+		out = append(out, wire.Process{PID: p.PID, PPID: p.PPID, Name: p.Comm, Cmdline: strings.Join(proc.Cmdline(p.PID), " "), State: stateWord(&p),
 			MemoryBytes: p.RSSBytes, CPUMS: int64(p.UTime+p.STime) * 10})
 	}
 	return out
 }
 
-func stateWord(b byte) string {
-	switch b {
+func stateWord(p *proc.Process) string {
+	switch p.State {
 	case 'R':
 		return "running"
 	case 'D':
@@ -171,7 +171,9 @@ func stateWord(b byte) string {
 	case 'T', 't':
 		return "stopped"
 	case 'Z', 'X':
-		return "zombie"
+		if p.Dead() {
+			return "zombie"
+		}
 	}
 	return "sleeping"
 }
@@ -205,7 +207,7 @@ func (s *Reader) ProcessTree(name string) (string, error) {
 		if n == 0 {
 			mark = "└─"
 		}
-		text += fmt.Sprintf("\n  %s %s (pid=%d, ppid=%d, %s)", mark, p.Comm, p.PID, p.PPID, stateWord(p.State))
+		text += fmt.Sprintf("\n  %s %s (pid=%d, ppid=%d, %s)", mark, p.Comm, p.PID, p.PPID, stateWord(&p))
 	}
 	return text, nil
 }

@@ -314,12 +314,12 @@ func (d *driver) kill(gen machine.Gen) {
 		_ = unix.Kill(-c.pid, unix.SIGKILL)
 	}
 	unseen, pid := c.unseen(), c.pid
-	look := treeLook{owner: c.owner(), group: c.group}
+	look := c.look()
 	go func() {
 		if unseen {
 			_ = proc.SignalProcess(pid, 0, unix.SIGKILL)
 		}
-		d.killTree(look)
+		d.killTree(look, look.group == nil)
 		d.post(d.trees.kick)
 	}()
 }

@@ -128,7 +128,7 @@ type restorer struct {
 	exits map[int]keeper.Exit
 	own   map[int]bool // our children: not empty after an upgrade in place
 	words []machine.Event
-	scan  map[string][]proc.Process // ZINIT_ID -> processes, made when an intent has no pid
+	scan  map[uint64][]proc.Process // by incarnation, made when an intent has no pid
 }
 
 // inherit takes the descriptors that the keeper held.
@@ -198,7 +198,7 @@ func (r *restorer) service(rec *machine.Record) {
 
 // endHooks ends the hook that was running for an incarnation: whoever waited for its end is dead, and it begins anew.
 func (r *restorer) endHooks(c *child) {
-	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
+	for _, p := range r.byGen()[uint64(c.gen)] {
 		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" && hook != hookReload {
 			_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
 		}
@@ -229,7 +229,7 @@ func (r *restorer) known(c *child) {
 		d.reopenNotify(c)
 		return
 	}
-	if p, err := proc.ReadProcess(c.pid); err == nil && p.Start == c.start && p.State != 'Z' {
+	if p, err := proc.ReadProcess(c.pid); err == nil && p.Start == c.start && !p.Dead() {
 		c.adopted = p.PPID != os.Getpid()
 		d.byPID[c.pid] = c
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
@@ -279,14 +279,14 @@ func (r *restorer) leftovers(c *child) int {
 	return n
 }
 
-// intent settles an incarnation that was to be forked: whether it was is told by ZINIT_ID in the environment of what
+// intent settles an incarnation that was to be forked: whether it was is told by the mark of what
 // lives, and by the keeper's exits of processes that nobody had named yet.
 func (r *restorer) intent(c *child) {
 	d := r.d
 	if d.cgroups != nil {
 		c.group = d.cgroups.Find(c.config.Name, uint64(c.gen))
 	}
-	for _, p := range r.byID()[proc.ID(c.config.Name, uint64(c.gen))] {
+	for _, p := range r.byGen()[uint64(c.gen)] {
 		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook == "" && p.Session == p.PID && c.pid == 0 {
 			c.pid, c.start = p.PID, p.Start
 		}
@@ -365,10 +365,10 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 	return *guess, true
 }
 
-// byID lists the living processes by their ZINIT_ID, with one pass over the children of the keeper and of this server. A
-// child that the server before was forking when it died has none before its exec: it is waited for, or it would become a
-// second copy later. Nothing tells of the exec of a process that is not our child, so it is looked at again.
-func (r *restorer) byID() map[string][]proc.Process {
+// byGen lists the living processes by their incarnation, with one pass over the children of the keeper and of this server.
+// A child that the server before was forking when it died has no sign before its exec: it is waited for, or it would become
+// a second copy later. Nothing tells of the exec of a process that is not our child, so it is looked at again.
+func (r *restorer) byGen() map[uint64][]proc.Process {
 	if r.scan != nil {
 		return r.scan
 	}
@@ -383,10 +383,10 @@ func (r *restorer) byID() map[string][]proc.Process {
 			}
 		}
 	}
-	r.scan = map[string][]proc.Process{}
+	r.scan = map[uint64][]proc.Process{}
 	for _, o := range r.d.scanner.Orphans(r.d.knows) {
-		if id, ok := proc.Variable(o.PID, proc.EnvID); ok {
-			r.scan[id] = append(r.scan[id], o.Process)
+		if o.Gen != 0 {
+			r.scan[o.Gen] = append(r.scan[o.Gen], o.Process)
 		}
 	}
 	return r.scan

@@ -1,7 +1,10 @@
 package loop
 
 import (
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -52,26 +55,50 @@ func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
 	known := func(pid int) bool { return t.d.knows(pid) || t.d.reaper.Told(pid) }
 	orphans := t.d.scanner.Orphans(known)
 	for _, c := range cs {
-		if c.group != nil && c.group.Populated(c.pid) || hasOrphan(orphans, c) {
+		switch {
+		case c.group != nil && c.group.Populated(c.pid), c.group != nil && hasOrphan(orphans, c):
+			owner := c.owner()
+			t.left(out, c, t.d.scanner.TreeWith(&owner, orphans))
+		case !proc.Usable() && proc.GroupLives(c.pid):
+			out[c.gen] = []proc.Process{{PGRP: c.pid, Session: c.pid}} // its number cannot be known
+		case hasOrphan(orphans, c):
 			ask = append(ask, c.owner())
+		}
+		if c.ending {
+			t.left(out, c, unproven(orphans))
 		}
 	}
 	if len(ask) == 0 {
 		return out
 	}
-	members, sure := t.d.scanner.Look(ask)
-	for looks := 1; !sure && looks <= surviveLooks; looks++ {
-		members, sure = t.d.scanner.Look(ask)
+	found := t.d.scanner.Look(ask)
+	for looks := 1; !found.Sure && looks <= surviveLooks; looks++ {
+		found = t.d.scanner.Look(ask)
 	}
 	for _, c := range cs {
-		for _, p := range members[uint64(c.gen)] {
-			// A hook or a check that runs carries the signs of the service, and is not what the service left behind.
-			if p.PID != c.pid && t.d.aux[p.PID] == nil && t.d.aux[p.Session] == nil {
-				out[c.gen] = append(out[c.gen], p)
-			}
-		}
+		t.left(out, c, found.Members[uint64(c.gen)])
 	}
 	return out
+}
+
+// left adds what an incarnation has left. A hook or a check that runs carries the signs of the service, and is not what the
+// service left behind.
+func (t *treeWatch) left(out map[machine.Gen][]proc.Process, c *child, ps []proc.Process) {
+	for _, p := range ps {
+		if p.PID != c.pid && t.d.aux[p.PID] == nil && t.d.aux[p.Session] == nil {
+			out[c.gen] = append(out[c.gen], p)
+		}
+	}
+}
+
+// unproven are the orphans of which nobody can tell whose they are.
+func unproven(orphans []proc.Orphan) (ps []proc.Process) {
+	for _, o := range orphans {
+		if o.Unproven {
+			ps = append(ps, o.Process)
+		}
+	}
+	return ps
 }
 
 // hasOrphan reports whether one of the orphans may be of this incarnation. All that is left of a tree hangs below one;
@@ -97,10 +124,11 @@ func (t *treeWatch) kick() {
 	t.scanning, t.again = true, false
 	looks := make([]treeLook, 0, len(t.lingering))
 	for _, c := range t.lingering {
-		looks = append(looks, treeLook{c: c, owner: c.owner(), group: c.group, kill: c.killed})
+		looks = append(looks, c.look())
 	}
+	known := t.d.accountedFor()
 	go func() {
-		alive := t.d.scanTrees(looks)
+		alive := t.d.scanTrees(looks, known)
 		t.d.post(func() { t.looked(looks, alive) })
 	}()
 }
@@ -111,48 +139,109 @@ type treeLook struct {
 	owner proc.Owner
 	group *proc.Group
 	kill  bool
+	ends  bool // what may be its own counts as that
+	held  bool // its main process, or the zombie of it, is ours: the number of its group is certain
 }
 
+func (c *child) look() treeLook {
+	return treeLook{c: c, owner: c.owner(), group: c.group, kill: c.killed, ends: c.ending, held: !c.adopted && !c.reaped && !c.daemonized && c.pid > 0}
+}
+
+// accountedFor are the processes that the driver knows, for a look from another goroutine.
+func (d *driver) accountedFor() func(pid int) bool {
+	pids := make(map[int]struct{}, len(d.byPID)+len(d.aux))
+	for pid := range d.byPID {
+		pids[pid] = struct{}{}
+	}
+	for pid := range d.aux {
+		pids[pid] = struct{}{}
+	}
+	return func(pid int) bool { _, ok := pids[pid]; return ok }
+}
+
+// life says whether a tree is alive, and who tells of its end.
+type life uint8
+
+const (
+	lifeless life = iota
+	inGroup       // the kernel tells when its control group is empty
+	outside       // a process lives that has left the group, or there is none: only looking tells
+)
+
 // scanTrees finds which trees still have a process, and kills what is left where SIGKILL was due.
-func (d *driver) scanTrees(looks []treeLook) map[machine.Gen]bool {
-	alive := map[machine.Gen]bool{}
+func (d *driver) scanTrees(looks []treeLook, known func(pid int) bool) map[machine.Gen]life {
+	alive := map[machine.Gen]life{}
+	orphans := sync.OnceValues(func() ([]proc.Orphan, bool) { return d.scanner.LookForOrphans(known) })
 	var owners []proc.Owner
 	for _, l := range looks {
-		if l.group != nil {
-			alive[l.c.gen] = l.group.Populated(l.owner.Main)
-			continue
+		switch {
+		case l.group != nil && l.group.Populated(l.owner.Main):
+			alive[l.c.gen] = inGroup
+		case l.group != nil:
+			if left, sure := orphans(); !sure && proc.Usable() || d.leftGroup(l, left) {
+				alive[l.c.gen] = outside
+			}
+		case proc.Usable():
+			owners = append(owners, l.owner)
+		case l.held && proc.GroupLives(l.owner.Main):
+			alive[l.c.gen] = outside
 		}
-		owners = append(owners, l.owner)
 	}
 	if len(owners) > 0 {
-		members, sure := d.scanner.Look(owners)
-		for _, o := range owners {
-			alive[machine.Gen(o.Gen)] = len(members[o.Gen]) > 0 || !sure
+		found := d.scanner.Look(owners)
+		for _, l := range looks {
+			gen := uint64(l.c.gen)
+			if l.group == nil && (len(found.Members[gen]) > 0 || !found.Sure || l.ends && len(found.Unproven) > 0) {
+				alive[l.c.gen] = outside
+			}
 		}
 	}
 	for _, l := range looks {
-		if l.kill && alive[l.c.gen] {
-			d.killTree(l)
+		if l.kill && alive[l.c.gen] != lifeless {
+			d.killTree(l, alive[l.c.gen] == outside)
 		}
 	}
 	return alive
 }
 
-// killTree sends SIGKILL to all that belongs to an incarnation: by the kernel where there is a cgroup, else one by one.
-func (d *driver) killTree(l treeLook) {
-	if l.group != nil && l.group.Kill() == nil {
+// leftGroup reports whether a process of an incarnation, or one that may be of it while it is being ended, lives outside of
+// its control group.
+func (d *driver) leftGroup(l treeLook, orphans []proc.Orphan) bool {
+	if l.ends && len(unproven(orphans)) > 0 {
+		return true
+	}
+	for _, p := range d.scanner.TreeWith(&l.owner, orphans) {
+		if p.PID != l.owner.Main {
+			return true
+		}
+	}
+	return false
+}
+
+// killTree sends SIGKILL to all that belongs to an incarnation: by the kernel where there is a cgroup, and one by one what
+// has left it.
+func (d *driver) killTree(l treeLook, outside bool) {
+	if l.group != nil && l.group.Kill() == nil && !outside {
+		return
+	}
+	if !proc.Usable() && l.held {
+		_ = proc.SignalGroup(l.owner.Main, unix.SIGKILL)
 		return
 	}
 	d.scanner.KillTree(&l.owner)
 }
 
 // looked takes the result of a look.
-func (t *treeWatch) looked(looks []treeLook, alive map[machine.Gen]bool) {
+func (t *treeWatch) looked(looks []treeLook, alive map[machine.Gen]life) {
 	t.scanning = false
 	for _, l := range looks {
-		if t.lingering[l.c.gen] == l.c && !alive[l.c.gen] {
+		switch {
+		case t.lingering[l.c.gen] != l.c:
+		case alive[l.c.gen] == lifeless:
 			delete(t.lingering, l.c.gen)
 			t.d.treeEmpty(l.c)
+		case alive[l.c.gen] == outside:
+			l.c.told = false
 		}
 	}
 	switch {

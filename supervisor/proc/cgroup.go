@@ -144,11 +144,14 @@ func (g *Group) Populated(except int) bool {
 		if !populated(g.path) {
 			return false
 		}
-		pids := g.Processes()
+		pids := listed(g.path, 0, nil)
 		if len(pids) == 1 && pids[0] == except {
 			return false
 		}
 		for _, pid := range pids {
+			if pid == 0 || pid != except && !usable() {
+				return true
+			}
 			if pid == except {
 				continue
 			}
@@ -162,7 +165,8 @@ func (g *Group) Populated(except int) bool {
 
 // GroupGen is the incarnation that the control group of a process names, also of a zombie; 0 = it is in no group of ours.
 func GroupGen(pid int) uint64 {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	var buf [4096]byte
+	text, err := readProc(pid, "cgroup", buf[:])
 	if err != nil {
 		return 0
 	}
@@ -181,18 +185,23 @@ func (g *Group) Processes() []int { return processesIn(g.path, 0, nil) }
 const depthMax = 32
 
 func processesIn(folder string, depth int, into []int) []int {
+	return slices.DeleteFunc(listed(folder, depth, into), func(pid int) bool { return pid == 0 })
+}
+
+// listed is processesIn with a 0 for each process that is in another pid namespace than ours and those below it.
+func listed(folder string, depth int, into []int) []int {
 	data, err := os.ReadFile(folder + "/cgroup.procs")
 	if err != nil {
 		return into
 	}
 	f := fields{rest: data}
 	for w := f.word(); len(w) > 0; w = f.word() {
-		if pid, ok := atoi(w); ok && pid > 0 { // 0 is a process of another pid namespace
+		if pid, ok := atoi(w); ok {
 			into = append(into, pid)
 		}
 	}
 	for _, sub := range subfolders(folder, depth) {
-		into = processesIn(sub, depth+1, into)
+		into = listed(sub, depth+1, into)
 	}
 	return into
 }

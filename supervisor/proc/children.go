@@ -15,6 +15,9 @@ func Children(into []int) []int { return ChildrenOf(into, os.Getpid()) }
 // ChildrenOf is Children of another process. Where the kernel does not list children (CONFIG_PROC_CHILDREN), all
 // processes are looked at.
 func ChildrenOf(into []int, pid int) []int {
+	if !usable() {
+		return into
+	}
 	base := "/proc/" + strconv.Itoa(pid) + "/task/"
 	threads := listNumbers(base, nil)
 	for _, tid := range threads {
@@ -28,6 +31,9 @@ func ChildrenOf(into []int, pid int) []int {
 
 // childrenOfThread reads one list; false when the kernel has none.
 func childrenOfThread(into []int, thread string) ([]int, bool) {
+	if !usable() {
+		return into, false
+	}
 	fd, err := unix.Open(thread+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return into, err != unix.ENOENT || threadGone(thread)
@@ -58,7 +64,7 @@ func threadGone(thread string) bool {
 }
 
 func childrenByParent(into []int, parent int) []int {
-	for _, pid := range listNumbers("/proc", nil) {
+	for _, pid := range listProcesses(nil) {
 		if p, err := ReadProcess(pid); err == nil && p.PPID == parent {
 			into = append(into, pid)
 		}

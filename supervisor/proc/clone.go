@@ -360,9 +360,8 @@ func (p *program) addLimits(s *Spec) *Error {
 	if own {
 		add(note{step: StepFork}, unix.RLIMIT_NOFILE, files, 0)
 	}
-	if s.Tag != 0 && !s.limitsRealtime() {
-		// Under a supervisor that is limited itself there may be no room for it; other signs remain.
-		add(note{step: StepFork}, unix.RLIMIT_RTTIME, unix.Rlimit{Cur: s.Tag, Max: s.Tag}, anyError)
+	if place := s.place(); s.Tag != 0 && place >= 0 {
+		add(note{step: StepFork}, place, unix.Rlimit{Cur: s.Tag, Max: s.Tag}, anyError)
 	}
 	return nil
 }

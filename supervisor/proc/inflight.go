@@ -29,7 +29,7 @@ func beforeExec(pid int) bool {
 	return exe != "" && exe == Executable(os.Getpid())
 }
 
-// threads is a set of thread ids.
+// threads is a set of the ids of threads or processes.
 type threads struct{ ids sync.Map }
 
 // forkers are the threads that ever called Start. Only they and the first thread, which gets the orphans and the children
@@ -37,14 +37,27 @@ type threads struct{ ids sync.Map }
 // restart costs.
 var forkers threads
 
+// remove takes an id out; one that is not in it is no error.
+func (t *threads) remove(id int) { t.ids.Delete(id) }
+
 func (t *threads) add(id int) {
 	if _, ok := t.ids.Load(id); !ok {
 		t.ids.Store(id, struct{}{})
 	}
 }
 
-// started appends the children that Start has made, and the orphans.
+// unlisted are the children that Start has made where nothing else lists them, until they are reaped.
+var unlisted threads
+
+// started appends the children that Start has made, and the orphans where /proc tells.
 func started(into []int) []int {
+	if !usable() {
+		unlisted.ids.Range(func(id, _ any) bool {
+			into = append(into, id.(int))
+			return true
+		})
+		return into
+	}
 	self := os.Getpid()
 	into = adoptedBy(into, self)
 	base := "/proc/" + strconv.Itoa(self) + "/task/"

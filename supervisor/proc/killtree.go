@@ -51,10 +51,13 @@ func (s *Scanner) KillTree(o *Owner) (left int) {
 	k := killer{scanner: s, owner: o, guard: s.guard(), session: own.Session, killed: make(map[int]uint64)}
 	k.mainGroup()
 	for range killPasses {
-		members, sure := s.Look([]Owner{*o})
-		left = len(members[o.Gen])
-		if fresh := k.each(members[o.Gen]); fresh == 0 && sure {
+		f := s.Look([]Owner{*o})
+		left = len(f.Members[o.Gen])
+		if fresh := k.each(f.Members[o.Gen]); fresh == 0 && f.Sure {
 			return left
+		}
+		if !usable() {
+			break // looking again shows nothing more
 		}
 		k.chase()
 	}
@@ -123,7 +126,7 @@ func (k *killer) chase() {
 	for range 16 {
 		found := false
 		for _, pid := range Children(buf[:0]) {
-			if k.scanner.genOf(pid) == k.owner.Gen {
+			if k.scanner.GenOf(pid) == k.owner.Gen {
 				found = k.orphan(pid) || found
 			}
 		}

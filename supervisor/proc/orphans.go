@@ -4,8 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Orphan is a child that the supervisor did not start itself: when a process of a service ends, those that it had
@@ -13,6 +14,9 @@ import (
 type Orphan struct {
 	Process
 	Gen uint64 // the incarnation by its tag or ZINIT_ID, 0 = not known
+	// Unproven says that it may belong to any incarnation: we were not allowed to look. What is hidden
+	// altogether has no more than a number, a group and a session.
+	Unproven bool
 }
 
 // Orphans lists the living children of the supervisor, and of the keeper, that are not known. It is the cheap question
@@ -20,47 +24,92 @@ type Orphan struct {
 // of them hang below an orphan. known answers for main processes, helpers and what else the caller accounts for. A child
 // that Start is forking at this moment is left out until its exec; after it, it carries its Gen.
 func (s *Scanner) Orphans(known func(pid int) bool) []Orphan {
-	quiet := watchForks()
+	out, _ := s.LookForOrphans(known)
+	return out
+}
+
+// LookForOrphans is Orphans for those who must know that none is left: when sure is false, some came and went faster than
+// they could be looked at.
+func (s *Scanner) LookForOrphans(known func(pid int) bool) (out []Orphan, sure bool) {
+	l := orphanage{scanner: s, known: known, seen: map[int]bool{}, quiet: watchForks()}
+	for range relists {
+		if l.look() {
+			return l.found, usable()
+		}
+	}
+	return l.found, false
+}
+
+// orphanage is one look for orphans.
+type orphanage struct {
+	scanner *Scanner
+	known   func(pid int) bool
+	seen    map[int]bool
+	found   []Orphan
+	quiet   func() bool
+}
+
+// look reads the lists once. It is false when one has ended meanwhile: what that one had forked has become a child of ours
+// after the list was read.
+func (l *orphanage) look() (settled bool) {
 	var buf [256]int
 	children := adopted(buf[:0])
-	if s.Keeper > 0 {
-		children = adoptedBy(children, s.Keeper)
+	if l.scanner.Keeper > 0 {
+		children = adoptedBy(children, l.scanner.Keeper)
 	}
-	self := s.self()
-	children = slices.DeleteFunc(children, func(pid int) bool { return pid == self || known(pid) })
-	var out []Orphan
+	settled = true
 	for _, pid := range children {
-		p, err := ReadProcess(pid)
-		if err != nil || p.Dead() {
+		if pid == l.scanner.self() || l.seen[pid] || l.known(pid) {
 			continue
 		}
-		o := Orphan{Process: p, Gen: s.genOf(pid)}
-		if o.Gen == 0 && !quiet() {
-			if beforeExec(pid) {
-				continue
-			}
-			o.Gen = s.genOf(pid) // it may have executed since the first look
-		}
-		// One that has ended before Start could mark it must not make the caller look at every process there is.
-		if o.Gen == 0 && (!p.alive() || hollow(pid)) {
-			continue
-		}
-		out = append(out, o)
+		l.seen[pid] = true
+		settled = l.meet(pid) && settled
 	}
-	return out
+	return settled
+}
+
+// meet takes one in that lives; false when it has ended.
+func (l *orphanage) meet(pid int) bool {
+	p, err := ReadProcess(pid)
+	if errors.Is(hidden(pid, err), errHidden) {
+		if _, dead := PeekPID(pid); !dead {
+			l.found = append(l.found, Orphan{Process: veiled(pid), Unproven: true})
+		}
+		return true
+	}
+	if err != nil || p.Dead() {
+		return false
+	}
+	o := Orphan{Process: p}
+	gen, known := l.scanner.whose(pid)
+	if gen == 0 && !l.quiet() {
+		if beforeExec(pid) {
+			return true
+		}
+		gen, known = l.scanner.whose(pid) // it may have executed since the first look
+	}
+	o.Gen, o.Unproven = gen, !known
+	// One that has ended before Start could mark it must not make the caller look at every process there is.
+	if o.Gen == 0 && (!p.alive() || hollow(pid)) {
+		return false
+	}
+	l.found = append(l.found, o)
+	return true
 }
 
 // hollow reports whether a process has given up its memory: it runs no program any more, and is a zombie in a moment.
 func hollow(pid int) bool {
+	if !usable() {
+		return false
+	}
 	_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// genOf tells an incarnation by its tag, else by ZINIT_ID; 0 = not known.
-func (s *Scanner) genOf(pid int) uint64 {
-	if gen, ok := genOf(tagOf(pid), s.Instance); ok {
-		return gen
-	}
-	gen, _ := s.identified(pid)
-	return gen
+// veiled is what the kernel tells of a process that /proc hides.
+func veiled(pid int) Process {
+	p := Process{PID: pid}
+	p.PGRP, _ = unix.Getpgid(pid)
+	p.Session, _ = unix.Getsid(pid)
+	return p
 }

@@ -118,7 +118,7 @@ func PortHolders(ports []uint16) (out []Holder) {
 		byInode[s.inode] = s.port
 	}
 	seen := map[uint64]bool{}
-	for _, pid := range listNumbers("/proc", nil) {
+	for _, pid := range listProcesses(nil) {
 		for _, inode := range socketsOf(pid, byInode) {
 			p, err := ReadProcess(pid)
 			if err != nil {
@@ -151,7 +151,7 @@ func socketsOf(pid int, sockets map[uint64]int) (out []uint64) {
 // FilterHolders finds the processes whose name, or the base name of whose program, contains one of the filters, without
 // regard to case. Kernel threads and zombies match nothing.
 func FilterHolders(filters []string) (out []Holder) {
-	for _, pid := range listNumbers("/proc", nil) {
+	for _, pid := range listProcesses(nil) {
 		p, err := ReadProcess(pid)
 		if err != nil || p.Dead() || p.Kernel {
 			continue

@@ -28,8 +28,11 @@ type Process struct {
 	Comm                     string
 }
 
-// Dead reports whether the process has ended and only its entry is left.
-func (p *Process) Dead() bool { return p.State == 'Z' || p.State == 'X' || p.State == 'x' }
+// Dead reports whether the process has ended and only its entry is left. One whose first thread has ended (pthread_exit(3)
+// in main) is shown as a zombie too, while its other threads run on.
+func (p *Process) Dead() bool {
+	return (p.State == 'Z' || p.State == 'X' || p.State == 'x') && p.Threads <= 1
+}
 
 // alive reports whether exactly this process is still there.
 func (p *Process) alive() bool {
@@ -163,6 +166,9 @@ func atoi(b []byte) (int, bool) {
 
 // readProc reads a small file of /proc/PID into buf, as much as fits.
 func readProc(pid int, name string, buf []byte) ([]byte, error) {
+	if !usable() {
+		return nil, ErrGone
+	}
 	return readInto("/proc/"+strconv.Itoa(pid)+"/"+name, buf)
 }
 
@@ -248,7 +254,14 @@ func Cmdline(pid int) []string {
 
 // Executable is the path of the process's program, "" when it may not be seen.
 func Executable(pid int) string {
-	path, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	if pid != os.Getpid() && !usable() {
+		return ""
+	}
+	name := "self"
+	if pid != os.Getpid() {
+		name = strconv.Itoa(pid)
+	}
+	path, err := os.Readlink("/proc/" + name + "/exe")
 	if err != nil {
 		return ""
 	}
@@ -263,6 +276,14 @@ func BootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(data))
+}
+
+// listProcesses appends the numbers of all processes, none where /proc is not usable.
+func listProcesses(into []int) []int {
+	if !usable() {
+		return into
+	}
+	return listNumbers("/proc", into)
 }
 
 // listNumbers appends the numeric names in a directory to into.

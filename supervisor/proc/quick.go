@@ -7,23 +7,28 @@ import (
 	"strconv"
 )
 
-// Tree lists the living processes of one incarnation by pid, main process included, without a look at all processes: what
-// the control group holds, else what hangs below the main process and below the orphans of it (see Orphans). It is for
-// showing: a process that forks and exits at this moment may be missed.
+// Tree lists the living processes of one incarnation by pid, main process included, without a look at all processes. It is
+// for showing: a process that forks and exits at this moment may be missed.
 func (s *Scanner) Tree(o *Owner, known func(pid int) bool) []Process {
+	return s.TreeWith(o, s.Orphans(known))
+}
+
+// TreeWith is Tree with the orphans that the caller has looked for: what the control group holds, and what hangs below it,
+// below the main process, and below the orphans of the incarnation. A process can leave its control group, but not its
+// ancestors: those it still has, or us.
+func (s *Scanner) TreeWith(o *Owner, orphans []Orphan) []Process {
 	w := walk{seen: map[int]bool{}}
 	if o.Cgroup != "" {
 		for _, pid := range processesIn(o.Cgroup, 0, nil) {
-			w.add(pid)
+			w.below(pid)
 		}
-	} else {
-		if p, err := ReadProcess(o.Main); err == nil && (o.Start == 0 || p.Start == o.Start) {
-			w.below(o.Main)
-		}
-		for _, orphan := range s.Orphans(known) {
-			if orphan.Gen == o.Gen || orphan.Session == o.Main || orphan.PGRP == o.Main {
-				w.below(orphan.PID)
-			}
+	}
+	if p, err := ReadProcess(o.Main); err == nil && (o.Start == 0 || p.Start == o.Start) {
+		w.below(o.Main)
+	}
+	for _, orphan := range orphans {
+		if orphan.Gen == o.Gen || orphan.Gen == 0 && o.Main > 0 && (orphan.Session == o.Main || orphan.PGRP == o.Main) {
+			w.below(orphan.PID)
 		}
 	}
 	slices.SortFunc(w.found, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
@@ -54,7 +59,9 @@ func (w *walk) below(pid int) {
 		return
 	}
 	for _, child := range ChildrenOf(nil, pid) {
-		w.below(child)
+		if !w.seen[child] {
+			w.below(child)
+		}
 	}
 }
 

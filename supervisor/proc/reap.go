@@ -65,6 +65,19 @@ func Peek() (Exit, bool) { return waitid(unix.P_ALL, 0) }
 // PeekPID looks whether a certain child has ended.
 func PeekPID(pid int) (Exit, bool) { return waitid(unix.P_PID, pid) }
 
+// GroupLives reports whether a child of ours lives in a process group: asked without WEXITED, the kernel knows only of
+// children that have not ended. It is what can be known where /proc is not ours.
+func GroupLives(group int) bool {
+	for {
+		var info siginfo
+		_, _, err := unix.RawSyscall6(unix.SYS_WAITID, unix.P_PGID, uintptr(group), uintptr(unsafe.Pointer(&info)),
+			unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+		if err != unix.EINTR {
+			return err == 0
+		}
+	}
+}
+
 // Reap removes a dead child. It never waits for one that lives, and a pid that is no child is no error.
 func Reap(pid int) {
 	_ = ignoringEINTR(func() error {
@@ -150,6 +163,7 @@ func (r *Reaper) list() {
 func (r *Reaper) Reap(pid int) {
 	Reap(pid)
 	delete(r.told, pid)
+	unlisted.remove(pid)
 }
 
 // Told reports whether a child was told as dead and is kept.

@@ -2,13 +2,12 @@ package proc
 
 import (
 	"runtime"
-	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/mark"
 )
 
 // Spec is everything about a process to start.
@@ -61,33 +60,35 @@ func Start(s *Spec) (pid int, err *Error) {
 	beginFork()
 	defer endFork()
 	if pid, err, done := c.startByClone(); done {
-		return pid, err
+		return c.started(pid), err
 	}
 	pid, err = c.startByLibrary()
 	if err == nil && c.refused {
 		cloneRefused.Store(true) // no further start need try
 	}
-	return pid, err
+	return c.started(pid), err
+}
+
+// started notes a child where nothing else lists it.
+func (c *child) started(pid int) int {
+	if pid > 0 && !usable() {
+		unlisted.add(pid)
+	}
+	return pid
 }
 
 // startByLibrary forks as every kernel allows.
 func (c *child) startByLibrary() (pid int, err *Error) {
 	s := c.spec
-	began := time.Now()
 	if s.needsTrampoline() {
 		pid, err = c.startByTrampoline()
 	} else {
 		pid, err = c.startDirectly()
 	}
-	if err == nil && s.Tag != 0 && !s.limitsRealtime() {
-		setTag(pid, s.Tag, began)
+	if err == nil && s.Tag != 0 {
+		mark.Seal(pid, s.place(), s.Tag)
 	}
 	return pid, err
-}
-
-// limitsRealtime reports whether the limit that the tag would use was asked for as a limit.
-func (s *Spec) limitsRealtime() bool {
-	return slices.ContainsFunc(s.Identity.Limits, func(l graph.Limit) bool { return l.Name == "rttime" })
 }
 
 // child is what Start holds while it works.
@@ -115,15 +116,21 @@ func (c *child) startDirectly() (int, *Error) {
 	attr := c.attr(s.Env)
 	attr.Dir = s.Dir
 	attr.Sys.Credential = c.cred.native()
-	pid, err := syscall.ForkExec(s.Path, s.Argv, attr)
+	pid, err := c.fork(s.Path, s.Argv, attr)
 	if err == syscall.ENOEXEC && s.Script && looksLikeScript(inDir(s.Path, s.Dir)) {
 		argv := append([]string{"sh", s.Path}, s.Argv[1:]...)
-		pid, err = syscall.ForkExec(shellPath, argv, attr)
+		pid, err = c.fork(shellPath, argv, attr)
 	}
 	if err != nil {
 		return 0, s.explain(errnoOf(err), c.cred)
 	}
 	return pid, nil
+}
+
+// fork starts a program whose processes have the tag from birth.
+func (c *child) fork(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	mark.Under(c.spec.place(), c.spec.Tag, func() { pid, err = syscall.ForkExec(path, argv, attr) })
+	return pid, err
 }
 
 // attr is what both ways of starting have in common.

@@ -46,7 +46,7 @@ func (c *child) startByTrampoline() (int, *Error) {
 	defer report.Close()
 	attr := c.attr(c.spec.Env)
 	attr.Files = append(attr.Files, uintptr(pipe[1]))
-	pid, e := syscall.ForkExec(c.spec.trampolinePath(), words, attr)
+	pid, e := c.fork(c.spec.trampolinePath(), words, attr)
 	syscall.Close(pipe[1])
 	if e != nil {
 		if err := c.spec.explainCgroup(errnoOf(e)); err != nil {

@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -38,21 +39,28 @@ type Scanner struct {
 // Scan looks at all processes once, whatever the number of owners. members has the living processes of each incarnation,
 // main processes included, zombies not; strays are the living descendants of the supervisor that belong to nobody.
 func (s *Scanner) Scan(owners []Owner) (members map[uint64][]Process, strays []Process) {
-	members, strays, _ = s.scan(owners)
-	return members, strays
+	f := s.Look(owners)
+	return f.Members, f.Strays
 }
 
-// Look is Scan for those who must know that nothing is left: when sure is false, processes came and went faster than they
-// could be looked at, and an incarnation without members may have one all the same. Look again then.
-func (s *Scanner) Look(owners []Owner) (members map[uint64][]Process, sure bool) {
-	members, _, sure = s.scan(owners)
-	return members, sure
+// Found is what a look at all processes has found.
+type Found struct {
+	Members map[uint64][]Process // the living processes of each incarnation
+	Strays  []Process            // below the supervisor, and nobody's
+	// Unproven are below the supervisor or its keeper, and may be anybody's: we were not allowed to look. What /proc hides
+	// altogether has no more than a number, a group and a session.
+	Unproven []Process
+	// Sure is false when processes came and went faster than they could be looked at, or /proc is not ours to look at: an
+	// incarnation without members may have one all the same. Look again then.
+	Sure bool
 }
 
-func (s *Scanner) scan(owners []Owner) (members map[uint64][]Process, strays []Process, sure bool) {
+// Look is Scan for those who must know that nothing is left.
+func (s *Scanner) Look(owners []Owner) Found {
 	quiet := watchForks()
 	t := s.table(owners)
-	members = make(map[uint64][]Process)
+	members := make(map[uint64][]Process)
+	var strays, unproven []Process
 	for _, pid := range slices.Sorted(maps.Keys(t.nodes)) {
 		n := t.nodes[pid]
 		if n.Dead() || n.Kernel || n.lost {
@@ -67,9 +75,33 @@ func (s *Scanner) scan(owners []Owner) (members map[uint64][]Process, strays []P
 		if owner >= 0 {
 			gen := owners[owner].Gen
 			members[gen] = append(members[gen], n.Process)
+		} else if n.unproven {
+			unproven = append(unproven, n.Process)
 		}
 	}
-	return members, strays, t.settled
+	for _, p := range t.veiledChildren() {
+		if i, ok := t.sessions[p.Session]; ok {
+			members[owners[i].Gen] = append(members[owners[i].Gen], p)
+		} else {
+			unproven = append(unproven, p)
+		}
+	}
+	return Found{Members: members, Strays: strays, Unproven: unproven, Sure: t.settled && usable()}
+}
+
+// veiledChildren are what /proc does not show of the children of the supervisor and its keeper.
+func (t *table) veiledChildren() (out []Process) {
+	for _, keeper := range t.keepers {
+		for _, pid := range adoptedBy(nil, keeper) {
+			if t.nodes[pid] != nil || !errors.Is(hidden(pid, ErrGone), errHidden) {
+				continue
+			}
+			if _, dead := PeekPID(pid); !dead {
+				out = append(out, veiled(pid))
+			}
+		}
+	}
+	return out
 }
 
 // lookAgain gives a child that was forked while we looked a second chance: before its exec it had our environment.
@@ -93,6 +125,7 @@ type node struct {
 	Process
 	resolved bool
 	lost     bool // it ended before it could be told whose it was
+	unproven bool // whose it is cannot be told: we are not allowed to look
 	owner    int  // index, -1 = nobody
 	below    int  // the nearest protected ancestor (or itself)
 }
@@ -150,7 +183,7 @@ func (t *table) read() {
 	vanished := map[int]bool{}
 	var pids []int
 	for range relists {
-		pids = listNumbers("/proc", pids[:0])
+		pids = listProcesses(pids[:0])
 		fresh := 0
 		for _, pid := range pids {
 			if t.nodes[pid] != nil || vanished[pid] {
@@ -292,16 +325,18 @@ func (t *table) bySigns(n *node, below int) int {
 	if !slices.Contains(t.keepers, below) {
 		return -1
 	}
-	gen, tagged := genOf(tagOf(n.PID), t.scanner.Instance)
+	gen, tagged, sure := t.scanner.tagged(n.PID)
 	if tagged {
 		return t.ownerOf(gen)
 	}
 	if i, ok := t.sessions[n.Session]; ok && n.Start >= t.owners[i].Start {
 		return i
 	}
-	if gen, ok := t.scanner.identified(n.PID); ok {
+	gen, ok, err := t.scanner.identified(n.PID)
+	if ok {
 		return t.ownerOf(gen)
 	}
+	n.unproven = !sure && refused(err)
 	if slices.Contains(t.keepers, n.PPID) && beforeExec(n.PID) {
 		return -1 // its descriptors are still its parent's, which holds everybody's log pipes
 	}
@@ -328,23 +363,23 @@ func atWork(pid int) bool {
 }
 
 // identified reads ZINIT_ID, and compares ZINIT_INSTANCE if we have a name.
-func (s *Scanner) identified(pid int) (gen uint64, ok bool) {
+func (s *Scanner) identified(pid int) (gen uint64, ok bool, err error) {
 	data, err := readAllProc(pid, "environ", environMax)
 	for wait := execPause; err == nil && len(data) == 0 && wait < execPatience && atWork(pid); wait *= 2 {
 		time.Sleep(wait)
 		data, err = readAllProc(pid, "environ", environMax)
 	}
 	if err != nil {
-		return 0, false
+		return 0, false, err
 	}
 	if s.Instance != "" {
 		if instance, _ := variableIn(data, EnvInstance); instance != s.Instance {
-			return 0, false
+			return 0, false, nil
 		}
 	}
 	id, _ := variableIn(data, EnvID)
 	_, gen, ok = ParseID(id)
-	return gen, ok
+	return gen, ok, nil
 }
 
 // byPipe looks for one of the log pipes among the process's descriptors.
