@@ -50,7 +50,7 @@ type Option func(*Client)
 func WithReconnect(limit time.Duration) Option { return func(c *Client) { c.reconnect = limit } }
 
 // TransportError says that the server could not be reached, or the connection ended before an answer. Its text names
-// the socket and what to do next. It unwraps to the cause: syscall.ECONNREFUSED, io.EOF, context.DeadlineExceeded, …
+// the socket and the cause. It unwraps to the cause: syscall.ECONNREFUSED, io.EOF, context.DeadlineExceeded, …
 type TransportError struct {
 	Socket string // path of the socket
 	Op     string // "connect", "send" or "receive"
@@ -58,7 +58,7 @@ type TransportError struct {
 	Sent   bool   // the request had been sent: it may have been carried out
 }
 
-// Error returns one line: what failed, where, why, and the next step.
+// Error returns one line: what failed, where, and why.
 func (e *TransportError) Error() string {
 	if errors.Is(e.Err, context.DeadlineExceeded) {
 		return fmt.Sprintf("no answer from the server at %s in time", e.Socket)
@@ -67,9 +67,9 @@ func (e *TransportError) Error() string {
 		return fmt.Sprintf("interrupted while waiting for the server at %s", e.Socket)
 	}
 	if e.Op != "connect" {
-		return fmt.Sprintf("cannot %s over %s: %v%s", e.Op, e.Socket, causeText(e.Err), lostHint(e.Sent))
+		return fmt.Sprintf("cannot %s over %s: %s%s", e.Op, e.Socket, causeText(e.Err), lostHint(e.Sent))
 	}
-	return fmt.Sprintf("cannot connect to %s: %v%s", e.Socket, causeText(e.Err), connectHint(e.Err))
+	return fmt.Sprintf("cannot connect to %s: %s", e.Socket, causeText(e.Err))
 }
 
 // Unwrap returns the cause.
@@ -88,17 +88,7 @@ func causeText(err error) string {
 
 func lostHint(sent bool) string {
 	if sent {
-		return " (the request may have been carried out; look with: zinit status)"
-	}
-	return ""
-}
-
-func connectHint(err error) string {
-	switch {
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
-		return " (no server is running there; start one with: zinit server, or name another socket with: --socket PATH)"
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return " (become root or a member of the socket's group)"
+		return " (the request may have been carried out)"
 	}
 	return ""
 }

@@ -14,8 +14,8 @@ import (
 var errStreamOver = errors.New("the server ended the stream")
 
 // FollowLogs calls fn for every captured line from q on, in order, as it comes: first the last q.Lines of what is kept
-// (or everything from q.Since or q.SinceMS on), then what is written from now on. It returns when ctx ends (nil), when fn
-// returns an error (that error), or with the server's or the connection's error. With WithReconnect it survives a
+// (or everything from q.Since or q.SinceMS on), then what is written from now on. It returns the error of ctx when that
+// ends, that of fn when it returns one, or the server's or the connection's. With WithReconnect it survives a
 // restart of the server without a line lost or doubled; what was overwritten while there was no connection is told as
 // Missed, where q has no filter that leaves lines out.
 func (c *Client) FollowLogs(ctx context.Context, q LogQuery, fn func(wire.Follow) error) error {
@@ -114,7 +114,7 @@ func (c *Client) follow(ctx context.Context, method string, params func() any, d
 	for {
 		began, err := c.followOnce(ctx, method, params(), deliver)
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 		var lost *TransportError
 		if c.reconnect == 0 || !errors.As(err, &lost) {

@@ -94,7 +94,7 @@ func (v *invocation) finish(err error) int {
 	if v.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
-	if text := err.Error(); text != "" {
+	if text := describe(err); text != "" {
 		v.complain(text)
 	}
 	return exitCode(err)

@@ -409,7 +409,7 @@ func removeCommand(v *invocation) *cli.Command {
 				ok, err := client.Remove(v.ctx, name, c.Bool("cascade"))
 				if err != nil {
 					err = v.explain(client, "remove", name, err)
-					v.complain(err.Error())
+					v.complain(describe(err))
 					code = worst(code, exitCode(err))
 					continue
 				}

@@ -85,6 +85,23 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
+// describe is an error as people read it: what the library says, and the next step.
+func describe(err error) string {
+	var lost *rpc.TransportError
+	if !errors.As(err, &lost) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err.Error()
+	}
+	switch {
+	case lost.Sent:
+		return err.Error() + "; look with: zinit status"
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return err.Error() + " (no server is running there; start one with: zinit server, or name another socket with: --socket PATH)"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return err.Error() + " (become root or a member of the socket's group)"
+	}
+	return err.Error()
+}
+
 // worst is the code that several results together return: the highest.
 func worst(a, b int) int { return max(a, b) }
 

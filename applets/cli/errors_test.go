@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -30,6 +31,24 @@ func TestExitCode(t *testing.T) {
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("exitCode(%v) = %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+// TestDescribe: people are told the next step, which the library's errors leave to them.
+func TestDescribe(t *testing.T) {
+	lost := func(cause error) error { return &rpc.TransportError{Socket: "/s", Op: "connect", Err: cause} }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{lost(syscall.ENOENT), "start one with: zinit server"}, {lost(syscall.ECONNREFUSED), "--socket PATH"},
+		{lost(syscall.EACCES), "become root"}, {lost(context.Canceled), "interrupted"},
+		{&rpc.TransportError{Socket: "/s", Op: "receive", Err: io.EOF, Sent: true}, "look with: zinit status"},
+		{errors.New("as it is"), "as it is"},
+	} {
+		if got := describe(c.err); !strings.Contains(got, c.want) {
+			t.Errorf("describe(%v) = %q, want %q", c.err, got, c.want)
 		}
 	}
 }

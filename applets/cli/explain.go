@@ -24,7 +24,7 @@ func whyCommand(v *invocation) *cli.Command {
 			for _, name := range chosen.names {
 				why, err := client.Why(v.ctx, name)
 				if isCode(err, wire.CodeNotFound) {
-					v.complain(v.explain(client, "explain", name, err).Error())
+					v.complain(describe(v.explain(client, "explain", name, err)))
 					code = worst(code, exitNoService)
 					continue
 				}

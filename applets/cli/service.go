@@ -187,7 +187,7 @@ func (v *invocation) changeOne(client *rpc.Client, what verb, name string, how r
 }
 
 func changeFailed(name string, err error) changed {
-	return changed{Name: name, Code: exitCode(err), Outcome: "error", Text: err.Error()}
+	return changed{Name: name, Code: exitCode(err), Outcome: "error", Text: describe(err)}
 }
 
 // settled is what an answer of the server means.
@@ -355,7 +355,7 @@ func signalReloadCommand(v *invocation) *cli.Command {
 			for _, name := range chosen.names {
 				if _, err := client.SignalReload(v.ctx, name); err != nil {
 					err = v.explain(client, "reload", name, err)
-					v.complain(err.Error())
+					v.complain(describe(err))
 					code = worst(code, exitCode(err))
 					continue
 				}

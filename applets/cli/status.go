@@ -46,7 +46,7 @@ func (v *invocation) statusPages(client *rpc.Client, given []string) error {
 		s, err := client.StatusFull(v.ctx, name)
 		switch {
 		case isCode(err, wire.CodeNotFound):
-			v.complain(v.explain(client, "show", name, err).Error())
+			v.complain(describe(v.explain(client, "show", name, err)))
 			code = worst(code, exitStatusUnknown)
 			continue
 		case err != nil:

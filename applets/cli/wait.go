@@ -155,7 +155,7 @@ func (v *invocation) eachStatus(client *rpc.Client, given []string, judge func(w
 		s, err := client.StatusFull(v.ctx, name)
 		if err != nil {
 			err = v.explain(client, "look at", name, err)
-			v.complain(err.Error())
+			v.complain(describe(err))
 			code = worst(code, exitCode(err))
 			continue
 		}
