@@ -25,6 +25,8 @@ type NodeView struct {
 	RestartIn time.Duration // until the next attempt, valid when RestartDue
 	// RestartDue says that a restart is scheduled.
 	RestartDue bool
+	CheckError string   // starting, running: what its last health check got, when that did not pass
+	CheckRow   int      // running: failures of the check in a row
 	Conflict   string   // blocked by a port or a process: "port 80 is held by nginx (pid 12)"
 	Phase      string   // starting, stopping: what it is doing, "pre_start runs", "SIGTERM was sent, SIGKILL in 4 s"
 	Unkillable bool     // stopping: SIGKILL was sent and a process is still there

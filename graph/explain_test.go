@@ -182,3 +182,32 @@ func TestWhyIsNeverEmpty(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckErrors: what the last check got is told wherever it is told that the check has not passed.
+func TestCheckErrors(t *testing.T) {
+	g := New(services("api requires:db", "db"), nil)
+	g.Config(mustID(t, g, "db")).Health = &Health{Type: HealthTCP, Retries: 3}
+	db := NodeView{State: "starting", PID: 7, Since: 2 * time.Second, CheckError: "connect 127.0.0.1:1: connection refused"}
+	view := func(id ID) NodeView {
+		if g.Name(id) == "db" {
+			return db
+		}
+		return NodeView{State: "blocked"}
+	}
+	check := func(name, want string) {
+		t.Helper()
+		if got := WhyLine(Why(g, mustID(t, g, name), view)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	const refused = "connect 127.0.0.1:1: connection refused"
+	check("db", "db is starting: its tcp check has not passed, for 2 s: "+refused)
+	check("api", "api is blocked: requires db, which is starting: its tcp check has not passed, for 2 s: "+refused)
+	db.State = "running"
+	check("db", "db is running (pid 7) for 2 s: its tcp check fails, which does not count so soon after its start: "+refused)
+	db.CheckRow = 2
+	check("db", "db is running (pid 7) for 2 s: its tcp check has failed 2 of 3 times in a row: "+refused)
+	if ascii := WhyASCII(g, mustID(t, g, "db"), view); !strings.Contains(ascii, refused) {
+		t.Error(ascii)
+	}
+}

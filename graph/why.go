@@ -86,7 +86,7 @@ func WhyASCII(g *Graph, id ID, view View) string {
 	v := view(id)
 	lines := []string{Symbol(v.State) + " " + g.Name(id) + " (" + v.state() + ")"}
 	unmet := CanStart(g, id, func(id ID) Standing { return view(id).Standing })
-	if len(unmet) == 0 && v.State == "running" {
+	if len(unmet) == 0 && v.State == "running" && v.CheckError == "" {
 		return lines[0] + "\n  Can start: all dependencies satisfied"
 	}
 	lines = append(lines, "  "+WhyLine(Why(g, id, view)))
@@ -141,8 +141,15 @@ func (g *Graph) whyRunning(id ID, v *NodeView) string {
 	if v.Since > 0 {
 		text += " for " + Duration(v.Since)
 	}
-	if v.Phase != "" {
+	c := g.configs[id]
+	switch {
+	case v.Phase != "":
 		text += ": " + v.Phase
+	case v.CheckError != "" && c.Health != nil && v.CheckRow == 0:
+		text += ": its " + c.Health.Type.String() + " check fails, which does not count so soon after its start: " + v.CheckError
+	case v.CheckError != "" && c.Health != nil:
+		text += ": its " + c.Health.Type.String() + " check has failed " + strconv.Itoa(v.CheckRow) + " of " +
+			strconv.Itoa(c.Health.Retries) + " times in a row: " + v.CheckError
 	}
 	return text
 }
@@ -165,6 +172,9 @@ func (g *Graph) startingText(id ID, v *NodeView) string {
 	}
 	if v.Since > 0 {
 		text += ", for " + Duration(v.Since)
+	}
+	if v.CheckError != "" && v.Phase == "" && c.Health != nil {
+		text += ": " + v.CheckError
 	}
 	return text
 }

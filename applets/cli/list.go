@@ -126,8 +126,11 @@ func listTable(rows []wire.Listed, s style, width int, wide bool) string {
 // listInfo is the last column: why a service is not simply up.
 func listInfo(r wire.Listed) string {
 	text := terminal.Escape(r.Text)
-	for _, said := range []string{r.Name + " ", "is blocked: ", "is stopping: ", "failed: "} {
+	for _, said := range []string{r.Name + " ", "is blocked: ", "is stopping: ", "is starting: ", "failed: "} {
 		text = strings.TrimPrefix(text, said)
+	}
+	if r.State.State == "running" {
+		_, text, _ = strings.Cut(text, ": ")
 	}
 	if r.IsTarget {
 		text = strings.TrimSuffix("target, "+text, ", ")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
@@ -277,7 +278,11 @@ func healthText(h *wire.HealthStatus, now time.Time) string {
 		text += " " + durationText(d) + " ago"
 	}
 	text += ", " + plural(h.Checks, "check")
-	if detail := strings.TrimPrefix(terminal.Escape(h.LastDetail), "GET "+terminal.Escape(h.Target)+" "); detail != "" {
+	detail := terminal.Escape(h.LastDetail)
+	for _, method := range graph.MethodWords() {
+		detail = strings.TrimPrefix(detail, method+" "+terminal.Escape(h.Target)+" ")
+	}
+	if detail != "" {
 		text += ", last: " + detail
 	}
 	return text

@@ -22,6 +22,9 @@ func (s *Reader) node(v *view.View, id graph.ID) graph.NodeView {
 	if i.NextRestart > 0 {
 		n.RestartDue, n.RestartIn = true, max(0, time.Duration(i.NextRestart-now))
 	}
+	if (i.State == machine.Starting || i.State == machine.Running) && e.Config.Health != nil && !i.LastProbeOK {
+		n.CheckError, n.CheckRow = i.LastProbe, i.FailuresRow
+	}
 	switch {
 	case i.Reason.Type == machine.ReasonDependencyFailed || i.Reason.Type == machine.ReasonMissingDependency:
 		n.Failure, n.Other = view.ReasonText(i, e.Config), i.Reason.Service

@@ -77,8 +77,13 @@ func (s *Reader) row(v *view.View, id graph.ID, e *view.Entry) wire.Listed {
 		ms := max(0, time.Duration(n-s.from.Clock.Now()).Milliseconds())
 		r.NextRestartMS = &ms
 	}
-	if st := e.Info.State; st == machine.Blocked || st == machine.Failed || st == machine.Stopping {
+	switch e.Info.State {
+	case machine.Blocked, machine.Failed, machine.Stopping, machine.Starting:
 		r.Text = s.causeText(v, id)
+	case machine.Running:
+		if e.Config.Health != nil && e.Info.FailuresRow > 0 {
+			r.Text = s.causeText(v, id)
+		}
 	}
 	return r
 }
