@@ -71,8 +71,10 @@ type Backend interface {
 
 	// Shutdown is accepted here and begins after the answer has been written: the server calls the returned func then.
 	Shutdown(p Power) (begin func(), err error)
-	Upgrade(path string) (res wire.Upgrade, begin func(), err error)
-	PrepareRestart() (res wire.PrepareRestart, begin func(), err error)
+	// Of two upgrades the second waits until the first has failed, or for the end of ctx. A handover waits for the return of
+	// begin, so that of an upgrade must not wait for the handover.
+	Upgrade(ctx context.Context, path string) (res wire.Upgrade, begin func(), err error)
+	PrepareRestart(ctx context.Context) (res wire.PrepareRestart, begin func(), err error)
 
 	XinetSet(c wire.XinetConfig) error
 	XinetDelete(name string) error

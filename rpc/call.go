@@ -131,17 +131,25 @@ func (c *serverConn) mayAll() string {
 func (c *serverConn) result(m *method, a *args) (any, error) {
 	switch {
 	case m.end != nil:
-		result, begin, err := m.end(c.server.backend, a)
-		if err == nil && begin != nil {
-			c.begin = append(c.begin, begin)
-		}
-		return result, err
+		return c.ending(m, a)
 	case m.waits != nil && m.waits(a):
 		return c.wait(m, a)
 	case m.access == accessWrite:
 		return c.change(m, a)
 	}
 	return m.call(c.ctx, c.server.backend, a)
+}
+
+// ending asks for what begins after the answer. While another end is on its way it waits, and the next server may do it.
+func (c *serverConn) ending(m *method, a *args) (any, error) {
+	result, begin, err := m.end(c.ctx, c.server.backend, a)
+	switch {
+	case err == nil && begin != nil:
+		c.begin = append(c.begin, begin)
+	case err != nil && m.again && !c.batch && errors.Is(context.Cause(c.ctx), errHandover):
+		c.again = []byte{'\n'} // handleOne puts the line in
+	}
+	return result, err
 }
 
 // outcome is what a call of the backend came to.
@@ -156,7 +164,9 @@ func (c *serverConn) change(m *method, a *args) (any, error) {
 	a = a.clone() // what goes on beyond the answer keeps its parameters
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), changeSoft)
 	done := make(chan outcome, 1)
+	c.server.changes.Add(1)
 	go func() {
+		defer c.server.changes.Done()
 		defer cancel()
 		done <- c.protect(m, func() (any, error) { return m.call(ctx, c.server.backend, a) })
 	}()

@@ -326,11 +326,15 @@ func appendError(b, id []byte, err *wire.Error) []byte {
 }
 
 // flush writes the answers and then begins what was to begin after them: beside this connection, which the end of the
-// server waits for. false: the connection is broken.
+// server waits for; a handover waits until it was asked for. false: the connection is broken.
 func (c *serverConn) flush() bool {
 	ok := c.write()
 	for _, begin := range c.begin {
-		go begin()
+		c.server.changes.Add(1)
+		go func() {
+			defer c.server.changes.Done()
+			begin()
+		}()
 	}
 	c.begin = nil
 	return ok

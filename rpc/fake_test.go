@@ -197,10 +197,10 @@ func (f *fakeBackend) Shutdown(p Power) (func(), error) {
 	}
 	return func() { f.began.Add(1) }, nil
 }
-func (f *fakeBackend) Upgrade(path string) (wire.Upgrade, func(), error) {
+func (f *fakeBackend) Upgrade(_ context.Context, path string) (wire.Upgrade, func(), error) {
 	return wire.Upgrade{OK: true, To: path}, func() { f.began.Add(1) }, nil
 }
-func (f *fakeBackend) PrepareRestart() (wire.PrepareRestart, func(), error) {
+func (f *fakeBackend) PrepareRestart(context.Context) (wire.PrepareRestart, func(), error) {
 	return wire.PrepareRestart{Ready: true}, func() { f.began.Add(1) }, nil
 }
 func (f *fakeBackend) XinetSet(c wire.XinetConfig) error {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,8 +18,9 @@ type ConnState struct {
 // Handover stops serving without closing anything: accepting ends (Serve returns ErrServerClosed, the listeners stay
 // open), requests that were begun are answered, and the open connections are returned with what they had sent beyond.
 // Calls that wait are put back where they may be asked again; streams end, with a notification that says so, and their
-// connections close. When ctx ends first, connections that are still busy are closed. If the next process does not come
-// to life, Adopt and Serve go on with this Server.
+// connections close. When ctx ends first, connections that are still busy are closed; while a change is still being
+// carried out the error is ErrChanging, since the next process would not finish it. If the next process does not come to
+// life, Adopt and Serve go on with this Server.
 func (s *Server) Handover(ctx context.Context) ([]ConnState, error) {
 	s.mu.Lock()
 	if s.state != stateServing {
@@ -35,7 +37,12 @@ func (s *Server) Handover(ctx context.Context) ([]ConnState, error) {
 		c.interrupt(errHandover)
 	}
 	s.mu.Unlock()
-	err := s.wait(ctx)
+	err := waitFor(ctx, &s.working)
+	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), changesGrace)
+	defer stop()
+	if waitFor(grace, &s.changes) != nil {
+		err = ErrChanging
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
@@ -46,6 +53,12 @@ func (s *Server) Handover(ctx context.Context) ([]ConnState, error) {
 	s.handed = nil
 	return handed, err
 }
+
+// ErrChanging is what Handover returns when a change that was asked for is not finished in time.
+var ErrChanging = errors.New("a change that a client asked for is still under way")
+
+// changesGrace is how long changes may take beyond the connections that asked for them.
+const changesGrace = 200 * time.Millisecond
 
 // hand gives the connection to the handover, if there is one and it can go on elsewhere.
 func (s *Server) hand(c *serverConn) bool {

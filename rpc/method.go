@@ -41,10 +41,10 @@ type method struct {
 	pending func(a *args) any
 	// waits tells whether this call may take as long as it takes: the client has asked for it.
 	waits func(a *args) bool
-	// again: a waiting call may be begun again by the next server when an upgrade interrupts it.
+	// again: a call that waits may be begun again by the next server when an upgrade interrupts it.
 	again bool
 	// end answers first and then ends the server or the machine by calling begin.
-	end func(b Backend, a *args) (result any, begin func(), err error)
+	end func(ctx context.Context, b Backend, a *args) (result any, begin func(), err error)
 	// stream answers {"ok":true} and then notifications; open refuses what cannot be followed.
 	open   func(b Backend, a *args) error
 	stream func(ctx context.Context, b Backend, a *args, send func(notification) error) error

@@ -54,9 +54,10 @@ func sights() []sight {
 		{of: wire.Ending{}, states: "Waiting Text"},
 		{of: wire.Sink{}, states: "Delivery Written Lost Errors Queued", hidden: "Target Last"},
 		{of: wire.Problem{}, states: "File Line Column Service Severity", hidden: "Message"},
+		{of: wire.LastUpgrade{}, states: "ID From To Outcome", hidden: "Path Reason"},
 		{of: wire.SystemStatus{},
 			states: "Version PID UptimeMS Mode ConfigDirs Socket Tracking Counts Failed Blocked Problems Strays ServerStarts " +
-				"LastCrash RolledBack Sinks ShuttingDown LogArenaBytes"},
+				"LastCrash RolledBack LastUpgrade Sinks ShuttingDown LogArenaBytes"},
 		{of: wire.Boot{}, states: "KernelMS PID1MS ServerMS LoadedMS DoneMS Services Critical"},
 		{of: wire.BootService{}, states: "Name DueMS StartMS ReadyMS Waited"},
 		{of: wire.XinetStatus{}, states: "Name Listen Backend Service Running Connections ActiveConnections " +

@@ -66,6 +66,7 @@ type Server struct {
 	conns     map[*serverConn]struct{}
 	listeners map[net.Listener]struct{}
 	working   sync.WaitGroup // one for each connection
+	changes   sync.WaitGroup // one for each change that is carried out, or begun, beside its answer
 	handed    []ConnState
 }
 
@@ -271,14 +272,14 @@ func (s *Server) Close(ctx context.Context) error {
 		c.interrupt(errClosing)
 	}
 	s.mu.Unlock()
-	return s.wait(ctx)
+	return waitFor(ctx, &s.working)
 }
 
-// wait waits until no connection is served any more.
-func (s *Server) wait(ctx context.Context) error {
+// waitFor waits until nothing of a group is left.
+func waitFor(ctx context.Context, group *sync.WaitGroup) error {
 	done := make(chan struct{})
 	go func() {
-		s.working.Wait()
+		group.Wait()
 		close(done)
 	}()
 	select {

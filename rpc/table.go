@@ -35,15 +35,15 @@ func systemMethods() []method {
 		power("system.halt", PowerHalt, "Answer, stop everything in order, halt. Only as process 1."),
 		{name: "system.upgrade", summary: "Answer, then execute another server file in place; services go on.",
 			params: []param{{name: "path", kind: kindString, doc: "the file; absent: the one this server was started from"}},
-			access: accessWrite, result: wire.Upgrade{},
-			end: func(b Backend, a *args) (any, func(), error) {
-				res, begin, err := b.Upgrade(a.text(0))
+			access: accessWrite, result: wire.Upgrade{}, again: true,
+			end: func(ctx context.Context, b Backend, a *args) (any, func(), error) {
+				res, begin, err := b.Upgrade(ctx, a.text(0))
 				return res, begin, err
 			}},
 		{name: "system.prepare_restart", summary: "Answer, then end the server without stopping anything; the next one goes on.",
-			access: accessWrite, result: wire.PrepareRestart{},
-			end: func(b Backend, _ *args) (any, func(), error) {
-				res, begin, err := b.PrepareRestart()
+			access: accessWrite, result: wire.PrepareRestart{}, again: true,
+			end: func(ctx context.Context, b Backend, _ *args) (any, func(), error) {
+				res, begin, err := b.PrepareRestart(ctx)
 				return res, begin, err
 			}},
 		{name: "debug.state", summary: "All states with their dependencies, as text.", access: accessEnv, result: wire.Output{},
@@ -56,7 +56,7 @@ func systemMethods() []method {
 
 func power(name string, p Power, summary string) method {
 	return method{name: name, summary: summary, access: accessWrite, result: wire.OK{},
-		end: func(b Backend, _ *args) (any, func(), error) {
+		end: func(_ context.Context, b Backend, _ *args) (any, func(), error) {
 			begin, err := b.Shutdown(p)
 			return wire.OK{OK: true}, begin, err
 		}}

@@ -8,7 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/answer"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -79,22 +81,26 @@ func (s *Supervisor) Bye() keeper.Reason {
 }
 
 // Upgrade checks a new executable and, once the answer is written, executes it in this process's place. An empty path
-// means the file this server was started from.
-func (s *Supervisor) Upgrade(path string) (wire.Upgrade, func(), error) {
-	u, err := s.prepareUpgrade(path)
+// means the file this server was started from. While another upgrade is under way it waits: until that one has failed, or
+// for the end of ctx, or for ever when this image is replaced, and then the next one is to be asked. What comes of the
+// upgrade is told by system.status, under the number in the answer.
+func (s *Supervisor) Upgrade(ctx context.Context, path string) (wire.Upgrade, func(), error) {
+	u, err := s.prepareUpgrade(ctx, path)
 	if err != nil {
 		return wire.Upgrade{}, nil, err
 	}
-	return wire.Upgrade{OK: true, From: s.opt.About.Version, To: u.version}, func() { s.execute(u) }, nil
+	answer := wire.Upgrade{OK: true, From: s.opt.About.Version, To: u.version, ID: s.last.Load().ID}
+	return answer, func() { go s.execute(u) }, nil
 }
 
 // PrepareRestart answers 0.3.9's soft restart by an upgrade to the same executable, which keeps everything.
-func (s *Supervisor) PrepareRestart() (wire.PrepareRestart, func(), error) {
-	u, err := s.prepareUpgrade("")
+func (s *Supervisor) PrepareRestart(ctx context.Context) (wire.PrepareRestart, func(), error) {
+	u, err := s.prepareUpgrade(ctx, "")
 	if err != nil {
 		return wire.PrepareRestart{}, nil, err
 	}
-	return wire.PrepareRestart{Ready: true, StatePath: fmt.Sprintf("/proc/%d/fd/%d", unix.Getpid(), u.journalFD)}, func() { s.execute(u) }, nil
+	path := fmt.Sprintf("/proc/%d/fd/%d", unix.Getpid(), u.journalFD)
+	return wire.PrepareRestart{Ready: true, StatePath: path}, func() { go s.execute(u) }, nil
 }
 
 // upgrade is a checked executable, kept open so that what was checked is what is executed.
@@ -103,24 +109,37 @@ type upgrade struct {
 	path      string
 	version   string
 	journalFD int
-	list      int // of the connections, -1 = none
+	list      int  // the file of passOn, -1 = none
+	prepared  bool // prepareExec was begun
 }
 
 // prepareUpgrade opens and checks the executable: it must run, say its version and accept this server's state.
-func (s *Supervisor) prepareUpgrade(path string) (*upgrade, error) {
+func (s *Supervisor) prepareUpgrade(ctx context.Context, path string) (*upgrade, error) {
 	if s.opt.Loop.Journal == nil {
 		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: this server has no journal (no memfd on this kernel?)")
 	}
-	if s.upgrading.Swap(true) {
+	select {
+	case s.upgradeTurn <- struct{}{}:
+	case <-ctx.Done():
 		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: another upgrade is under way")
+	case <-s.loop.Done():
+		return nil, answer.ErrStopping()
 	}
 	u, err := s.checkExecutable(path)
 	if err != nil {
-		s.upgrading.Store(false)
+		s.endUpgrade()
 		return nil, err
 	}
+	fault.Here("checked")
+	next := wire.LastUpgrade{ID: 1, Path: u.path, From: s.opt.About.Version, To: u.version, Outcome: upgradeUnderWay}
+	if last := s.last.Load(); last != nil {
+		next.ID = last.ID + 1
+	}
+	s.last.Store(&next)
 	return u, nil
 }
+
+func (s *Supervisor) endUpgrade() { <-s.upgradeTurn }
 
 func (s *Supervisor) checkExecutable(path string) (*upgrade, error) {
 	if path == "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/answer"
+	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -50,8 +51,13 @@ type Exec struct {
 	Argv       []string // of this server
 	ListenerFD int      // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
 	LockFD     int
-	HandOver   func() []Connection // gives up the clients' connections for an exec in place, nil = they are closed
-	TakeBack   func()              // takes them back when there was no exec
+	// HandOver gives up the clients' connections for an exec in place, and keeps orders from then on; nil = they are closed.
+	// An error calls the upgrade off: something that was asked for is not finished.
+	HandOver func() ([]Connection, error)
+	// LastWord lets signals wait for the next image, and returns the orders kept for it; nil = none.
+	LastWord func() []keeper.Order
+	// TakeBack takes all that back when there was no exec, after an error of HandOver too.
+	TakeBack func()
 }
 
 func (o *Options) maxServices() int {
@@ -103,24 +109,27 @@ type Supervisor struct {
 	// syslogFD is its socket, -1 = none; a lone server leaves it open for the executable that replaces it.
 	syslogFD int
 
-	upgrading atomic.Bool // one at a time
+	upgradeTurn chan struct{} // one upgrade at a time
+	last        atomic.Pointer[wire.LastUpgrade]
 }
 
 // New loads the configuration, or takes over what the journal of the server before holds, and prepares everything. No
 // process is started before Run.
 func New(opt Options) (*Supervisor, error) {
 	opt.derive()
-	s := &Supervisor{opt: &opt, log: opt.Loop.Log, turn: make(chan struct{}, 1), syslogFD: -1}
+	s := &Supervisor{opt: &opt, log: opt.Loop.Log, turn: make(chan struct{}, 1), syslogFD: -1,
+		upgradeTurn: make(chan struct{}, 1)}
 	var err error
 	if s.loop, err = loop.New(opt.Loop); err != nil {
 		return nil, err
 	}
 	w := s.loop.Window()
 	s.shown = w
-	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: w.Clock, Defs: &s.defs,
+	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: w.Clock, Defs: &s.defs, LastUpgrade: &s.last,
 		Arena: opt.Loop.Arena, Files: w.Files, Ship: w.Ship, Scanner: w.Scanner, Cgroups: w.Cgroups, NoCgroups: w.NoCgroups, Done: s.loop.Done()})
 	s.proxies = xinet.New(proxied{s}, s.log)
 	if opt.Loop.Restored != nil {
+		s.takeLastUpgrade(opt.Loop.Restored)
 		s.defs.Store(s.loop.Restore())
 	} else {
 		s.load()
@@ -164,6 +173,7 @@ func (s *Supervisor) run() int {
 	defer s.loop.Close()
 	defer s.proxies.Close()
 	s.loop.Begin()
+	s.carryOutOrders()
 	s.restoreProxies()
 	s.serveSyslog()
 	code := s.loop.Run()

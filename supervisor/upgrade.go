@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/zinit/zinit/internal/elf"
 	"github.com/zinit/zinit/internal/fault"
+	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -23,10 +23,6 @@ import (
 // SelfTest is the hidden argument by which a new executable is asked whether it can take over: it prints its version
 // and exits 0 if it reads the journal version that follows.
 const SelfTest = "--self-test"
-
-// inheritEnv carries what an executable that replaces a lone server needs: without a keeper the descriptors stay open
-// across the exec. It is private to the server.
-const inheritEnv = "ZINIT_INHERIT"
 
 // KeeperEnv is the variable by which a server learns the descriptor of its keeper.
 const KeeperEnv = "ZINIT_KEEPER_FD"
@@ -60,18 +56,49 @@ func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version
 	return words[1], nil
 }
 
-// execute replaces this process. First the clients' connections are handed over and the forks under way come to their
-// end, then it happens in the driver, so that nothing is half done; the exec itself happens on the thread that forked the
-// services of a lone server (their parent-death signal fires when that thread ends).
+// upgradeNote is where the journal keeps the last upgrade, and ordersNote what was asked for by signal or by the keeper
+// while the image that takes over was not there yet.
+const (
+	upgradeNote = "upgrade"
+	ordersNote  = "orders"
+)
+
+// The outcomes of an upgrade as system.status tells them.
+const (
+	upgradeUnderWay   = "under way"
+	upgradeDone       = "done"
+	upgradeFailed     = "failed"
+	upgradeRolledBack = "rolled back"
+)
+
+// execute replaces this process. First nothing more is asked of this image: requests are answered, connections and orders
+// are kept for the next. Then the forks under way come to their end, and it happens in the driver, so that nothing is half
+// done; the exec itself happens on the thread that forked the services of a lone server (their parent-death signal fires
+// when that thread ends). Everything asked for before is carried out here, everything after by the next image, or by this
+// one where there is no exec.
 func (s *Supervisor) execute(u *upgrade) {
+	fault.Here("handover")
 	var conns []Connection
+	var err error
 	if s.opt.Exec.HandOver != nil {
-		conns = s.opt.Exec.HandOver()
+		conns, err = s.opt.Exec.HandOver()
 	}
-	s.loop.Pause(func() { s.executeNow(u, conns) })
+	fault.Here("handed")
+	s.loop.Pause(func() {
+		if err != nil {
+			s.undoExec(u, err)
+			return
+		}
+		s.executeNow(u, conns)
+	})
 }
 
 func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
+	fault.Here("paused")
+	if s.loop.Halting() {
+		s.undoExec(u, errors.New("everything is being stopped"))
+		return
+	}
 	s.log.Info("upgrading in place", "to", u.version, "path", u.path)
 	if err := s.prepareExec(u, conns); err != nil {
 		s.undoExec(u, err)
@@ -83,151 +110,116 @@ func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
 	}, func(err error) { s.undoExec(u, err) })
 }
 
-// prepareExec tells the keeper, or lets the descriptors stay open and says which they are.
+// prepareExec holds back what could still be asked for, tells the keeper, and lets the descriptors stay open and says
+// which they are.
 func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 	o := &s.opt.Loop
-	if err := u.passConnections(conns); err != nil {
-		return err
+	u.prepared = true
+	s.loop.HoldKeeper() // what it sends from now on waits in its socket
+	fault.Here("holding")
+	if s.opt.Exec.LastWord != nil {
+		if err := o.Journal.Note(ordersNote, orderBytes(s.opt.Exec.LastWord())); err != nil {
+			return err
+		}
 	}
-	if err := o.Journal.Note("upgraded", []byte(s.opt.About.Version)); err != nil {
+	fault.Here("held")
+	if err := s.noteUpgrade(s.last.Load()); err != nil {
 		return err
 	}
 	if o.Keeper != nil {
+		if err := u.passOn(conns, nil); err != nil {
+			return err
+		}
 		keep(o.Keeper.FD())
 		if err := os.Setenv(KeeperEnv, strconv.Itoa(o.Keeper.FD())); err != nil {
 			return err
 		}
 		return o.Keeper.Upgrade(u.fd, u.path)
 	}
-	in := inheritance{Syslog: s.syslogFD, Listener: s.opt.Exec.ListenerFD, Arena: o.Arena.FD(), Journal: o.Journal.FD(),
-		Lock: s.opt.Exec.LockFD, Pipes: s.loop.Pipes()}
-	for _, fd := range in.descriptors() {
-		keep(fd)
-	}
-	b, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	return os.Setenv(inheritEnv, string(b))
+	return u.passOn(conns, &inheritance{Syslog: s.syslogFD, Listener: s.opt.Exec.ListenerFD, Arena: o.Arena.FD(),
+		Journal: o.Journal.FD(), Lock: s.opt.Exec.LockFD, Pipes: s.loop.Pipes()})
 }
 
 // undoExec goes on where there was no exec.
 func (s *Supervisor) undoExec(u *upgrade, err error) {
 	s.log.Error("cannot upgrade; the running version goes on", "error", err)
-	for _, name := range []string{inheritEnv, connectionsEnv, KeeperEnv} {
-		os.Unsetenv(name)
-	}
+	forgetHandover()
+	os.Unsetenv(KeeperEnv)
 	unix.Close(u.fd)
 	if u.list >= 0 {
 		unix.Close(u.list)
 	}
-	_ = s.opt.Loop.Journal.Note("upgraded", nil)
-	if k := s.opt.Loop.Keeper; k != nil {
-		_ = k.CancelUpgrade()
+	last := *s.last.Load()
+	last.Outcome, last.Reason = upgradeFailed, err.Error()
+	s.last.Store(&last)
+	_ = s.noteUpgrade(&last)
+	if u.prepared {
+		_ = s.opt.Loop.Journal.Note(ordersNote, nil) // they are carried out here
+		if k := s.opt.Loop.Keeper; k != nil {
+			_ = k.CancelUpgrade()
+		}
+		s.loop.ReleaseKeeper()
 	}
 	s.loop.Resume()
-	s.upgrading.Store(false)
+	s.endUpgrade()
 	if s.opt.Exec.TakeBack != nil {
 		go s.opt.Exec.TakeBack()
 	}
 }
 
-func keep(fd int) {
-	if fd >= 0 {
-		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
-	}
-}
-
-// Connection is a client's on its way to the executable that replaces this one.
-type Connection struct {
-	FD      int
-	Pending []byte // what was read from it and not yet handled
-}
-
-// connectionsEnv names the descriptor of a list of connections. It is private to the server.
-const connectionsEnv = "ZINIT_CONNECTIONS"
-
-// passConnections leaves the connections open and writes down which they are.
-func (u *upgrade) passConnections(conns []Connection) error {
-	u.list = -1
-	if len(conns) == 0 {
-		return nil
-	}
-	b, err := json.Marshal(conns)
+// noteUpgrade writes what system.status tells of the last upgrade.
+func (s *Supervisor) noteUpgrade(last *wire.LastUpgrade) error {
+	b, err := json.Marshal(last)
 	if err != nil {
 		return err
 	}
-	if u.list, err = unix.MemfdCreate("zinit-connections", unix.MFD_CLOEXEC); err != nil {
-		return fmt.Errorf("cannot hand over the connections: %w", err)
-	}
-	if _, err := unix.Pwrite(u.list, b, 0); err != nil {
-		return fmt.Errorf("cannot hand over the connections: %w", err)
-	}
-	for _, c := range conns {
-		keep(c.FD)
-	}
-	keep(u.list)
-	return os.Setenv(connectionsEnv, strconv.Itoa(u.list))
+	return s.opt.Loop.Journal.Note(upgradeNote, b)
 }
 
-// InheritConnections returns the connections that the server which this process was before its exec had. They are
-// close-on-exec again.
-func InheritConnections() (conns []Connection, err error) {
-	text := os.Getenv(connectionsEnv)
-	if text == "" {
-		return nil, nil
+// takeLastUpgrade reads it back: who reads it has taken over, unless the keeper says that the upgrade was taken back.
+func (s *Supervisor) takeLastUpgrade(st *journal.State) {
+	var last wire.LastUpgrade
+	if json.Unmarshal(st.Notes[upgradeNote], &last) != nil || last.ID == 0 {
+		return
 	}
-	os.Unsetenv(connectionsEnv)
-	fd, err := strconv.Atoi(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s=%s is no descriptor", connectionsEnv, text)
+	switch {
+	case last.Outcome != upgradeUnderWay:
+	case s.opt.About.RolledBack != "":
+		last.Outcome, last.Reason = upgradeRolledBack, s.opt.About.RolledBack
+	default:
+		last.Outcome = upgradeDone
 	}
-	list := os.NewFile(uintptr(fd), "connections")
-	defer list.Close()
-	if err := json.NewDecoder(io.NewSectionReader(list, 0, 1<<40)).Decode(&conns); err != nil {
-		return nil, fmt.Errorf("cannot read the list of connections: %w", err)
-	}
-	for _, c := range conns {
-		unix.CloseOnExec(c.FD)
-	}
-	return conns, nil
+	s.last.Store(&last)
 }
 
-// inheritance is what a lone server leaves open for the executable that replaces it.
-type inheritance struct {
-	Listener, Arena, Journal, Lock int
-	Syslog                         int
-	Pipes                          []keeper.Pipe
+// orderBytes is what the next image is to carry out, one byte an order.
+func orderBytes(orders []keeper.Order) []byte {
+	b := make([]byte, len(orders))
+	for i, o := range orders {
+		b[i] = byte(o)
+	}
+	return b
 }
 
-func (in *inheritance) descriptors() []int {
-	fds := []int{in.Listener, in.Arena, in.Journal, in.Lock, in.Syslog}
-	for _, p := range in.Pipes {
-		fds = append(fds, p.FD)
-	}
-	return fds
-}
-
-// Inherit returns what the server that this process was before its exec left open, as a keeper would hand it over; nil
-// when this is a fresh process. The descriptors are close-on-exec again.
-func Inherit() (h *keeper.Handover, lock int, err error) {
-	text := os.Getenv(inheritEnv)
-	if text == "" {
-		return nil, -1, nil
-	}
-	os.Unsetenv(inheritEnv)
-	var in inheritance
-	if err := json.Unmarshal([]byte(text), &in); err != nil {
-		return nil, -1, fmt.Errorf("cannot read %s: %w", inheritEnv, err)
-	}
-	for _, fd := range in.descriptors() {
-		if fd >= 0 {
-			unix.CloseOnExec(fd)
+// carryOutOrders does what was asked of the image before, or of this one before it listened: each once, since the note is
+// taken away behind them.
+func (s *Supervisor) carryOutOrders() {
+	o, orders := &s.opt.Loop, []keeper.Order(nil)
+	if st := o.Restored; st != nil {
+		for _, order := range st.Notes[ordersNote] {
+			orders = append(orders, keeper.Order(order))
 		}
 	}
-	h = &keeper.Handover{Listener: in.Listener, Arena: in.Arena, Journal: in.Journal, Pipes: in.Pipes, Mode: keeper.Plain}
-	if in.Syslog >= 0 {
-		h.Files = []keeper.File{{Name: keeperSyslog, FD: in.Syslog}}
+	if h := o.Handover; h != nil {
+		orders = append(orders, h.Orders...)
 	}
-	return h, in.Lock, nil
+	if len(orders) == 0 || o.Order == nil {
+		return
+	}
+	go func() {
+		for _, order := range orders {
+			o.Order(order)
+		}
+		s.loop.Note(ordersNote, nil)
+	}()
 }

@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -70,7 +74,8 @@ func upgradeCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "upgrade", Category: categorySystem, Usage: "let the server execute a new file in place; services notice nothing", ArgsUsage: "[PATH]",
 		Description: "Without PATH the server executes the file it was started from, which may have been replaced.\n" +
-			"The new file is checked first; a refusal changes nothing.",
+			"The new file is checked first; a refusal changes nothing. The command ends when the new one serves, or with exit\n" +
+			"code 1 and the reason when the upgrade failed or was taken back.",
 		Action: v.withClient(0, 1, func(_ *cli.Context, client *rpc.Client, args []string) error {
 			path := ""
 			if len(args) == 1 {
@@ -84,14 +89,72 @@ func upgradeCommand(v *invocation) *cli.Command {
 			if err != nil {
 				return v.explainConfig("upgrade", err)
 			}
+			if err := v.awaitUpgrade(client.Socket(), up); err != nil {
+				return err
+			}
 			return v.print(up, nil, func() string {
 				if v.quiet {
 					return ""
 				}
-				return fmt.Sprintf("upgrading from %s to %s\n", up.From, up.To)
+				return fmt.Sprintf("upgraded from %s to %s\n", up.From, up.To)
 			})
 		}),
 	}
+}
+
+// upgradePatience is how long an upgrade may take until the new server answers: a keeper goes back to the executable
+// before after three deaths, which takes a few seconds.
+const upgradePatience = time.Minute
+
+// awaitUpgrade waits for what comes of an upgrade. Each question has a connection of its own: the server may be anywhere
+// between the two executables.
+func (v *invocation) awaitUpgrade(socket string, up wire.Upgrade) error {
+	if up.ID == 0 {
+		return nil // an older server does not tell
+	}
+	ctx, stop := context.WithTimeout(v.ctx, upgradePatience)
+	defer stop()
+	for {
+		last, err := lastUpgrade(ctx, socket)
+		switch {
+		case v.ctx.Err() != nil:
+			return failf(exitInterrupted, "stopped waiting; the upgrade goes on")
+		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
+			return failf(exitFailed, "the server ended in the upgrade to %s; see its log, and start it again", up.To)
+		case ctx.Err() != nil:
+			return failf(exitFailed, "the upgrade to %s has not ended after %s: the server does not answer", up.To, upgradePatience)
+		case err != nil || last == nil || last.ID < up.ID || last.Outcome == "under way":
+			select {
+			case <-ctx.Done():
+			case <-time.After(upgradeLook):
+			}
+		case last.ID == up.ID && last.Outcome != "done":
+			return failf(exitFailed, "the upgrade to %s %s: %s; version %s goes on", up.To, wasOrNot(last.Outcome), last.Reason, up.From)
+		default:
+			return nil
+		}
+	}
+}
+
+// upgradeLook is the pace of awaitUpgrade's questions.
+const upgradeLook = 20 * time.Millisecond
+
+// wasOrNot makes a sentence of an outcome.
+func wasOrNot(outcome string) string {
+	if outcome == "rolled back" {
+		return "was taken back"
+	}
+	return outcome
+}
+
+func lastUpgrade(ctx context.Context, socket string) (*wire.LastUpgrade, error) {
+	client, err := rpc.Dial(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close() //nolint:errcheck // nothing is left to send
+	status, err := client.SystemStatus(ctx)
+	return status.LastUpgrade, err
 }
 
 func absolutePath(path string) (string, error) {

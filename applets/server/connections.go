@@ -2,30 +2,40 @@ package server
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
+	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/supervisor"
+	"github.com/zinit/zinit/supervisor/keeper"
 )
 
-// handOverPatience is how long requests under way may take before an upgrade; what is not answered then loses its
-// connection. Calls that wait are asked again in the new server.
-const handOverPatience = 3 * time.Second
+// handOverPatience is how long requests under way may take before an upgrade: more than a change that is answered as
+// pending. A query that is not answered then loses its connection. Calls that wait are asked again in the new server.
+const handOverPatience = 5 * time.Second
 
 // serve begins to accept connections.
 func (s *server) serve() {
-	go func() { s.served <- s.rpc.Serve(s.socket.Listener) }()
+	served := make(chan struct{})
+	s.served.Store(&served)
+	go func() {
+		_ = s.rpc.Serve(s.socket.Listener)
+		close(served)
+	}()
 }
+
+// awaitServed waits until no connection is accepted any more. Two may wait: an upgrade, and the end of the server.
+func (s *server) awaitServed() { <-*s.served.Load() }
 
 // inheritConnections takes the clients over from the server that this process was before an exec. Without them their
 // owners would connect again.
 func (s *server) inheritConnections() {
-	conns, err := supervisor.InheritConnections()
-	if err == nil {
-		err = s.rpc.Adopt(statesOf(conns))
+	if s.inherited == nil {
+		return
 	}
-	if err != nil {
+	if err := s.rpc.Adopt(statesOf(s.inherited.Connections)); err != nil {
 		s.log.Error("some clients have lost their connection in the upgrade", "error", err)
 	}
 }
@@ -38,25 +48,40 @@ func statesOf(conns []supervisor.Connection) []rpc.ConnState {
 	return states
 }
 
-// handOver gives up all connections before an exec in place.
-func (s *server) handOver() []supervisor.Connection {
+// handOver gives up all connections before an exec in place, and keeps all orders from then on. An error means that
+// something that was asked for is not finished: the next image would not know of it.
+func (s *server) handOver() ([]supervisor.Connection, error) {
 	ctx, stop := context.WithTimeout(context.Background(), handOverPatience)
 	defer stop()
 	states, err := s.rpc.Handover(ctx)
-	if err != nil {
+	s.handed = states
+	switch {
+	case errors.Is(err, rpc.ErrServerClosed):
+		return nil, errors.New("the server is ending")
+	case errors.Is(err, rpc.ErrChanging):
+		s.awaitServed()
+		return nil, err
+	case err != nil:
 		s.log.Warn("some clients must connect again", "error", err)
 	}
-	<-s.served
-	s.handed = states
+	s.awaitServed()
 	conns := make([]supervisor.Connection, len(states))
 	for i, st := range states {
 		conns[i] = supervisor.Connection{FD: descriptor(st.File), Pending: st.Pending}
 	}
-	return conns
+	return conns, s.orders.close(handOverPatience)
+}
+
+// lastWord holds signals back and returns the orders that the next image is to carry out.
+func (s *server) lastWord() []keeper.Order {
+	s.holdSignals()
+	return s.orders.forNext()
 }
 
 // takeBack serves on after an exec that failed.
 func (s *server) takeBack() {
+	early.ReleaseAll()
+	s.orders.open(s.carryOut)
 	if err := s.rpc.Adopt(s.handed); err != nil {
 		s.log.Error("some clients have lost their connection", "error", err)
 	}

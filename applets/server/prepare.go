@@ -28,7 +28,10 @@ import (
 )
 
 // inherit takes over from the keeper, or from the server that this process was.
-func (s *server) inherit() error {
+func (s *server) inherit() (err error) {
+	if s.inherited, err = supervisor.Inherit(); err != nil {
+		return err
+	}
 	if text := os.Getenv(supervisor.KeeperEnv); text != "" {
 		os.Unsetenv(supervisor.KeeperEnv)
 		fd, err := strconv.Atoi(text)
@@ -41,9 +44,10 @@ func (s *server) inherit() error {
 		}
 		return nil
 	}
-	var err error
-	s.handover, s.lock, err = supervisor.Inherit()
-	return err
+	if s.inherited != nil {
+		s.handover, s.lock = s.inherited.Handover, s.inherited.Lock
+	}
+	return nil
 }
 
 // openLog makes the server's own log. What it says before the rings exist is filed in them later.

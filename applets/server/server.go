@@ -17,7 +17,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/internal/memory"
 	"github.com/zinit/zinit/internal/version"
 	"github.com/zinit/zinit/logring"
@@ -89,28 +91,31 @@ func selfTest(args []string) int {
 
 // server is the applet at work.
 type server struct {
-	o        *options
-	argv     []string
-	own      *ownlog.Handler
-	log      *slog.Logger
-	settings *confdir.Settings
-	arena    *logring.Arena
-	keeper   *keeper.Client
-	handover *keeper.Handover // from a keeper, or from the server this process was before an exec; nil on a fresh start
-	lock     int              // descriptor of the socket's lock after an exec, -1 = none
-	socket   *rpc.Socket
-	sup      *supervisor.Supervisor
-	rpc      *rpc.Server
-	gid      int        // group whose members may do everything, 0 = none
-	served   chan error // gets what Serve returns
-	handed   []rpc.ConnState
-	kept     []*os.File                // duplicates of listener and lock for an exec
-	stopped  atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
+	o         *options
+	argv      []string
+	own       *ownlog.Handler
+	log       *slog.Logger
+	settings  *confdir.Settings
+	arena     *logring.Arena
+	keeper    *keeper.Client
+	handover  *keeper.Handover      // from a keeper, or from the server this process was before an exec; nil on a fresh start
+	lock      int                   // descriptor of the socket's lock after an exec, -1 = none
+	inherited *supervisor.Inherited // from the image before, nil on a fresh start
+	socket    *rpc.Socket
+	sup       *supervisor.Supervisor
+	rpc       *rpc.Server
+	gid       int                           // group whose members may do everything, 0 = none
+	served    atomic.Pointer[chan struct{}] // closed when Serve has returned
+	handed    []rpc.ConnState
+	orders    orders
+	flushed   chan struct{}             // gets a word for each flushSignal
+	kept      []*os.File                // duplicates of listener and lock for an exec
+	stopped   atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
 }
 
 // run wires everything and runs until the end.
 func run(o *options, argv []string) (int, error) {
-	s := &server{o: o, argv: argv, lock: -1, served: make(chan error, 1)}
+	s := &server{o: o, argv: argv, lock: -1, flushed: make(chan struct{}, 1)}
 	began := make(chan int)
 	var err error
 	go func() { // this goroutine keeps the main thread, so each switch to another one is one of threads
@@ -129,7 +134,7 @@ func run(o *options, argv []string) (int, error) {
 	closing, stop := context.WithTimeout(context.Background(), closePatience)
 	_ = s.rpc.Close(closing)
 	stop()
-	<-s.served
+	s.awaitServed()
 	s.farewell(code)
 	copied()
 	if s.keeper != nil {
@@ -143,11 +148,12 @@ func run(o *options, argv []string) (int, error) {
 func (s *server) begin() (int, error) {
 	go journal.Warm()
 	runtime.GOMAXPROCS(loop.Processors(runtime.GOMAXPROCS(0)))
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	fault.Here("image")
+	early.ReleaseAll() // they are caught from package early's init on
 	if err := s.inherit(); err != nil {
 		return exitFailed, err
 	}
+	fault.Here("inherited")
 	if err := s.openLog(); err != nil {
 		return exitUsage, err
 	}
@@ -169,7 +175,8 @@ func (s *server) begin() (int, error) {
 	if err := s.supervise(opt); err != nil {
 		return exitFailed, err
 	}
-	go s.handleSignals(signals)
+	fault.Here("restored")
+	go s.handleSignals()
 	s.inheritConnections()
 	s.serve()
 	s.announce()
@@ -186,6 +193,7 @@ func (s *server) options() *supervisor.Options {
 		Exec:   supervisor.Exec{Argv: s.argv, ListenerFD: -1, LockFD: -1},
 		Syslog: s.syslogPath(),
 	}
+	opt.Loop.Order = s.order
 	if h := s.handover; h != nil && s.keeper != nil {
 		about := &opt.About
 		about.Mode, about.Starts, about.LastCrash, about.RolledBack = h.Mode.String(), h.Starts, h.LastCrash, h.RolledBack
@@ -194,7 +202,6 @@ func (s *server) options() *supervisor.Options {
 			opt.Files.Only = h.Target
 		}
 		opt.Files.System = opt.Files.System || h.Mode == keeper.Machine
-		opt.Loop.Order = s.order
 		if ms, err := strconv.Atoi(os.Getenv(keeper.EnvKillAfter)); err == nil && ms > 0 {
 			opt.KillAfter = time.Duration(ms) * time.Millisecond
 		}
@@ -212,7 +219,7 @@ func (s *server) supervise(opt *supervisor.Options) error {
 		opt.Exec.ListenerFD, opt.Exec.LockFD = descriptor(listener), descriptor(lock)
 		s.kept = []*os.File{listener, lock}
 	}
-	opt.Exec.HandOver, opt.Exec.TakeBack = s.handOver, s.takeBack
+	opt.Exec.HandOver, opt.Exec.LastWord, opt.Exec.TakeBack = s.handOver, s.lastWord, s.takeBack
 	var err error
 	if s.sup, err = supervisor.New(*opt); err != nil {
 		return err

@@ -9,19 +9,25 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
 // handleSignals turns signals into what they ask for; a second stop kills at once, unless it comes so soon that it is the
 // same. SIGQUIT (Ctrl-\) is never the same: a Go program would otherwise end with a dump of its goroutines.
-func (s *server) handleSignals(signals <-chan os.Signal) {
-	for sig := range signals {
+func (s *server) handleSignals() {
+	for sig := range early.ServerSignals {
 		switch sig {
+		case flushSignal:
+			select {
+			case s.flushed <- struct{}{}:
+			default:
+			}
 		case unix.SIGTERM, unix.SIGINT:
-			s.order(keeper.OrderStop)
+			s.stop(keeper.OrderStop, false)
 		case unix.SIGQUIT:
-			s.end(keeper.OrderStop, true)
+			s.stop(keeper.OrderStop, true)
 		case unix.SIGHUP:
 			s.order(keeper.OrderReload)
 		case unix.SIGUSR1:
@@ -30,28 +36,40 @@ func (s *server) handleSignals(signals <-chan os.Signal) {
 	}
 }
 
-// order carries out what a signal or the keeper asks.
+// order takes what a signal or the keeper asks.
 func (s *server) order(o keeper.Order) {
-	switch o {
-	case keeper.OrderReload:
-		go s.reload()
-	case keeper.OrderUpgrade:
-		go s.upgrade()
-	case keeper.OrderKill:
-		s.sup.KillAll()
-	default:
-		s.end(o, false)
+	if powerOf[o] != "" {
+		s.stop(o, false)
+		return
 	}
+	s.orders.take(o, s.carryOut)
 }
 
-// end begins a stop; asked again, it kills what is left. sure is a request that cannot be the first again.
-func (s *server) end(o keeper.Order, sure bool) {
+// stop takes a request to end; a second one kills what is left. sure is a request that cannot be the first again.
+func (s *server) stop(o keeper.Order, sure bool) {
 	now := time.Now()
 	switch {
 	case s.stopped.CompareAndSwap(nil, &now):
-		s.sup.End(powerOf[o])
+		s.orders.take(o, s.carryOut)
 	case sure || now.Sub(*s.stopped.Load()) >= doubled:
+		s.orders.take(keeper.OrderKill, s.carryOut)
+	}
+}
+
+// carryOut does what was asked. What takes time it leaves to a goroutine.
+func (s *server) carryOut(o keeper.Order) {
+	switch o {
+	case keeper.OrderReload:
+		s.orders.goReload(s.reload)
+	case keeper.OrderUpgrade:
+		s.orders.goUpgrade(func(ctx context.Context) (func(), error) {
+			_, begin, err := s.sup.Upgrade(ctx, "")
+			return begin, err
+		}, func(err error) { s.log.Error("cannot upgrade", "error", err) })
+	case keeper.OrderKill:
 		s.sup.KillAll()
+	default:
+		s.sup.End(powerOf[o])
 	}
 }
 
@@ -73,15 +91,6 @@ func (s *server) reload() {
 		s.log.Error("cannot reload", "error", err)
 	}
 	notifyAbove("READY=1")
-}
-
-func (s *server) upgrade() {
-	_, begin, err := s.sup.Upgrade("")
-	if err != nil {
-		s.log.Error("cannot upgrade", "error", err)
-		return
-	}
-	begin()
 }
 
 // notifyAbove tells the supervisor that runs this server, if it asked for it (sd_notify(3)).

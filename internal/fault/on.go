@@ -29,6 +29,12 @@ func Here(point string) {
 	if err != nil {
 		return
 	}
+	if string(b) == "wait" {
+		mu.Unlock()
+		defer mu.Lock()
+		await(file)
+		return
+	}
 	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 	if n > 1 {
 		_ = os.WriteFile(file, []byte(strconv.Itoa(n-1)), 0o600)
@@ -37,5 +43,16 @@ func Here(point string) {
 	if os.Remove(file) == nil {
 		_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
 		select {} // the signal ends every thread
+	}
+}
+
+// await says that the point is reached and waits until its file is gone.
+func await(file string) {
+	_ = os.WriteFile(file+".here", nil, 0o600)
+	for {
+		if _, err := os.Stat(file); err != nil {
+			return
+		}
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 200_000}, nil)
 	}
 }

@@ -342,16 +342,29 @@ type SystemStatus struct {
 	ServerStarts  int            `json:"server_starts"` // 1 + crashes and upgrades survived
 	LastCrash     string         `json:"last_crash"`    // what ended the server before this one, "" = nothing
 	RolledBack    string         `json:"rolled_back"`   // set when an upgrade was taken back
+	LastUpgrade   *LastUpgrade   `json:"last_upgrade,omitempty"`
 	ShuttingDown  bool           `json:"shutting_down"`
 	LogArenaBytes uint64         `json:"log_arena_bytes"`
 	Sinks         []Sink         `json:"sinks"`
 }
 
-// Upgrade is system.upgrade.
+// Upgrade is system.upgrade: the executable was checked and is about to be executed. What comes of it is
+// SystemStatus.LastUpgrade with the same ID.
 type Upgrade struct {
 	OK   bool   `json:"ok"`
 	From string `json:"from"`
 	To   string `json:"to"`
+	ID   uint64 `json:"id"`
+}
+
+// LastUpgrade is the upgrade that was begun last, and what came of it.
+type LastUpgrade struct {
+	ID      uint64 `json:"id"` // from 1 on
+	Path    string `json:"path"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Outcome string `json:"outcome"`          // "under way", "done", "failed", "rolled back"
+	Reason  string `json:"reason,omitempty"` // why it failed or was rolled back
 }
 
 // PrepareRestart is 0.3.9's system.prepare_restart.

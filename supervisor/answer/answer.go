@@ -43,6 +43,8 @@ type Sources struct {
 	Cgroups   *proc.Root // nil: none
 	NoCgroups string     // why not
 	Done      <-chan struct{}
+
+	LastUpgrade *atomic.Pointer[wire.LastUpgrade]
 }
 
 // Reader answers. Its methods are the questions of rpc.Backend that change nothing.

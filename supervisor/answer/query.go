@@ -260,7 +260,8 @@ func (s *Reader) SystemStatus() (wire.SystemStatus, error) {
 	w := wire.SystemStatus{Version: s.from.Version, PID: os.Getpid(), UptimeMS: time.Since(s.started).Milliseconds(), Mode: s.from.Mode,
 		ConfigDirs: list(s.from.ConfigDirs), Socket: s.from.Socket, Tracking: s.tracking(), Counts: map[string]int{},
 		Failed: []wire.CauseLink{}, Blocked: []wire.CauseLink{}, Problems: view.AllProblems(s.from.Defs.Load(), v.Graph), Strays: s.strays(),
-		ServerStarts: s.from.Starts, LastCrash: s.from.LastCrash, RolledBack: s.from.RolledBack, ShuttingDown: v.Halting,
+		ServerStarts: s.from.Starts, LastCrash: s.from.LastCrash, RolledBack: s.from.RolledBack,
+		LastUpgrade: s.from.LastUpgrade.Load(), ShuttingDown: v.Halting,
 		LogArenaBytes: uint64(s.from.Arena.Bytes()), Sinks: s.sinksOf("")}
 	for _, st := range []machine.State{machine.Inactive, machine.Blocked, machine.Starting, machine.Running, machine.Stopping, machine.Exited, machine.Failed} {
 		w.Counts[st.String()] = 0

@@ -72,6 +72,7 @@ func (c *Client) collect(nonce uint64) (h *Handover, err error) {
 			closeAll(fds)
 		case !begun:
 			closeAll(fds)
+			h.takeOrder(f)
 		case f.kind == kEnd && f.get64() == nonce:
 			closeAll(fds)
 			return h, nil
@@ -96,6 +97,16 @@ func (c *Client) wait(limit time.Duration) error {
 			err = errNoHello
 		}
 		return err
+	}
+}
+
+// takeOrder keeps an order that the image before did not take. A stop under way is said again in the handover.
+func (h *Handover) takeOrder(f *frame) {
+	if f.kind != kOrder {
+		return
+	}
+	if o := Order(f.get32()); o > OrderHalt && o < nOrders {
+		h.Orders = append(h.Orders, o)
 	}
 }
 

@@ -119,21 +119,22 @@ type Exit struct {
 
 // Handover is everything the keeper holds, given to each new server. The descriptors are the caller's and close-on-exec.
 type Handover struct {
-	Version     int    // the keeper's protocol version
-	Mode        Mode   // what the keeper is
-	PID         int    // the keeper's process
-	Starts      int    // how many servers were started, this one included
-	Order       Order  // an order that the last server had not carried out, 0 = none
-	StartedAt   int64  // when the keeper started, CLOCK_BOOTTIME nanoseconds
-	SpawnedAt   int64  // when this server was started, CLOCK_BOOTTIME nanoseconds
-	Target      string // kernel word zinit.target=, "" = everything
-	LastCrash   string // how the server before ended, "" = it said bye or there was none
-	RolledBack  string // set when an upgrade was taken back: the reason
-	Lost        int    // pipes and pids that the keeper could not hold (limits)
-	Listener    int    // -1 = none
-	SocketPath  string // of Listener
-	Arena       int    // -1 = none
-	Journal     int    // -1 = none
+	Version     int     // the keeper's protocol version
+	Mode        Mode    // what the keeper is
+	PID         int     // the keeper's process
+	Starts      int     // how many servers were started, this one included
+	Order       Order   // an order that the last server had not carried out, 0 = none
+	Orders      []Order // others that the image before did not take, when this process executed another in its place
+	StartedAt   int64   // when the keeper started, CLOCK_BOOTTIME nanoseconds
+	SpawnedAt   int64   // when this server was started, CLOCK_BOOTTIME nanoseconds
+	Target      string  // kernel word zinit.target=, "" = everything
+	LastCrash   string  // how the server before ended, "" = it said bye or there was none
+	RolledBack  string  // set when an upgrade was taken back: the reason
+	Lost        int     // pipes and pids that the keeper could not hold (limits)
+	Listener    int     // -1 = none
+	SocketPath  string  // of Listener
+	Arena       int     // -1 = none
+	Journal     int     // -1 = none
 	Pipes       []Pipe
 	Files       []File
 	Exits       []Exit

@@ -194,7 +194,7 @@ func (d *driver) listenToKeeper(exits chan<- keeper.Exit) {
 			return
 		}
 		for {
-			ev, ok, err := d.keeper.Receive()
+			ev, ok, err := d.receive()
 			if err != nil {
 				d.post(d.keeperGone)
 				return
@@ -209,11 +209,19 @@ func (d *driver) listenToKeeper(exits chan<- keeper.Exit) {
 					return
 				}
 			}
-			if ev.Order != 0 && d.opt.Order != nil {
-				d.opt.Order(ev.Order)
-			}
 		}
 	}
+}
+
+// receive takes one word of the keeper, and passes on an order: never while another image is about to take over.
+func (d *driver) receive() (keeper.Event, bool, error) {
+	d.receiving.Lock()
+	defer d.receiving.Unlock()
+	ev, ok, err := d.keeper.Receive()
+	if ev.Order != 0 && d.opt.Order != nil {
+		d.opt.Order(ev.Order)
+	}
+	return ev, ok, err
 }
 
 // keeperGone goes on alone: it was what told of the ends of adopted processes.

@@ -3,6 +3,7 @@ package loop
 import (
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/zinit/zinit/graph"
@@ -67,6 +68,8 @@ type driver struct {
 	out     *output.Reader
 	journal *journal.Journal // nil: nothing outlives this process
 	keeper  *keeper.Client   // nil: no keeper above
+	// receiving is held while a word of the keeper is taken, and by an upgrade from its last word on.
+	receiving sync.Mutex
 
 	views   view.Publisher
 	events  *view.EventLog

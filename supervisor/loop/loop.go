@@ -34,7 +34,7 @@ type Options struct {
 	Journal  *journal.Journal // nil: nothing outlives this process
 	Restored *journal.State   // what the journal held, nil = a fresh start
 
-	Order  func(keeper.Order) // gets what the keeper asks, nil = nobody listens
+	Order  func(keeper.Order) // gets what the keeper asks, and what was asked of the image before; nil = nobody listens
 	Ending func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
 	AtRest func()             // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
 
@@ -254,6 +254,15 @@ func (l *Loop) Pause(quiet func()) {
 		time.AfterFunc(forkPatience, func() { d.post(d.pool.calm) })
 	})
 }
+
+// Halting reports whether everything is being stopped. It belongs into a word.
+func (l *Loop) Halting() bool { return l.d.halting || l.d.m.Globals().ShuttingDown }
+
+// HoldKeeper takes no further word of the keeper, until ReleaseKeeper: it waits in the socket.
+func (l *Loop) HoldKeeper() { l.d.receiving.Lock() }
+
+// ReleaseKeeper ends HoldKeeper.
+func (l *Loop) ReleaseKeeper() { l.d.receiving.Unlock() }
 
 // Resume ends a pause. It belongs into a word.
 func (l *Loop) Resume() { l.d.pool.resume() }

@@ -16,6 +16,7 @@ package early
 
 import (
 	"os"
+	"os/signal"
 	"path"
 	"runtime"
 	"slices"
@@ -42,12 +43,15 @@ const Limits = "zinit-limits"
 // old, because of select(2), and the hard one of systemd. A kernel starts process 1 with 1024 and 4096.
 var machineNofile = syscall.Rlimit{Cur: 1024, Max: 524288}
 
+// ServerSignals gets the server's signals from here on: what comes before the server can act waits in it.
+var ServerSignals = make(chan os.Signal, 64)
+
 func init() {
 	if len(os.Args) > 2 && (os.Args[0] == Unmask || os.Args[0] == Limits) {
 		unmask()
 	}
-	if len(os.Args) == 1 && os.Args[0] == Holder {
-		hold()
+	if len(os.Args) == 1 && (os.Args[0] == Holder || os.Args[0] == HolderOfAll) {
+		hold(os.Args[0] == HolderOfAll)
 	}
 	switch role(os.Args, os.Getpid() == 1) {
 	case "zinit-pid1":
@@ -57,6 +61,8 @@ func init() {
 		raiseNofile()
 	case "zinit-server":
 		Comm("zinit-server")
+		signal.Notify(ServerSignals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
+			syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	}
 }
 

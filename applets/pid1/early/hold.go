@@ -1,6 +1,7 @@
 package early
 
 import (
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -14,11 +15,15 @@ import (
 // trace ("y", "n") after it was told to begin. Ended by anybody, or after holdLimit, it leaves its parent as it was without.
 const Holder = "zinit-hold"
 
+// HolderOfAll is the same for the server, whose threads have the runtime's handlers: all of them are traced, and the word of
+// the new image is ReleaseAll.
+const HolderOfAll = "zinit-hold-all"
+
 // holdLimit is in seconds.
 const holdLimit = 10
 
 // hold never returns. It runs in an init function and so on one thread, as tracing needs.
-func hold() {
+func hold(all bool) {
 	sigactionCall(syscall.SIGALRM, &sigaction{}, nil)
 	_, _ = unix.Setitimer(unix.ITIMER_REAL, unix.Itimerval{Value: unix.Timeval{Sec: holdLimit}})
 	parent := unix.Getppid()
@@ -26,7 +31,7 @@ func hold() {
 	if n, err := unix.Read(3, word[:]); n != 1 || err != nil {
 		unix.Exit(1)
 	}
-	if ptrace(unix.PTRACE_SEIZE, parent, unix.PTRACE_O_TRACECLONE) != 0 {
+	if !seize(parent, all) {
 		_, _ = unix.Write(3, []byte("n"))
 		unix.Exit(1)
 	}
@@ -41,7 +46,7 @@ func hold() {
 		if err != nil {
 			unix.Exit(0) // the parent is gone
 		}
-		if ws.Stopped() && goOn(parent, tid, ws, &held) {
+		if ws.Stopped() && goOn(parent, tid, ws, &held, all) {
 			ptrace(unix.PTRACE_DETACH, parent, 0)
 			break
 		}
@@ -54,9 +59,39 @@ func hold() {
 	unix.Exit(0) // what else is traced goes on by itself
 }
 
+// seize begins to trace the main thread of a process, or all threads. Those that a traced thread makes are traced too.
+func seize(pid int, all bool) bool {
+	if !all {
+		return ptrace(unix.PTRACE_SEIZE, pid, unix.PTRACE_O_TRACECLONE) == 0
+	}
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	main := false
+	for more := true; more; { // until no thread is found that was not traced
+		more = false
+		if _, err := unix.Seek(fd, 0, 0); err != nil {
+			return false
+		}
+		Entries(fd, func(name string) {
+			if tid, _ := strconv.Atoi(name); tid > 0 && ptrace(unix.PTRACE_SEIZE, tid, unix.PTRACE_O_TRACECLONE) == 0 {
+				more = true
+				main = main || tid == pid
+			}
+		})
+	}
+	return main
+}
+
 // goOn lets a stopped thread go on, without the signal that it was about to get. It returns true, and does not, when that
 // is the word of the new image.
-func goOn(parent, tid int, ws unix.WaitStatus, held *[NSignals]int) bool {
+func goOn(parent, tid int, ws unix.WaitStatus, held *[NSignals]int, all bool) bool {
+	ready := sigReady
+	if all {
+		ready = sigReadyAll
+	}
 	sig := ws.StopSignal()
 	if event := int(ws) >> 16; event != 0 {
 		if event == unix.PTRACE_EVENT_STOP && sig != syscall.SIGTRAP {
@@ -72,7 +107,7 @@ func goOn(parent, tid int, ws unix.WaitStatus, held *[NSignals]int) bool {
 		rest                    [108]byte
 	}
 	_, _, _ = syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(tid), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
-	if sig == sigReady && tid == parent && (int(info.pid) == parent || info.pid == 0) {
+	if sig == ready && tid == parent && (int(info.pid) == parent || info.pid == 0) {
 		return true // no pid: when a user's queue is full the kernel does not tell
 	}
 	const byUser = 0 // what is above comes from the kernel: a fault, a child's end
@@ -82,7 +117,9 @@ func goOn(parent, tid int, ws unix.WaitStatus, held *[NSignals]int) bool {
 	}
 	if n := int(sig); n > 0 && n < NSignals {
 		held[n] = min(held[n]+1, 1000)
-		block(tid, n)
+		if !all { // the server's threads must not have anything blocked: it would execute itself again
+			block(tid, n)
+		}
 	}
 	ptrace(unix.PTRACE_CONT, tid, 0)
 	return false
@@ -100,6 +137,12 @@ func block(tid, n int) {
 // sigReady means nothing since there is no mathematical coprocessor, so it is ours. A real-time signal would not do: it is
 // turned down when there are too many of them in the queue.
 const sigReady = syscall.SIGSTKFLT
+
+// sigReadyAll is one that the runtime lets a program have, and that does nothing by default: there may be no holder.
+const sigReadyAll = syscall.SIGWINCH
+
+// ReleaseAll tells a HolderOfAll, if there is one, that signals are welcome again.
+func ReleaseAll() { _ = unix.Tgkill(unix.Getpid(), unix.Getpid(), sigReadyAll) }
 
 // Own reports whether a signal is one that this package sends, and that nobody is to be told of.
 func Own(n int) bool { return n == int(sigReady) }
