@@ -253,7 +253,7 @@ func TestBeginAfterAnswer(t *testing.T) {
 	server := serveFake(t, fake, ServerOptions{})
 	for i, c := range []struct{ method, want string }{
 		{"system.shutdown", `"result":{"ok":true}`},
-		{"system.upgrade", `"result":{"ok":true,"from":"","to":""}`},
+		{"system.upgrade", `"result":{"ok":true,"from":"","to":"","id":0}`},
 		{"system.prepare_restart", `"result":{"ready":true,"state_path":""}`},
 	} {
 		conn := dialRaw(t, server.path)

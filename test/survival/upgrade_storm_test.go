@@ -18,7 +18,7 @@ import (
 	"github.com/zinit/zinit/rpc/wire"
 )
 
-var upgradeRounds = flag.Int("upgrade-rounds", 160, "how often something is asked for during an upgrade")
+var upgradeRounds = flag.Int("upgrade-rounds", 352, "how often something is asked for during an upgrade")
 
 // upgradePoints are the named points of an upgrade, in the old image and then in the new one.
 var upgradePoints = []string{"checked", "handover", "handed", "paused", "holding", "held", "exec",
