@@ -21,7 +21,10 @@ func TestUpgradeOfALoneServerWithMuch(t *testing.T) {
 	}
 	s := testkit.Start(t, files, testkit.Options{})
 	first := s.AwaitState(s.Client(), name(0), "running")
-	s.Await("all services", func() bool { st, err := s.Client().SystemStatus(ctx); return err == nil && st.Counts["running"] == services })
+	s.Await("all services", func() bool {
+		st, err := s.Client().SystemStatus(ctx)
+		return err == nil && st.Counts["running"] == services
+	})
 	if out, stderr, code := s.Zinit("upgrade"); code != 0 || !strings.Contains(out, "upgraded from") {
 		t.Fatalf("exit code %d: %s%s", code, out, stderr)
 	}
