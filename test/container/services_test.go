@@ -200,13 +200,13 @@ func TestReexec(t *testing.T) {
 	}
 }
 
-// TestSignalStorm: whatever is sent to process 1, it goes on.
+// TestSignalStorm: whatever is sent to process 1 that does not ask for an end, it goes on.
 func TestSignalStorm(t *testing.T) {
 	t.Parallel()
 	b := start(t, map[string]string{"web.toml": polite})
 	b.await("the service", func() bool { return exists(b.dir + "/up") })
-	stops := map[syscall.Signal]bool{unix.SIGTERM: true, unix.SIGINT: true, unix.SIGPWR: true, unix.SIGKILL: true, unix.SIGSTOP: true,
-		unix.SIGUSR1: true, unix.SIGUSR2: true, 37: true, 38: true, 39: true}
+	stops := map[syscall.Signal]bool{unix.SIGTERM: true, unix.SIGINT: true, unix.SIGPWR: true, unix.SIGQUIT: true, unix.SIGKILL: true,
+		unix.SIGSTOP: true, unix.SIGUSR1: true, unix.SIGUSR2: true, 37: true, 38: true, 39: true}
 	for range 50 {
 		for sig := syscall.Signal(1); sig <= 64; sig++ {
 			if !stops[sig] {

@@ -316,7 +316,7 @@ func TestSpawnErrorsNameTheStep(t *testing.T) {
 		{"mode", fmt.Sprintf("exec = %q\n", plain), "exec", plain},
 		{"interpreter", fmt.Sprintf("exec = %q\n", script), "interpreter", "/nowhere/interpreter"},
 		{"trampolined", "exec = \"/nowhere/program\"\numask = \"0077\"\n", "exec", "/nowhere/program"},
-		{"variable", "exec = [\"echo\", \"$NOT_SET_ANYWHERE\"]\n", "exec", "NOT_SET_ANYWHERE"},
+		{"variable", "exec = [\"echo\", \"$NOT_SET_ANYWHERE\"]\nexpand = true\n", "exec", "NOT_SET_ANYWHERE"},
 		{"tty", sleeper + "tty = \"/dev/nowhere\"\n", "tty", "/dev/nowhere"},
 	}
 	files := map[string]string{"good.toml": service("good", sleeper)}

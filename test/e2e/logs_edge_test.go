@@ -47,7 +47,7 @@ func TestBytesOfAllKinds(t *testing.T) {
 	cmd := exec.Command(script, "-qec", s.Bin+" logs bytes -o cat", "/dev/null")
 	cmd.Env = append(os.Environ(), "ZINIT_SOCKET="+s.Socket, "TERM=xterm")
 	shown, err := cmd.CombinedOutput()
-	if err != nil || strings.ReplaceAll(string(shown), "\r\n", "\n") != "nul a\\x00b\nesc \\x1b[31mred\nbad \ufffd.\ncr x\\ry\nlast\n" {
+	if err != nil || strings.ReplaceAll(string(shown), "\r\n", "\n") != "nul a\\x00b\nesc \x1b[31mred\x1b[0m\nbad \ufffd.\ncr x\\ry\nlast\n" {
 		t.Errorf("on a terminal: %v %q", err, shown)
 	}
 }
