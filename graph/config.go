@@ -199,6 +199,7 @@ type Logging struct {
 	RotateBytes int64  // > 0
 	RotateKeep  int    // >= 0
 	RotateGzip  bool   // compress rotated files
+	FileFormat  FileFormat
 	Forward     Forward
 
 	// SyslogMaxBytes is the most that one syslog message of Forward has, its header included: MinSyslogBytes to
@@ -212,6 +213,16 @@ const (
 	MinSyslogBytes     = 480
 	DefaultSyslogBytes = 2048
 	MaxSyslogBytes     = 8192
+)
+
+// FileFormat is how a line stands in the file of [logging].
+type FileFormat uint8
+
+// The formats of log files.
+const (
+	FilePlain FileFormat = iota // the line as it was written
+	FileTime                    // with the time before it
+	FileJSON                    // an object, with the members that forwarded lines have
 )
 
 // Forward is the value of the forward key: absent (the server's default), false, true or a URL.

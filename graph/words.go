@@ -36,6 +36,7 @@ var (
 	healthWords    = []string{"tcp", "http", "exec"}
 	envFormatWords = []string{"dotenv", "sh", "systemd"}
 	methodWords    = []string{"GET", "HEAD"}
+	fileFormats    = []string{"plain", "time", "json"}
 	readyKindWords = []string{"none", "notify", "fd"}
 )
 
@@ -105,6 +106,15 @@ func (f EnvFormat) String() string { return wordOf(envFormatWords, f) }
 
 // ParseEnvFormat reads "dotenv", "sh" or "systemd".
 func ParseEnvFormat(s string) (EnvFormat, error) { return word[EnvFormat](envFormatWords, s) }
+
+// FileFormatWords are the values of file_format.
+func FileFormatWords() []string { return fileFormats }
+
+// String returns the word of the file.
+func (f FileFormat) String() string { return wordOf(fileFormats, f) }
+
+// ParseFileFormat reads "plain", "time" or "json".
+func ParseFileFormat(s string) (FileFormat, error) { return word[FileFormat](fileFormats, s) }
 
 // String returns "none", "notify" or "fd".
 func (k ReadyKind) String() string { return wordOf(readyKindWords, k) }

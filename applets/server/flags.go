@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/confdir"
 )
 
 // options are the server's flags after the environment and the defaults have been applied.
@@ -22,7 +23,7 @@ type options struct {
 	logLevel    string
 	logFormat   string // text or json
 	color       string // of services on a terminal: auto, always or never
-	logStdout   string // "" off, "prefix", "json" or "plain": service output to stdout (containers)
+	logStdout   string // "" not given, "off", "prefix", "json" or "plain": service output to stdout (containers)
 	settings    string
 	syslog      string // path of the syslog socket, "" = none
 	socketMode  string
@@ -54,16 +55,23 @@ type optionalFlag struct {
 func (f optionalFlag) String() string   { return "" }
 func (f optionalFlag) IsBoolFlag() bool { return true }
 func (f optionalFlag) Set(v string) error {
-	switch v {
-	case "true":
+	switch {
+	case v == "true" || v == "1":
 		*f.value = f.absent
-	case "prefix", "json", "plain":
+	case v == "false" || v == "0":
+		*f.value = stdoutOff
+	case slices.Contains(confdir.StdoutFormats(), v):
 		*f.value = v
 	default:
-		return fmt.Errorf("want prefix, json or plain, not %q", v)
+		return fmt.Errorf("want %s, not %q", strings.Join(confdir.StdoutFormats(), ", "), v)
 	}
 	return nil
 }
+
+const (
+	stdoutOff     = "off"
+	stdoutDefault = "prefix"
+)
 
 const usage = `usage: zinit server [--config DIR]… [--socket PATH] [flags]
 
@@ -96,7 +104,7 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 	}
 	fs.StringVar(&o.logLevel, "log-level", "", "")
 	fs.StringVar(&o.logFormat, "log-format", "text", "")
-	fs.Var(optionalFlag{&o.logStdout, "prefix"}, "log-stdout", "")
+	fs.Var(optionalFlag{&o.logStdout, stdoutDefault}, "log-stdout", "")
 	fs.StringVar(&o.color, "color", "auto", "")
 	fs.StringVar(&o.settings, "settings", "", "")
 	fs.StringVar(&o.syslog, "syslog", "", "")
@@ -137,13 +145,15 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 			return nil, fmt.Errorf("--ready-fd %d: the descriptor is not open", o.readyFD)
 		}
 	}
-	o.environment()
-	return o, nil
+	return o, o.environment()
 }
 
 // flagError words what the flag package says.
 func flagError(fs *flag.FlagSet, err error) error {
 	text, name, value := err.Error(), "", ""
+	if rest, ok := strings.CutPrefix(text, "invalid boolean value "); ok {
+		text = "invalid value " + strings.Replace(rest, " for -", " for flag -", 1)
+	}
 	if _, found := fmt.Sscanf(text, "flag provided but not defined: -%s", &name); found == nil {
 		var known []string
 		fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
@@ -171,7 +181,12 @@ func socketMode(text string) (os.FileMode, error) {
 }
 
 // environment fills what no flag said: flag, then variable, then the table of defaults.
-func (o *options) environment() {
+func (o *options) environment() error {
+	if word := os.Getenv("ZINIT_LOG_STDOUT"); word != "" && o.logStdout == "" {
+		if err := (optionalFlag{&o.logStdout, stdoutDefault}).Set(word); err != nil {
+			return fmt.Errorf("ZINIT_LOG_STDOUT: %w", err)
+		}
+	}
 	if len(o.configDirs) == 0 {
 		if dirs := os.Getenv("ZINIT_CONFIG_DIR"); dirs != "" {
 			o.configDirs = strings.Split(dirs, ":")
@@ -186,4 +201,5 @@ func (o *options) environment() {
 	if o.logLevel == "" {
 		o.logLevel = "info"
 	}
+	return nil
 }

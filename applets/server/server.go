@@ -232,7 +232,11 @@ func (s *server) supervise(opt *supervisor.Options) error {
 
 // copyToStdout starts copying the services' output if that was asked for; what it returns waits until all is written.
 func (s *server) copyToStdout() (finish func()) {
-	if s.o.logStdout == "" {
+	format := s.o.logStdout
+	if format == "" {
+		format = s.settings.Stdout
+	}
+	if format == "" || format == stdoutOff {
 		return func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -243,7 +247,7 @@ func (s *server) copyToStdout() (finish func()) {
 	follower := s.arena.Follow(nil, from)
 	go func() {
 		defer close(ended)
-		newStdoutCopy(os.Stdout, s.o.logStdout, s.o.color).run(follower, done)
+		newStdoutCopy(os.Stdout, format, s.o.color).run(follower, done)
 	}()
 	return func() {
 		close(done)

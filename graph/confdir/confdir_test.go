@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		l.RestartDelay, l.RestartDelayMax, l.MaxRestarts, l.StabilityPeriod, l.StartTimeout, l.StopTimeout, l.StopSignal,
 		l.SuccessCodes, l.OnExit, c.Logging, c.PreStart.Timeout)
 	want := "user start false false false SIGHUP true on-failure false 1s 5m0s 10 30s 30s 10s SIGTERM [0] continue " +
-		"{1000 262144  10485760 5 false {false false } 2048} 0s"
+		"{1000 262144  10485760 5 false plain {false false } 2048} 0s"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -293,6 +293,7 @@ mode = "0600"
 group = "adm"
 [logging]
 forward = "tcp://log:1"
+stdout = "json"
 buffer_lines = 5
 buffer_bytes = 6
 syslog_max_bytes = 500
@@ -306,7 +307,7 @@ request_bytes = 9000
 `))
 	settings, problems = LoadSettings(path, Options{})
 	want := &Settings{SocketMode: 0o600, SocketGroup: "adm", Forward: graph.Forward{Set: true, On: true, URL: "tcp://log:1"},
-		BufferLines: 5, BufferBytes: 6, SyslogMaxBytes: 500, TotalBytes: 2000000, ShutdownTimeout: 1500 * time.Millisecond, MaxServices: 7,
+		Stdout: "json", BufferLines: 5, BufferBytes: 6, SyslogMaxBytes: 500, TotalBytes: 2000000, ShutdownTimeout: 1500 * time.Millisecond, MaxServices: 7,
 		MaxConnections: 8, MaxRequestBytes: 9000}
 	if !reflect.DeepEqual(settings, want) || len(problems) != 0 {
 		t.Errorf("got %+v %s", settings, problemText(problems))
@@ -315,7 +316,7 @@ request_bytes = 9000
 	if c.Logging.BufferLines != 5 || c.Logging.BufferBytes != 6 || c.Logging.SyslogMaxBytes != 500 {
 		t.Errorf("the bounds are not the default of services: %+v", c.Logging)
 	}
-	write(t, path, []byte("sockets = 1\n[socket]\nmode = \"9\"\ngrup = \"x\"\n[limits]\nconnections = 0\n[shutdwn]\n"))
+	write(t, path, []byte("sockets = 1\nlogging.stdout = \"xml\"\n[socket]\nmode = \"9\"\ngrup = \"x\"\n[limits]\nconnections = 0\n[shutdwn]\n"))
 	_, problems = LoadSettings(path, Options{})
 	var lines []string
 	for _, p := range problems {
@@ -323,10 +324,11 @@ request_bytes = 9000
 	}
 	wantLines := []string{
 		`:1:1: error: unknown section [sockets]; did you mean [socket]?`,
-		`:3:1: error: socket.mode: want an octal string such as "0660", not "9"`,
-		`:4:1: error: unknown key "grup" in [socket]; did you mean "group"?`,
-		`:6:1: error: limits.connections: want a whole number from 1 to 2147483647, not 0`,
-		`:7:2: error: unknown section [shutdwn]; did you mean [shutdown]?`,
+		`:2:9: error: logging.stdout: want true, false, "prefix", "plain" or "json", not "xml"`,
+		`:4:1: error: socket.mode: want an octal string such as "0660", not "9"`,
+		`:5:1: error: unknown key "grup" in [socket]; did you mean "group"?`,
+		`:7:1: error: limits.connections: want a whole number from 1 to 2147483647, not 0`,
+		`:8:2: error: unknown section [shutdwn]; did you mean [shutdown]?`,
 	}
 	slices.Sort(lines)
 	if !slices.Equal(lines, wantLines) {

@@ -180,6 +180,7 @@ func (g generator) logging(l *graph.Logging) {
 	}
 	if g.maybe() {
 		l.RotateBytes, l.RotateKeep, l.RotateGzip = 1+g.Int64N(1<<40), g.IntN(10), true
+		l.FileFormat = pick(g, graph.FilePlain, graph.FileTime, graph.FileJSON)
 	}
 	if g.maybe() {
 		l.SyslogMaxBytes = graph.MinSyslogBytes + g.IntN(graph.MaxSyslogBytes-graph.MinSyslogBytes+1)

@@ -204,6 +204,8 @@ var loggingSection = sync.OnceValue(func() *section {
 		legacy(stringField("file", "File to which every line is appended",
 			func(c *graph.Config) *string { return &c.Logging.File },
 			(*reader).path))[0],
+		wordField("file_format", "Lines of the file: plain, with the time before them, or as JSON",
+			func(c *graph.Config) *graph.FileFormat { return &c.Logging.FileFormat }, graph.FileFormatWords(), graph.ParseFileFormat),
 		intField("rotate_bytes", "The file is rotated at this size",
 			func(c *graph.Config) *int64 { return &c.Logging.RotateBytes },
 			1, math.MaxInt64),

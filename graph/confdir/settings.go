@@ -22,6 +22,7 @@ type Settings struct {
 	SocketMode      uint32 // permission bits of the control socket
 	SocketGroup     string // group of the control socket, name or number; "" = the server's own
 	Forward         graph.Forward
+	Stdout          string        // how services' output goes to the server's stdout, one of StdoutFormats; "" = not
 	BufferLines     int           // default of a service's buffer_lines
 	BufferBytes     int           // default of a service's buffer_bytes
 	SyslogMaxBytes  int           // default of a service's syslog_max_bytes
@@ -49,6 +50,10 @@ func SettingsFile(dir string) string {
 
 const settingsName = "zinit.toml"
 
+// StdoutFormats are the ways in which the output of services goes to the server's stdout: the line with the service's name
+// before it, alone, or as JSON.
+func StdoutFormats() []string { return []string{"prefix", "plain", "json"} }
+
 type setting struct {
 	key  string
 	read func(r *reader, s *Settings, v any)
@@ -71,6 +76,19 @@ var settingKeys = []setting{
 	{"socket.group", func(r *reader, s *Settings, v any) {
 		if group, ok := r.account(v); ok {
 			s.SocketGroup = group
+		}
+	}},
+	{"logging.stdout", func(r *reader, s *Settings, v any) {
+		word, isWord := v.(string)
+		switch on, isBool := v.(bool); {
+		case isBool && on:
+			s.Stdout = StdoutFormats()[0]
+		case isBool:
+			s.Stdout = ""
+		case isWord && slices.Contains(StdoutFormats(), word):
+			s.Stdout = word
+		default:
+			r.fail(`want true, false, "prefix", "plain" or "json", not %s`, describe(v))
 		}
 	}},
 	{"logging.forward", func(r *reader, s *Settings, v any) { s.Forward = r.forward(v) }},

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -27,6 +28,7 @@ type Config struct {
 	Rotate int64 // bytes; a file never gets larger, but for one longer line. <= 0: never rotated
 	Keep   int   // older files that stay: PATH.1 is the newest
 	Gzip   bool  // older files become PATH.1.gz …
+	Format graph.FileFormat
 }
 
 // Options are the times, zero for the defaults, and the report.

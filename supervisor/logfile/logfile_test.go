@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/logring"
 )
@@ -115,6 +116,32 @@ func TestAppend(t *testing.T) {
 	f.log("s", "not any more")
 	if _, ok := f.fs.Sink("s"); ok || strings.Contains(content(t, f.path), "any more") {
 		t.Error("the file goes on")
+	}
+}
+
+// TestFormats: what each format makes of the same lines.
+func TestFormats(t *testing.T) {
+	host, _ := os.Hostname()
+	for format, want := range map[graph.FileFormat]string{
+		graph.FilePlain: "a cut\nb\xff\n",
+		graph.FileTime:  "2026-01-31T12:00:00.007Z a \n2026-01-31T12:00:00.007Z cut\n2026-01-31T12:00:00.007Z b\xff\n",
+		graph.FileJSON: `{"timestamp":"2026-01-31T12:00:00.007Z","message":"a ","host":"HOST","service":"s","stream":"stdout","seq":1,"pid":7,"continued":true}
+{"timestamp":"2026-01-31T12:00:00.007Z","message":"cut","host":"HOST","service":"s","stream":"stdout","seq":2,"pid":7}
+{"timestamp":"2026-01-31T12:00:00.007Z","message":"b\ufffd","host":"HOST","service":"s","stream":"stderr","seq":3,"pid":7}
+`,
+	} {
+		f := newFixture(t)
+		f.fs.Set("s", &Config{Path: f.path, Format: format})
+		at := time.Date(2026, 1, 31, 12, 0, 0, 7e6, time.UTC).UnixMilli()
+		ring := f.a.Ring("s", logring.Limits{})
+		ring.Append(logring.Record{TimeMS: at, PID: 7, Text: []byte("a "), Continued: true})
+		ring.Append(logring.Record{TimeMS: at, PID: 7, Text: []byte("cut")})
+		ring.Append(logring.Record{TimeMS: at, PID: 7, Text: []byte("b\xff"), Stream: logring.Stderr})
+		f.flush(t)
+		got := strings.ReplaceAll(content(t, f.path), `"host":"`+host+`"`, `"host":"HOST"`)
+		if got = strings.ReplaceAll(got, "\uFFFD", `\ufffd`); got != want {
+			t.Errorf("%s: the file is\n%s\nwant\n%s", format, got, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -18,7 +19,8 @@ func TestFilesAreTheRing(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 4))
 			f := newFixture(t)
 			ring := f.a.Ring("s", logring.Limits{Lines: 1 << 20, Bytes: 16 << 20})
-			config := Config{Path: f.path, Rotate: int64(rng.IntN(3)) * int64(500+rng.IntN(20_000)), Keep: 100_000, Gzip: rng.IntN(2) == 0}
+			config := Config{Path: f.path, Rotate: int64(rng.IntN(3)) * int64(500+rng.IntN(20_000)), Keep: 100_000, Gzip: rng.IntN(2) == 0,
+				Format: graph.FileFormat(seed % 3)}
 			f.fs.Set("s", &config)
 			var want []byte
 			for range 300 + rng.IntN(500) {
@@ -26,8 +28,8 @@ func TestFilesAreTheRing(t *testing.T) {
 				if rng.IntN(100) == 0 {
 					n = rng.IntN(logring.MaxLine + 1)
 				}
-				rec := logring.Record{Continued: rng.IntN(20) == 0, Text: bytes.Repeat([]byte{byte(rng.IntN(256))}, n)}
-				want = appendLine(want, &rec)
+				rec := logring.Record{Seq: ring.Next(), TimeMS: int64(rng.IntN(1 << 40)), Continued: rng.IntN(20) == 0, Text: bytes.Repeat([]byte{byte(rng.IntN(256))}, n)}
+				want = (&source{service: "s"}).appendLine(want, &rec, config.Format)
 				ring.Append(rec)
 				switch rng.IntN(100) {
 				case 0:

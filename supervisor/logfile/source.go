@@ -1,12 +1,19 @@
 package logfile
 
 import (
+	"os"
 	"sync"
+	"time"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/ship"
 )
+
+// hostname is what lines in JSON name as the host.
+var hostname = sync.OnceValue(func() string { name, _ := os.Hostname(); return name })
 
 // Members of Position.Values. With to > Position.Seq a batch may be under way: the lines from Seq to before to,
 // length bytes, at offset of the file ino.
@@ -89,10 +96,23 @@ func (s *source) commit(p logring.Position) {
 }
 
 // collect gathers lines from the position on, at most room bytes but at least one line unless strict.
-func (s *source) collect(buf []byte, room int, strict bool) []byte {
+func (s *source) collect(buf []byte, room int, strict bool, format graph.FileFormat) []byte {
 	p := s.position()
 	before := len(buf)
-	buf, next, missed := s.ring.AppendText(buf, p.Seq, room, !strict && len(buf) == 0)
+	var next, missed uint64
+	if format == graph.FilePlain {
+		buf, next, missed = s.ring.AppendText(buf, p.Seq, room, !strict && before == 0)
+	} else {
+		next, missed = s.ring.Scan(p.Seq, func(rec *logring.Record) bool {
+			at := len(buf)
+			buf = s.appendLine(buf, rec, format)
+			if fits := len(buf) <= room || !strict && at == 0; !fits {
+				buf = buf[:at]
+				return false
+			}
+			return true
+		})
+	}
 	s.full = len(buf) == before && next < s.ring.Next()
 	if missed > 0 {
 		p.Seq += missed
@@ -103,7 +123,19 @@ func (s *source) collect(buf []byte, room int, strict bool) []byte {
 	return buf
 }
 
-func appendLine(buf []byte, rec *logring.Record) []byte {
+// timeFormat is RFC 3339 with milliseconds, in UTC.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// appendLine appends one line as the file has it. The pieces of a line that the ring had to cut are one line again in a
+// plain file; with time they are lines of their own, and JSON marks them.
+func (s *source) appendLine(buf []byte, rec *logring.Record, format graph.FileFormat) []byte {
+	switch format {
+	case graph.FileJSON:
+		return ship.AppendJSON(buf, hostname(), s.service, rec)
+	case graph.FileTime:
+		buf = append(time.UnixMilli(rec.TimeMS).UTC().AppendFormat(buf, timeFormat), ' ')
+		return append(append(buf, rec.Text...), '\n')
+	}
 	buf = append(buf, rec.Text...)
 	if !rec.Continued {
 		buf = append(buf, '\n')
@@ -138,7 +170,7 @@ func (s *source) done(p logring.Position) {
 
 // finishPending looks at a batch that was begun and not recorded as done: the server died, or the disk was full in
 // the middle of it. The size of the file tells how much of it is there. done says that the position moved.
-func (s *source) finishPending(w *writer, size int64) (done bool, err error) {
+func (s *source) finishPending(w *writer, size int64, format graph.FileFormat) (done bool, err error) {
 	p := s.position()
 	if p.Values[valTo] <= p.Seq {
 		return false, nil
@@ -154,7 +186,7 @@ func (s *source) finishPending(w *writer, size int64) (done bool, err error) {
 		s.done(p)
 		return true, nil
 	}
-	rest, ok := s.rebuild(p, length)
+	rest, ok := s.rebuild(p, length, format)
 	if !ok { // the ring has gone on: end the torn line
 		if err := w.append(s, []byte("\n")); err != nil {
 			return false, err
@@ -170,13 +202,13 @@ func (s *source) finishPending(w *writer, size int64) (done bool, err error) {
 }
 
 // rebuild makes the pending batch again from the ring.
-func (s *source) rebuild(p logring.Position, length int64) ([]byte, bool) {
+func (s *source) rebuild(p logring.Position, length int64, format graph.FileFormat) ([]byte, bool) {
 	var b []byte
 	_, missed := s.ring.Scan(p.Seq, func(rec *logring.Record) bool {
 		if rec.Seq >= p.Values[valTo] {
 			return false
 		}
-		b = appendLine(b, rec)
+		b = s.appendLine(b, rec, format)
 		return true
 	})
 	return b, missed == 0 && int64(len(b)) == length

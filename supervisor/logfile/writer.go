@@ -244,14 +244,14 @@ func (w *writer) batch(s *source, c Config) error {
 	if err != nil {
 		return err
 	}
-	if done, err := s.finishPending(w, size); done || err != nil {
+	if done, err := s.finishPending(w, size, c.Format); done || err != nil {
 		return err
 	}
 	room := int64(batchBytes)
 	if w.regular && c.Rotate > 0 && !w.stuck {
 		room = min(room, c.Rotate-size)
 	}
-	if w.buf = s.collect(w.buf[:0], int(room), size > 0); len(w.buf) == 0 {
+	if w.buf = s.collect(w.buf[:0], int(room), size > 0, c.Format); len(w.buf) == 0 {
 		if s.nothingFits() {
 			w.turnOver(s, c)
 		}

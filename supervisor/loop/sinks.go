@@ -44,7 +44,8 @@ func (d *driver) direct(c *graph.Config) {
 	d.arena.Ring(c.Name, ringLimits(d.opt, c))
 	var file *logfile.Config
 	if l := &c.Logging; l.File != "" {
-		file = &logfile.Config{Path: l.File, Rotate: l.RotateBytes, Keep: l.RotateKeep, Gzip: l.RotateGzip}
+		file = &logfile.Config{Path: l.File, Rotate: l.RotateBytes, Keep: l.RotateKeep, Gzip: l.RotateGzip,
+			Format: l.FileFormat}
 	}
 	d.sinks.files.Set(c.Name, file)
 	if err := d.sinks.ship.Set(c.Name, forwardURL(c, &d.opt.Forward), c.Logging.SyslogMaxBytes); err != nil {
