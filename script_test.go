@@ -43,6 +43,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ZINIT_SOCKET", filepath.Join(env.WorkDir, "s.sock"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("ZINIT_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("TZ", "UTC")
 			env.Setenv("NO_COLOR", "")
 			return nil

@@ -52,12 +52,12 @@ type Backend interface {
 	SignalReload(name string) (wire.OK, error)
 	Set(ctx context.Context, config json.RawMessage, dryRun bool) (wire.Added, error)
 	Add(ctx context.Context, config json.RawMessage, persist bool) (wire.Added, error)
-	Remove(ctx context.Context, name string, cascade bool) (wire.OK, error)
+	Remove(ctx context.Context, name string, r wire.Removal) (wire.OK, error)
 	Reload(ctx context.Context, allowRemoval bool) (wire.Plan, error)
 	Plan() (wire.Plan, error)
 	StartAll(ctx context.Context) ([]string, error)
 	StopAll(ctx context.Context) ([]string, error)
-	DeleteAll(ctx context.Context) ([]string, error)
+	DeleteAll(ctx context.Context, files wire.FilesChoice) (wire.Bulk, error)
 	// Wait returns when every name has reached goal (running ready exited failed inactive gone).
 	// An error -32031 is the time-out, -32002 says that the goal can no longer come.
 	Wait(ctx context.Context, names []string, goal string, timeoutMS int64) (wire.Waited, error)

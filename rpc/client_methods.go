@@ -200,13 +200,23 @@ func (c *Client) Add(ctx context.Context, config any, persist bool) (wire.Added,
 	return call[wire.Added](ctx, c, "service.add", map[string]any{"config": config, "persist": persist})
 }
 
-// Remove stops and forgets a service, with cascade those that require it too.
+// Remove stops and forgets a service and deletes its file, with cascade those that require it too.
 func (c *Client) Remove(ctx context.Context, name string, cascade bool) (wire.OK, error) {
 	params := map[string]any{"name": name}
 	if cascade {
 		params["cascade"] = true
 	}
 	return call[wire.OK](ctx, c, "service.remove", params)
+}
+
+// Forget stops and forgets a service, as r says.
+func (c *Client) Forget(ctx context.Context, name string, r wire.Removal) (wire.OK, error) {
+	return call[wire.OK](ctx, c, "service.remove", map[string]any{"name": name, "cascade": r.Cascade, "files": r.Files})
+}
+
+// ForgetAll stops and forgets every service of class user, and deletes the files that files says.
+func (c *Client) ForgetAll(ctx context.Context, files wire.FilesChoice) (wire.Bulk, error) {
+	return call[wire.Bulk](ctx, c, "service.delete_all", map[string]any{"files": files})
 }
 
 // Reload reads the configuration directories again. allowRemoval lets it remove what running services require.

@@ -144,15 +144,17 @@ func (f *fakeBackend) Add(_ context.Context, config json.RawMessage, persist boo
 	}
 	return wire.Added{Name: "x"}, nil
 }
-func (f *fakeBackend) Remove(_ context.Context, name string, cascade bool) (wire.OK, error) {
-	f.note("remove %s %v", name, cascade)
+func (f *fakeBackend) Remove(_ context.Context, name string, r wire.Removal) (wire.OK, error) {
+	f.note("remove %s %v", name, r.Cascade)
 	return found(f, name, wire.OK{OK: true})
 }
 func (f *fakeBackend) Reload(context.Context, bool) (wire.Plan, error) { return wire.Plan{}, nil }
 func (f *fakeBackend) Plan() (wire.Plan, error)                        { return wire.Plan{}, nil }
 func (f *fakeBackend) StartAll(context.Context) ([]string, error)      { return f.names, nil }
 func (f *fakeBackend) StopAll(context.Context) ([]string, error)       { return nil, nil }
-func (f *fakeBackend) DeleteAll(context.Context) ([]string, error)     { return f.names, nil }
+func (f *fakeBackend) DeleteAll(context.Context, wire.FilesChoice) (wire.Bulk, error) {
+	return wire.Bulk{Deleted: f.names}, nil
+}
 func (f *fakeBackend) Events(since uint64, n int) (wire.Events, error) {
 	f.note("events %d %d", since, n)
 	return wire.Events{Next: since}, nil

@@ -92,6 +92,8 @@ func lookup(name string) *method { return methods()[name] }
 
 // The parameters that several methods share.
 var (
+	paramFiles = param{name: "files", kind: kindString, preset: `"all"`,
+		doc: "which files are deleted: all, or written, those that the server wrote itself and nobody has changed"}
 	paramName    = param{name: "name", kind: kindString, required: true, doc: "name of the service"}
 	paramWait    = param{name: "wait", kind: kindBool, preset: "false", doc: "answer when the outcome is known"}
 	paramTimeout = param{name: "timeout_ms", kind: kindInt, preset: "0",
@@ -133,13 +135,16 @@ func pendingAdded(a *args) any {
 func pendingPlan(*args) any { return wire.Plan{Pending: true} }
 
 // bulk is the answer of start_all, stop_all and delete_all.
-func bulk(verb string, names []string, err error) (any, error) {
+func bulk(verb string, names []string, files *wire.Removed, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
 	b := wire.AppendStrings(append([]byte(`{"`), verb+`":`...), names)
 	b = append(b, `,"count":`...)
 	b = strconv.AppendInt(b, int64(len(names)), 10)
+	if files != nil {
+		b = files.AppendMembers(b)
+	}
 	return json.RawMessage(append(b, '}')), nil
 }
 

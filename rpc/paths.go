@@ -49,6 +49,23 @@ func (e Environment) ConfigDir() (dir string, legacy bool) {
 	return dir, false
 }
 
+// StateDir returns where the server keeps what must outlive it, "" where there is no place: ZINIT_STATE_DIR, else
+// /var/lib/zinit for root and $XDG_STATE_HOME/zinit (by default ~/.local/state/zinit) for others.
+func (e Environment) StateDir() string {
+	home, xdg := e.Getenv("HOME"), e.Getenv("XDG_STATE_HOME")
+	switch dir := e.Getenv("ZINIT_STATE_DIR"); {
+	case dir != "":
+		return dir
+	case e.UID == 0:
+		return "/var/lib/zinit"
+	case xdg != "":
+		return filepath.Join(xdg, "zinit")
+	case home != "":
+		return filepath.Join(home, ".local", "state", "zinit")
+	}
+	return ""
+}
+
 // SocketPath returns where a server listens when no flag says so: ZINIT_SOCKET, else /run/zinit.sock for root, else
 // $XDG_RUNTIME_DIR/zinit.sock, else /tmp/zinit-UID/zinit.sock (whose directory must be checked: PrepareSocketDir).
 func (e Environment) SocketPath() string {

@@ -128,7 +128,28 @@ func changeMethods() []method {
 			call: named(func(b Backend, name string) (any, error) { return answer(b.SignalReload(name)) })},
 		all("service.start_all", "started", "Start every service of class user.", Backend.StartAll),
 		all("service.stop_all", "stopped", "Stop every service of class user.", Backend.StopAll),
-		all("service.delete_all", "deleted", "Remove every service of class user.", Backend.DeleteAll),
+		{name: "service.delete_all", summary: "Remove every service of class user, with its file.", params: []param{paramFiles},
+			access: accessWrite, result: wire.Bulk{}, pending: pendingBulk("deleted"),
+			call: func(ctx context.Context, b Backend, a *args) (any, error) {
+				files, err := filesOf(a, 0)
+				if err != nil {
+					return nil, err
+				}
+				deleted, err := b.DeleteAll(ctx, files)
+				return bulk("deleted", deleted.Deleted, &deleted.Removed, err)
+			}},
+	}
+}
+
+// filesOf is which files a removal deletes.
+func filesOf(a *args, place int) (wire.FilesChoice, error) {
+	switch files := wire.FilesChoice(a.text(place)); files {
+	case "":
+		return wire.FilesAll, nil
+	case wire.FilesAll, wire.FilesWritten:
+		return files, nil
+	default:
+		return "", invalid("files %q: want all or written", files)
 	}
 }
 
@@ -151,17 +172,21 @@ func all(name, verb, summary string, do func(Backend, context.Context) ([]string
 	return method{name: name, summary: summary, access: accessWrite, result: wire.Bulk{}, pending: pendingBulk(verb),
 		call: func(ctx context.Context, b Backend, _ *args) (any, error) {
 			names, err := do(b, ctx)
-			return bulk(verb, names, err)
+			return bulk(verb, names, nil, err)
 		}}
 }
 
 func configMethods() []method {
 	remove := func(name string) method {
 		return method{name: name, summary: "Stop it and forget it, with its file; refused while another requires or binds it.",
-			params: []param{paramName, {name: "cascade", kind: kindBool, preset: "false", doc: "those that require it too"}},
+			params: []param{paramName, {name: "cascade", kind: kindBool, preset: "false", doc: "those that require it too"}, paramFiles},
 			access: accessWrite, result: wire.OK{}, pending: pendingOK,
 			call: func(ctx context.Context, b Backend, a *args) (any, error) {
-				return answer(b.Remove(ctx, a.text(0), a.flag(1)))
+				files, err := filesOf(a, 2)
+				if err != nil {
+					return nil, err
+				}
+				return answer(b.Remove(ctx, a.text(0), wire.Removal{Cascade: a.flag(1), Files: files}))
 			}}
 	}
 	return []method{

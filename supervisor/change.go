@@ -86,6 +86,9 @@ func (s *Supervisor) ask(name string, a machine.Asked, timeout time.Duration) (m
 
 // StartAll asks for every user service with status = start to be up.
 func (s *Supervisor) StartAll(ctx context.Context) ([]string, error) {
+	if s.atEnd() {
+		return nil, s.AtEnd()
+	}
 	return s.bulk(machine.VerbStart, func(e *view.Entry) bool { return e.Config.Status == graph.StatusStart })
 }
 

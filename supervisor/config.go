@@ -28,6 +28,21 @@ func (s *Supervisor) takeTurn(ctx context.Context) error {
 	}
 }
 
+// takeChange is takeTurn for what changes something: while everything is being stopped that is refused.
+func (s *Supervisor) takeChange(ctx context.Context) error {
+	if s.atEnd() {
+		return s.AtEnd()
+	}
+	if err := s.takeTurn(ctx); err != nil {
+		return err
+	}
+	if s.atEnd() {
+		s.endTurn()
+		return s.AtEnd()
+	}
+	return nil
+}
+
 func (s *Supervisor) endTurn() { <-s.turn }
 
 // read reads the directories, for the first time or again; again, a file that broke keeps the running definition, and
@@ -153,7 +168,7 @@ func refusal(reasons []string) error {
 // Reload reads the directories and applies the difference. A cycle, a conflict between running services or a removal
 // that running services need refuses the whole and changes nothing.
 func (s *Supervisor) Reload(ctx context.Context, allowRemoval bool) (wire.Plan, error) {
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.takeChange(ctx); err != nil {
 		return wire.Plan{}, err
 	}
 	defer s.endTurn()

@@ -30,7 +30,7 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if c == nil {
 		return wire.Added{}, validationError(problems)
 	}
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.takeChange(ctx); err != nil {
 		return wire.Added{}, err
 	}
 	defer s.endTurn()
@@ -92,6 +92,9 @@ func (s *Supervisor) save(c *graph.Config, persist bool) error {
 		return wire.NewError(wire.CodePersist, fmt.Sprintf("cannot save %s: %v; nothing was changed", c.Name, err))
 	}
 	c.Source = path
+	if err := newWritten(s.opt.Files.StateDir).note(path); err != nil {
+		s.log.Warn("it cannot be noted that the server wrote a file: zinit remove will keep it", "file", path, "error", err)
+	}
 	return nil
 }
 

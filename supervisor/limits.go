@@ -11,6 +11,8 @@ const (
 	// spareDescriptors what the server needs beside the two log pipes of each service.
 	fewFiles         = 10
 	spareDescriptors = 128
+	// writtenMax bounds the list of files that the server wrote, in bytes; from half of it on it is written anew.
+	writtenMax = 8 << 20
 	// selfTestLimit is how long the self test of a new executable may take.
 	selfTestLimit = 10 * time.Second
 )

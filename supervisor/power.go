@@ -42,6 +42,13 @@ func (s *Supervisor) End(p wire.Power) {
 	s.loop.Shutdown(string(p))
 }
 
+// atEnd reports whether everything is being stopped, or shall be.
+func (s *Supervisor) atEnd() bool {
+	s.power.mu.Lock()
+	defer s.power.mu.Unlock()
+	return s.power.asked != "" || s.shown.Views.Load().Halting
+}
+
 // shutdownTimeout is after how long of a stop what is left is killed, whatever the services ask for: [shutdown] timeout_ms,
 // or what the keeper's own budget leaves if that is less. 0 = no such bound.
 func (o *Options) shutdownTimeout() time.Duration {

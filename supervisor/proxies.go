@@ -60,6 +60,9 @@ func (s *Supervisor) restoreProxies() {
 
 // XinetSet makes or replaces a socket proxy for a service that is loaded; it listens when this returns.
 func (s *Supervisor) XinetSet(c wire.XinetConfig) error {
+	if s.atEnd() {
+		return s.AtEnd()
+	}
 	if _, _, ok := s.shown.Views.Load().Lookup(c.Service); !ok && c.Service != "" {
 		return s.NotFound(c.Service)
 	}

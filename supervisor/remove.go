@@ -11,9 +11,10 @@ import (
 	"github.com/zinit/zinit/rpc/wire"
 )
 
-// Remove stops and forgets a service, with its file. Without cascade it is refused while a loaded service requires it.
-func (s *Supervisor) Remove(ctx context.Context, name string, cascade bool) (wire.OK, error) {
-	if err := s.takeTurn(ctx); err != nil {
+// Remove stops and forgets a service, and deletes the files that r says. Without r.Cascade it is refused while a loaded
+// service requires it.
+func (s *Supervisor) Remove(ctx context.Context, name string, r wire.Removal) (wire.OK, error) {
+	if err := s.takeChange(ctx); err != nil {
 		return wire.OK{}, err
 	}
 	defer s.endTurn()
@@ -23,15 +24,16 @@ func (s *Supervisor) Remove(ctx context.Context, name string, cascade bool) (wir
 		return wire.OK{}, s.NotFound(name)
 	}
 	names, dependents := closure(view.Graph, id)
-	if len(dependents) > 0 && !cascade {
+	if len(dependents) > 0 && !r.Cascade {
 		return wire.OK{}, wire.NewError(wire.CodeUnsafeRemoval, fmt.Sprintf("cannot remove %s: required by %s; remove with --cascade to remove them too",
 			name, strings.Join(dependents, ", "))).With("dependents", dependents)
 	}
-	if err := s.removeNames(names); err != nil {
+	files, err := s.removeNames(names, r.Files)
+	if err != nil {
 		return wire.OK{}, err
 	}
-	_, err := s.Wait(ctx, names, "gone", 0)
-	return wire.OK{OK: true, Pending: err != nil}, nil
+	_, err = s.Wait(ctx, names, "gone", 0)
+	return wire.OK{OK: true, Pending: err != nil, Removed: files}, nil
 }
 
 // closure is a service with everything that transitively requires or binds it.
@@ -53,7 +55,8 @@ func closure(g *graph.Graph, id graph.ID) (all, dependents []string) {
 }
 
 // removeNames takes definitions away, files first, so that a crash in between cannot bring them back half.
-func (s *Supervisor) removeNames(names []string) error {
+func (s *Supervisor) removeNames(names []string, choice wire.FilesChoice) (files wire.Removed, err error) {
+	list := newWritten(s.opt.Files.StateDir)
 	now := s.defs.Load()
 	next := now.Clone()
 	for _, n := range names {
@@ -66,22 +69,38 @@ func (s *Supervisor) removeNames(names []string) error {
 				source = b.Source
 			}
 		}
-		if source != "" {
+		switch {
+		case source == "":
+		case choice == wire.FilesWritten && !list.has(source):
+			files.Kept = append(files.Kept, source)
+		default:
 			if err := os.Remove(source); err != nil && !os.IsNotExist(err) {
-				return wire.NewError(wire.CodePersist, fmt.Sprintf("cannot remove %s: %v; nothing was changed", n, err))
+				return files, wire.NewError(wire.CodePersist, fmt.Sprintf("cannot remove %s: %v; %s", n, err, deletedText(files.Deleted)))
 			}
+			files.Deleted = append(files.Deleted, source)
 		}
 		delete(next.Configs, n)
 		next.Unbreak(n)
 	}
+	if err := list.forget(files.Deleted); err != nil {
+		s.log.Warn("the list of the files that the server wrote cannot be written", "error", err)
+	}
 	g := next.Graph()
-	return s.apply(next, g, s.diff(g))
+	return files, s.apply(next, g, s.diff(g))
 }
 
-// DeleteAll removes every service and target of class user.
-func (s *Supervisor) DeleteAll(ctx context.Context) ([]string, error) {
-	if err := s.takeTurn(ctx); err != nil {
-		return nil, err
+// deletedText says what a removal that failed has done to files.
+func deletedText(files []string) string {
+	if len(files) == 0 {
+		return "nothing was changed"
+	}
+	return "no service was changed, but deleted is " + strings.Join(files, ", ")
+}
+
+// DeleteAll removes every service and target of class user, and deletes the files that choice says.
+func (s *Supervisor) DeleteAll(ctx context.Context, choice wire.FilesChoice) (wire.Bulk, error) {
+	if err := s.takeChange(ctx); err != nil {
+		return wire.Bulk{}, err
 	}
 	defer s.endTurn()
 	names := []string{}
@@ -91,5 +110,6 @@ func (s *Supervisor) DeleteAll(ctx context.Context) ([]string, error) {
 			names = append(names, e.Config.Name)
 		}
 	}
-	return names, s.removeNames(names)
+	files, err := s.removeNames(names, choice)
+	return wire.Bulk{Deleted: names, Count: len(names), Removed: files}, err
 }

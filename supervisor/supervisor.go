@@ -44,6 +44,7 @@ type Files struct {
 	Lenient  bool              // unknown keys are warnings
 	System   bool              // load system/ too
 	Only     string            // start only what this target pulls in, "" = all
+	StateDir string            // where it is noted which files the server wrote, "" = nowhere
 }
 
 // Exec is what an upgrade in place needs to know of the server around the supervisor.

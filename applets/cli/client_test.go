@@ -125,8 +125,8 @@ func (f *fakeServer) Add(_ context.Context, config json.RawMessage, persist bool
 	f.note("add %s %v", config, persist)
 	return f.add(config, persist)
 }
-func (f *fakeServer) Remove(_ context.Context, name string, cascade bool) (wire.OK, error) {
-	return f.remove(name, cascade)
+func (f *fakeServer) Remove(_ context.Context, name string, r wire.Removal) (wire.OK, error) {
+	return f.remove(name, r.Cascade)
 }
 func (f *fakeServer) Shutdown(p rpc.Power) (func(), error) {
 	f.note("power %s", p)

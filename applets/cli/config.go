@@ -393,37 +393,6 @@ func (v *invocation) explainAdd(name string, err error) error {
 	return failf(exitCode(err), "cannot add %s: %s", name, text)
 }
 
-func removeCommand(v *invocation) *cli.Command {
-	return &cli.Command{
-		Name: "remove", Aliases: []string{"remove-service", "delete", "rm"}, Category: categoryConfig,
-		Usage: "stop services and forget them", ArgsUsage: "NAME...",
-		Description: "Refused while others require the service, unless --cascade removes them too. The file of a saved one is deleted.",
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "cascade", Usage: "remove what requires it as well"}},
-		Action: v.withClient(1, -1, func(c *cli.Context, client *rpc.Client, given []string) error {
-			chosen, err := v.expand(client, given)
-			if err != nil {
-				return err
-			}
-			code := exitCode(chosen.problem)
-			for _, name := range chosen.names {
-				ok, err := client.Remove(v.ctx, name, c.Bool("cascade"))
-				if err != nil {
-					err = v.explain(client, "remove", name, err)
-					v.complain(describe(err))
-					code = worst(code, exitCode(err))
-					continue
-				}
-				if ok.Pending {
-					v.say(name + ": being removed, its processes have not ended yet (zinit wait " + name + " --for gone)")
-				} else {
-					v.say(name + ": removed")
-				}
-			}
-			return silent(code)
-		}),
-	}
-}
-
 func getCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "get", Aliases: []string{"show"}, Category: categoryConfig, Usage: "the definition of a service as the server has it", ArgsUsage: "NAME",

@@ -19,7 +19,7 @@ func changeCommands(v *invocation) []*cli.Command {
 		startCommand(v), stopCommand(v), restartCommand(v), killCommand(v), signalReloadCommand(v), waitCommand(v),
 		bulkCommand(v, "start-all", "start every service of class user", "told to start", (*rpc.Client).StartAll),
 		bulkCommand(v, "stop-all", "stop every service of class user", "told to stop", (*rpc.Client).StopAll),
-		bulkCommand(v, "delete-all", "stop and forget every service of class user", "deleted", (*rpc.Client).DeleteAll),
+		deleteAllCommand(v),
 	}
 }
 
@@ -375,13 +375,17 @@ func bulkCommand(v *invocation, name, usage, done string, call func(*rpc.Client,
 			if err != nil {
 				return err
 			}
-			names := append(append(append([]string{}, bulk.Started...), bulk.Stopped...), bulk.Deleted...)
-			return v.print(bulk, names, func() string {
-				if v.quiet {
-					return ""
-				}
-				return strings.TrimSuffix(fmt.Sprintf("%s %s: %s", plural(bulk.Count, "service"), done, strings.Join(names, ", ")), ": ") + "\n"
-			})
+			return v.printBulk(bulk, done)
 		}),
 	}
+}
+
+func (v *invocation) printBulk(bulk wire.Bulk, done string) error {
+	names := append(append(append([]string{}, bulk.Started...), bulk.Stopped...), bulk.Deleted...)
+	return v.print(bulk, names, func() string {
+		if v.quiet {
+			return ""
+		}
+		return strings.TrimSuffix(fmt.Sprintf("%s %s: %s", plural(bulk.Count, "service"), done, strings.Join(names, ", ")), ": ") + "\n"
+	})
 }

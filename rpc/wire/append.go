@@ -254,7 +254,19 @@ func (o OK) AppendJSON(b []byte) []byte {
 	}
 	b = appendText(b, "outcome", o.Outcome, false)
 	b = appendText(b, "text", o.Text, false)
+	b = o.AppendMembers(b)
 	return append(b, '}')
+}
+
+// AppendMembers appends what is there, after a comma.
+func (r Removed) AppendMembers(b []byte) []byte {
+	if len(r.Deleted) > 0 {
+		b = AppendStrings(appendKey(b, "deleted_files"), r.Deleted)
+	}
+	if len(r.Kept) > 0 {
+		b = AppendStrings(appendKey(b, "kept_files"), r.Kept)
+	}
+	return b
 }
 
 var _ json.Marshaler = State{}

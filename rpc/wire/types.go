@@ -237,7 +237,30 @@ type OK struct {
 	State   *State `json:"state,omitempty"`   // with wait: the state reached
 	Outcome string `json:"outcome,omitempty"` // with wait: done failed blocked timed_out superseded
 	Text    string `json:"text,omitempty"`    // with wait: why, for people
+
+	Removed // of service.remove
 }
+
+// Removed is what became of the files of services that were removed.
+type Removed struct {
+	Deleted []string `json:"deleted_files,omitempty"`
+	Kept    []string `json:"kept_files,omitempty"` // the next reload brings their services back
+}
+
+// Removal is how a service is removed.
+type Removal struct {
+	Cascade bool // with everything that requires or binds it
+	Files   FilesChoice
+}
+
+// FilesChoice says which files of removed services are deleted.
+type FilesChoice string
+
+// The choices.
+const (
+	FilesAll     FilesChoice = "all"     // every one, as 0.3.9 does
+	FilesWritten FilesChoice = "written" // those that the server wrote itself and nobody has changed since
+)
 
 // Added is the answer of service.add and service.set.
 type Added struct {
@@ -282,6 +305,8 @@ type Bulk struct {
 	Deleted []string `json:"deleted,omitempty"`
 	Count   int      `json:"count"`
 	Pending bool     `json:"pending,omitempty"` // taken over and not finished within 4 s
+
+	Removed // of delete_all
 }
 
 // Waited is the answer of service.wait.

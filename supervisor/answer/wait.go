@@ -26,7 +26,7 @@ func (s *Reader) Outcome(name string, o machine.Outcome, wait bool) (wire.OK, er
 	case machine.OutcomeNotRunning:
 		return wire.OK{}, wire.NewError(wire.CodeNotRunning, "service "+name+" is not running")
 	case machine.OutcomeShutdown:
-		return wire.OK{}, ErrStopping()
+		return wire.OK{}, s.AtEnd()
 	case machine.OutcomeMissing:
 		missing := []string{}
 		if ok {
@@ -135,6 +135,15 @@ func (s *Reader) rows(v *view.View, names []string) []wire.Listed {
 		}
 	}
 	return out
+}
+
+// AtEnd is the refusal of what makes no sense any more while everything is being stopped: it says what is going on.
+func (s *Reader) AtEnd() error {
+	text := "the server is shutting down"
+	if e := s.from.Views.Load().Ending(s.from.Clock.Now()); e != nil && e.Text != "" {
+		text += ", " + e.Text
+	}
+	return wire.NewError(wire.CodeInternal, text+"; nothing was changed")
 }
 
 // ErrStopping is what those get whose question the end of the server has overtaken.
