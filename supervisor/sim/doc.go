@@ -58,6 +58,9 @@
 //	L1   rest            Ten minutes of the world's time and a bound on steps; watchdogs, checks and the search for a port that another
 //	                     service holds go on for ever and do not count. Then no timer is armed.
 //	L2   goals           The reference model agrees.
+//	U1   upgrade       What is asked for at any instant of an upgrade is carried out once, by the old image or the new one: it
+//	                     is kept from the moment on when the old one takes nothing more (upgrade.go). A stop or a reload that
+//	                     does not end calls the upgrade off, and the old image does what was kept.
 //	L3   shutdown        As written.
 //
 // The bugs planted in the machine (machine.Bugs) and in the stand-in (Slip) must be found: mutants_test.go.

@@ -20,7 +20,8 @@ func TestMutants(t *testing.T) {
 	})
 	slips := map[string]Slip{
 		"journal after act": SlipJournalLate, "adoption by pid alone": SlipAdoptByPID, "exit lost in a crash": SlipLoseExit,
-		"dirty record forgotten": SlipForgetDirty,
+		"dirty record forgotten": SlipForgetDirty, "request lost in an upgrade": SlipLoseKept,
+		"request done by both images": SlipAskTwice,
 	}
 	for name, slip := range slips {
 		t.Run(name, func(t *testing.T) {

@@ -35,13 +35,20 @@ func (w *World) do(o *op, number int) {
 		}
 		return
 	}
+	if w.upgrading != nil && !w.upgrading.done { // the old image takes nothing more
+		w.upgrading.kept = append(w.upgrading.kept, number)
+		return
+	}
 	if w.down { // the client waits in the backlog
 		w.push(item{at: w.back, what: hOp, arg: int32(number)})
 		return
 	}
+	w.asked[number]++
 	switch o.what {
 	case opReload:
 		w.planReload(o)
+	case opUpgrade:
+		w.beginUpgrade(o)
 	case opShutdown:
 		w.step(machine.ShutdownAsked{Code: 7, Now: o.number > 1})
 	default:

@@ -25,10 +25,11 @@ const (
 	opPort     // a foreign process takes a port
 	opOutside  // somebody kills a main process
 	opSay      // a process sends a notify message
+	opUpgrade  // the server executes another image in place
 )
 
 var opNames = [...]string{"start", "stop", "restart", "kill", "reload_signal", "start_all", "stop_all", "reload", "crash", "shutdown",
-	"jump", "port", "outside", "say"}
+	"jump", "port", "outside", "say", "upgrade"}
 
 // op is one line of the script.
 type op struct {
@@ -68,6 +69,8 @@ func (o *op) fault() (Fault, bool) {
 		return FaultOutside, true
 	case opSay:
 		return FaultTalk, true
+	case opUpgrade:
+		return FaultUpgrade, true
 	}
 	return 0, false
 }
@@ -151,6 +154,7 @@ func (b *blueprint) drawTroubles(list []op, horizon Time) []op {
 	add(FaultOutside, 5, func(r *rng, o *op) { o.what, o.sig = opOutside, choose(r, graph.Signal(9), 15, 11) })
 	add(FaultShutdown, 2, func(r *rng, o *op) { o.what = opShutdown })
 	add(FaultTalk, 8, func(r *rng, o *op) { o.what, o.arg = opSay, r.n(8) })
+	add(FaultUpgrade, 6, func(r *rng, o *op) { o.what, o.length = opUpgrade, r.between(0, second) })
 	return list
 }
 

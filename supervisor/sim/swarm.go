@@ -50,12 +50,13 @@ const (
 	FaultLaggard               // the timer fires late
 	FaultTalk                  // notify messages: more time, another watchdog, its trigger, stopping
 	FaultKind                  // a reload makes a target of a service, or a oneshot of a daemon, or back
+	FaultUpgrade               // the server executes another image in place
 	nFaults
 )
 
 var faultNames = [nFaults]string{"spawn", "slow_exec", "exit", "stubborn", "linger", "kids", "daemon", "unready", "sick", "undead",
 	"late", "twice", "swapped", "jump", "port", "crash", "torn", "vanish", "reload", "shutdown", "outside", "batch", "laggard",
-	"talk", "kind"}
+	"talk", "kind", "upgrade"}
 
 // String names the fault.
 func (f Fault) String() string { return faultNames[f] }
@@ -119,6 +120,9 @@ func (s *swarm) drawRare(seed uint64) {
 	s.filters = choose(&r, 0, 0, 0, 0, 0, 200)
 	s.preStarts = choose(&r, 0, 0, 0, 200)
 	s.only = r.chance(60)
+	if u := newRng(seed, 23); !s.simple && u.chance(250) {
+		s.rate[FaultUpgrade] = 1000
+	}
 	if r.chance(150) {
 		s.shutdownTimeout = choose(&r, 300*millisecond, 2*second, 8*second)
 	}
@@ -154,7 +158,7 @@ func drawRates(r *rng, s *swarm) {
 	if s.simple = r.chance(125); s.simple {
 		return
 	}
-	for f := range nFaults {
+	for f := range FaultUpgrade { // which is drawn with what is rare: the other worlds stay what they were
 		if r.chance(450) {
 			s.rate[f] = choose(r, 20, 80, 200, 450)
 		}

@@ -27,6 +27,8 @@ const (
 	SlipAdoptByPID                   // after a crash whatever has the pid is taken for the service
 	SlipLoseExit                     // the exit of a process is not told if it comes while the server is dead
 	SlipForgetDirty                  // the last touched service of a Step is not recorded
+	SlipLoseKept                     // what is asked for during an upgrade is lost
+	SlipAskTwice                     // what is asked for during an upgrade is done by the old image and by the new one
 )
 
 // Result is how a run went.
@@ -98,7 +100,9 @@ type World struct {
 	tracer    tracer
 	hash      uint64
 	reloading *reload
-	applying  []int // versions of the graph that is being applied
+	upgrading *upgrade    // nil: none is under way
+	asked     map[int]int // how often each line of the script was carried out
+	applying  []int       // versions of the graph that is being applied
 }
 
 // Run plays one world to its end.
@@ -129,7 +133,7 @@ func panicText(r any) string {
 
 func newWorld(o Options) *World {
 	b := draw(o.Seed, o.Mask)
-	w := &World{Options: o, seed: o.Seed, b: b, now: loadedAt, life: 1, nextPID: 100, foreign: map[int]Time{},
+	w := &World{Options: o, seed: o.Seed, b: b, now: loadedAt, life: 1, nextPID: 100, foreign: map[int]Time{}, asked: map[int]int{},
 		byName: map[string]*service{}}
 	w.procs = make([]*process, 1, 64)
 	w.tracer.on = o.Trace
@@ -209,6 +213,7 @@ func (w *World) play() {
 	w.settle()
 	if w.failure == nil && !w.halted {
 		w.checker.goals()
+		w.askedOnce()
 		w.shutdown()
 	}
 }
@@ -329,6 +334,8 @@ func (w *World) happen(it *item) {
 		}
 	case hReloaded:
 		w.reloaded()
+	case hExec:
+		w.exec()
 	}
 }
 
