@@ -30,6 +30,7 @@ type NodeView struct {
 	Conflict   string   // blocked by a port or a process: "port 80 is held by nginx (pid 12)"
 	Phase      string   // starting, stopping: what it is doing, "pre_start runs", "SIGTERM was sent, SIGKILL in 4 s"
 	Unkillable bool     // stopping: SIGKILL was sent and a process is still there
+	Obstacle   string   // stopping: why it is, "" = not known
 	Children   []string // one line a process below the main one: "sleep (pid=12, state=S)"
 }
 

@@ -181,8 +181,12 @@ func (g *Graph) startingText(id ID, v *NodeView) string {
 
 func (g *Graph) whyStopping(id ID, v *NodeView, view View) (string, ID, string) {
 	switch {
+	case v.Unkillable && v.Obstacle != "":
+		return "is stopping: still there after SIGKILL: " + v.Obstacle, None, ""
 	case v.Unkillable:
 		return "is stopping: a process is still there after SIGKILL", None, ""
+	case v.Obstacle != "":
+		return "is stopping: SIGKILL was sent: " + v.Obstacle, None, ""
 	case v.Phase != "":
 		return "is stopping: " + v.Phase, None, ""
 	}

@@ -424,6 +424,9 @@ func processLines(list []wire.Process, room int) []string {
 		if p.Stray {
 			text += " (stray)"
 		}
+		if p.Outside {
+			text += " (outside its control group)"
+		}
 		t.add(cell{itoa(int64(p.PID)), ""}, cell{sizeText(p.MemoryBytes), ""}, cell{msText(p.CPUMS), ""}, cell{text, ""})
 	}
 	return strings.Split(strings.TrimSuffix(t.String(), "\n"), "\n")

@@ -157,6 +157,10 @@ func (s *server) begin() (int, error) {
 	if err := s.openLog(); err != nil {
 		return exitUsage, err
 	}
+	if err := proc.CheckProc(); err != nil {
+		s.log.Warn("processes are known by their control groups and as children only: " + err.Error() +
+			"; mount -t proc proc /proc before this server starts")
+	}
 	s.chooseDirs()
 	s.loadSettings()
 	if err := s.openArena(); err != nil {

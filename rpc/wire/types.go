@@ -92,6 +92,7 @@ type Process struct {
 	MemoryBytes uint64 `json:"memory_bytes"`
 	CPUMS       int64  `json:"cpu_ms"`
 	Stray       bool   `json:"stray,omitempty"`
+	Outside     bool   `json:"outside_cgroup,omitempty"` // it has moved out of its service's control group
 }
 
 // StatusFull is service.status_full: everything about one service.

@@ -19,6 +19,9 @@ func (s *Reader) node(v *view.View, id graph.ID) graph.NodeView {
 	n := graph.NodeView{State: i.State.String(), Standing: e.Standing, WantedUp: i.WantedUp, HeldDown: i.HeldDown,
 		ForGood: i.ForGood, PID: i.PID, Uptime: s.uptime(e), Since: time.Duration(now - i.Since), Restarts: i.Restarts,
 		Unkillable: i.Unkillable}
+	if e.Run != nil {
+		n.Obstacle = e.Run.Stuck
+	}
 	if i.NextRestart > 0 {
 		n.RestartDue, n.RestartIn = true, max(0, time.Duration(i.NextRestart-now))
 	}

@@ -215,6 +215,7 @@ func (s *Reader) StatusFull(name string) (wire.StatusFull, error) {
 	w.Tracking = s.trackingOf(e)
 	tree := s.tree(e)
 	w.Processes = wireProcesses(tree)
+	markOutside(w.Processes, w.Cgroup)
 	w.MemoryBytes, w.CPUPercent = s.measured(e, tree)
 	w.Sinks = s.sinksOf(c.Name)
 	w.Log = s.lastLines(c.Name, logLinesStatus)

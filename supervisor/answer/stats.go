@@ -2,6 +2,7 @@ package answer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -176,6 +177,17 @@ func stateWord(p *proc.Process) string {
 		}
 	}
 	return "sleeping"
+}
+
+// markOutside marks the processes that are not in the control group of their service.
+func markOutside(ps []wire.Process, cgroup string) {
+	if cgroup == "" {
+		return
+	}
+	inside := proc.GroupProcesses(cgroup)
+	for i := range ps {
+		ps[i].Outside = !slices.Contains(inside, ps[i].PID)
+	}
 }
 
 // ProcessTree draws the processes of a service as 0.3.9's debug.process_tree does.

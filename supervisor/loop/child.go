@@ -47,13 +47,16 @@ type child struct {
 	statusText string
 	announced  string // "reloading" or "stopping": what it said about itself
 	warning    string
+	stuck      string    // why processes are still there after SIGKILL
+	toldStuck  string    // what of that was told
 	shown      *view.Run // what queries see, nil = stale
 }
 
 // public is the part that queries may see.
 func (c *child) public() *view.Run {
 	if c.shown == nil {
-		c.shown = &view.Run{Gen: c.gen, PID: c.pid, Owner: c.owner(), StatusText: c.statusText, Announced: c.announced, Warning: c.warning}
+		c.shown = &view.Run{Gen: c.gen, PID: c.pid, Owner: c.owner(), StatusText: c.statusText, Announced: c.announced, Warning: c.warning,
+			Stuck: c.stuck}
 		if c.group != nil {
 			c.shown.Cgroup = c.group.Path()
 		}
@@ -253,10 +256,10 @@ func (d *driver) signalMain(c *child, sig unix.Signal) {
 	}
 	if c.adopted {
 		pid, start := c.pid, c.start
-		go func() { _ = proc.SignalProcess(pid, start, sig) }()
+		go func() { d.sent(c, pid, sig, proc.SignalProcess(pid, start, sig)) }()
 		return
 	}
-	_ = unix.Kill(c.pid, sig) // our child, not reaped: the number is its own
+	d.sent(c, c.pid, sig, unix.Kill(c.pid, sig)) // our child, not reaped: the number is its own
 }
 
 // signalGroup reaches the process group of the main process. Its number is safe while the main process, or its zombie,
@@ -265,7 +268,7 @@ func (d *driver) signalMain(c *child, sig unix.Signal) {
 func (d *driver) signalGroup(c *child, sig unix.Signal) {
 	if c.unseen() {
 		pid := c.pid
-		go func() { _ = proc.SignalProcess(pid, 0, sig) }()
+		go func() { d.sent(c, pid, sig, proc.SignalProcess(pid, 0, sig)) }()
 		return
 	}
 	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
@@ -274,7 +277,7 @@ func (d *driver) signalGroup(c *child, sig unix.Signal) {
 		return
 	}
 	if unix.Kill(-c.pid, sig) != nil {
-		_ = unix.Kill(c.pid, sig)
+		d.sent(c, c.pid, sig, unix.Kill(c.pid, sig))
 	}
 }
 
@@ -322,4 +325,5 @@ func (d *driver) kill(gen machine.Gen) {
 		d.killTree(look, look.group == nil)
 		d.post(d.trees.kick)
 	}()
+	d.watchObstacles(c, obstacleFirst)
 }

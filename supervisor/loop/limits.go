@@ -25,6 +25,12 @@ const (
 	outputGrace = 5 * time.Second
 	// sweepPatience is how long the end of a hook waits for what it left behind to have ended by SIGKILL.
 	sweepPatience = 2 * time.Second
+	// strayGrace is how long what services have left gets at the end of a server without a keeper, after SIGTERM.
+	strayGrace = time.Second
+	// obstacleFirst is how long after SIGKILL it is asked for the first time why something is still there, and obstacleSlow
+	// how often in the end.
+	obstacleFirst = time.Second
+	obstacleSlow  = 30 * time.Second
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
 	treePollFirst = 5 * time.Millisecond
 	treePollMax   = 250 * time.Millisecond

@@ -97,8 +97,18 @@ func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, legacy map[string]pr
 // Begin feeds the first events. Then Run has to follow, on the same goroutine.
 func (l *Loop) Begin() { l.d.begin() }
 
-// Run is the loop, until the machine halts; it returns the exit code.
-func (l *Loop) Run() int { return l.d.run() }
+// Run is the loop, until the machine halts; it returns the exit code, which is not 0 when a process could not be ended.
+func (l *Loop) Run() int {
+	code := l.d.run()
+	if l.d.keeper != nil {
+		return code // the keeper ends what is left
+	}
+	for _, text := range l.d.endWhatIsLeft() {
+		l.d.log.Error("left behind: " + text)
+		code = max(code, 1)
+	}
+	return code
+}
 
 // FlushLogs lets files and destinations take the last lines, for a bounded time, and closes them.
 func (l *Loop) FlushLogs() { l.d.sinks.close() }

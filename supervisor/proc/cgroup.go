@@ -181,6 +181,9 @@ func GroupGen(pid int) uint64 {
 // Processes lists the pids in the group and the groups below it.
 func (g *Group) Processes() []int { return processesIn(g.path, 0, nil) }
 
+// GroupProcesses lists the pids in the group with this folder and the groups below it.
+func GroupProcesses(path string) []int { return processesIn(path, 0, nil) }
+
 // depthMax bounds how deep a service may nest groups below its own before we stop looking.
 const depthMax = 32
 

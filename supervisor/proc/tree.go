@@ -89,6 +89,19 @@ func (s *Scanner) Look(owners []Owner) Found {
 	return Found{Members: members, Strays: strays, Unproven: unproven, Sure: t.settled && usable()}
 }
 
+// Own lists the living processes that this supervisor has started, or what it has started has, whatever became of their
+// incarnation, and those that may be: by mark or environment, or where there are no marks whatever lives below it. What was
+// there before it began is not its own.
+func (s *Scanner) Own() (ps []Process) {
+	f := s.Look(nil)
+	for _, p := range f.Strays {
+		if gen, _ := s.whose(p.PID); gen != 0 || !canTag() {
+			ps = append(ps, p)
+		}
+	}
+	return append(ps, f.Unproven...)
+}
+
 // veiledChildren are what /proc does not show of the children of the supervisor and its keeper.
 func (t *table) veiledChildren() (out []Process) {
 	for _, keeper := range t.keepers {

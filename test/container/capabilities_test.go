@@ -187,6 +187,32 @@ stop_timeout_ms = 500
 	}
 }
 
+// TestNotPermitted: a server that may not signal what it has started says so, and its end too.
+func TestNotPermitted(t *testing.T) {
+	t.Parallel()
+	how := &confinement{wrap: bounded("setuid,setgid")}
+	b := confined(t, how, map[string]string{"n.toml": `
+[service]
+name = "n"
+user = "nobody"
+exec = ["sleep", "1015"]
+[lifecycle]
+stop_timeout_ms = 200
+`}, "server")
+	b.await("the process", func() bool { return len(b.sleepers("1015")) == 1 })
+	ids := strings.Fields(status(b.sleepers("1015")[0], "NSpid"))
+	want := "pid " + ids[len(ids)-1] + " (sleep, user nobody): not permitted"
+	if out, code := b.command(0, "stop", "n"); code == 0 || !strings.Contains(out, want) {
+		t.Errorf("exit code %d, want %q\n%s", code, want, out)
+	}
+	b.says("cannot send SIGTERM to n: " + want)
+	b.says("n cannot be ended: " + want)
+	b.signal(syscall.SIGTERM)
+	if code := b.wait(); code != 1 || !strings.Contains(b.out.String(), "left behind: "+want) {
+		t.Errorf("exit code %d\n%s", code, b.out)
+	}
+}
+
 // command is zinit, run by a user, with its exit code.
 func (b *box) command(user int, args ...string) (out string, code int) {
 	b.t.Helper()
