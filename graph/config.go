@@ -18,7 +18,12 @@ type Config struct {
 	// EnvFiles are read at every start, later ones win; a leading '-' means that a file may be missing.
 	EnvFiles  []string
 	EnvFormat EnvFormat
-	Oneshot   bool
+	// EnvFromFile maps variables to the files that hold their values, Credentials names to the files that are copied into
+	// $CREDENTIALS_DIRECTORY. Both are read at every start.
+	EnvFromFile map[string]string
+	Credentials map[string]string
+	Dirs        [NDirs]Dir // what is made for it, by DirKind
+	Oneshot     bool
 
 	Ports          []uint16
 	KillOthers     bool
@@ -59,6 +64,27 @@ func (c Command) IsZero() bool { return c.Line == "" && len(c.Argv) == 0 }
 type Hook struct {
 	Command Command
 	Timeout time.Duration // > 0 when Command is set
+}
+
+// DirKind is one of the places for the directories of a service (systemd.exec(5), RuntimeDirectory= and its siblings).
+type DirKind uint8
+
+// The kinds, with the places of root and of other users.
+const (
+	DirRuntime DirKind = iota // /run, $XDG_RUNTIME_DIR; removed when the service has ended
+	DirState                  // /var/lib, $XDG_STATE_HOME
+	DirCache                  // /var/cache, $XDG_CACHE_HOME
+	DirLogs                   // /var/log, $XDG_STATE_HOME/log
+	NDirs
+)
+
+// String returns the key of the file: "runtime_dir" and so on.
+func (k DirKind) String() string { return wordOf(dirKeys, k) }
+
+// Dir is the value of a key such as runtime_dir.
+type Dir struct {
+	Names []string // relative paths below the place, nil = none
+	Mode  uint32   // permission bits of the innermost directories
 }
 
 // EnvFormat is how an env_file is read; see supervisor/proc.

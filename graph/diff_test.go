@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -130,6 +131,10 @@ func eachField(v reflect.Value, path string, visit func(string, reflect.Value)) 
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
 			eachField(v.Field(i), path+"."+v.Type().Field(i).Name, visit)
+		}
+	case v.Kind() == reflect.Array:
+		for i := range v.Len() {
+			eachField(v.Index(i), path+"["+strconv.Itoa(i)+"]", visit)
 		}
 	case v.Kind() == reflect.Pointer && !v.IsNil():
 		eachField(v.Elem(), path, visit)

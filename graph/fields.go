@@ -14,6 +14,9 @@ var comparisons = []comparison{
 	{"env", true, func(a, b *Config) bool { return maps.Equal(a.Env, b.Env) }},
 	{"env_file", true, list(func(c *Config) []string { return c.EnvFiles })},
 	{"env_file_format", true, by(func(c *Config) EnvFormat { return c.EnvFormat })},
+	{"env_from_file", true, func(a, b *Config) bool { return maps.Equal(a.EnvFromFile, b.EnvFromFile) }},
+	{"credentials", true, func(a, b *Config) bool { return maps.Equal(a.Credentials, b.Credentials) }},
+	sameDir(DirRuntime), sameDir(DirState), sameDir(DirCache), sameDir(DirLogs),
 	{"oneshot", true, by(func(c *Config) bool { return c.Oneshot })},
 	{"ready", true, by(func(c *Config) Ready { return c.Ready })},
 	{"tty", true, by(func(c *Config) string { return c.Tty })},
@@ -64,6 +67,13 @@ var comparisons = []comparison{
 
 	{"health", false, func(a, b *Config) bool { return sameHealth(a.Health, b.Health) }},
 	{"logging", false, by(func(c *Config) Logging { return c.Logging })},
+}
+
+// sameDir compares the directories of one kind.
+func sameDir(kind DirKind) comparison {
+	return comparison{dirKeys[kind], true, func(a, b *Config) bool {
+		return a.Dirs[kind].Mode == b.Dirs[kind].Mode && slices.Equal(a.Dirs[kind].Names, b.Dirs[kind].Names)
+	}}
 }
 
 type restartPolicy struct {

@@ -36,6 +36,7 @@ var (
 	healthWords    = []string{"tcp", "http", "exec"}
 	envFormatWords = []string{"dotenv", "sh", "systemd"}
 	methodWords    = []string{"GET", "HEAD"}
+	dirKeys        = []string{"runtime_dir", "state_dir", "cache_dir", "logs_dir"}
 	fileFormats    = []string{"plain", "time", "json"}
 	readyKindWords = []string{"none", "notify", "fd"}
 )

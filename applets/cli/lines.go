@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,11 +67,19 @@ func isVariable(word string) bool {
 	return ok && name != "" && !strings.ContainsFunc(name, other)
 }
 
-// envFileProblems reads the files of env_file as a start would. What cannot be read by this user may still be by the
-// server. Nothing of what stands in the files is shown.
+// envFileProblems reads the files of env_file as a start would, and looks whether those of env_from_file and credentials are
+// there. What cannot be read by this user may still be by the server. Nothing of what stands in the files is shown.
 func envFileProblems(configs []*graph.Config) []graph.Problem {
 	var problems []graph.Problem
 	for _, c := range configs {
+		for key, files := range map[string]map[string]string{"env_from_file": c.EnvFromFile, "credentials": c.Credentials} {
+			for name, path := range files {
+				if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+					problems = append(problems, graph.Problem{File: c.Source, Service: c.Name, Key: "service." + key + "." + name,
+						Message: "cannot read " + key + " " + name + " from " + path + ": no such file or directory"})
+				}
+			}
+		}
 		for i, path := range c.EnvFiles {
 			file, err := proc.ReadEnvFile(path, c)
 			p := graph.Problem{File: c.Source, Service: c.Name, Key: "service.env_file", Value: "#" + strconv.Itoa(i)}

@@ -25,6 +25,7 @@ const (
 	defaultRotateBytes      = 10 << 20
 	defaultRotateKeep       = 5
 	defaultExpectStatus     = 200
+	defaultDirMode          = 0o755
 	defaultReload           = graph.SIGHUP
 	defaultStopSignal       = graph.SIGTERM
 	unlimitedRestarts       = 0
@@ -40,6 +41,9 @@ func New(name string, target bool) *graph.Config {
 		return c
 	}
 	c.Reload.Signal = defaultReload
+	for kind := range c.Dirs {
+		c.Dirs[kind].Mode = defaultDirMode
+	}
 	c.Lifecycle = graph.Lifecycle{RestartDelay: defaultRestartDelay, RestartDelayMax: defaultRestartDelayMax,
 		MaxRestarts: defaultMaxRestarts, StabilityPeriod: defaultStability, StartTimeout: defaultStartTimeout,
 		StopTimeout: defaultStopTimeout, StopSignal: defaultStopSignal, SuccessCodes: []int{0}}

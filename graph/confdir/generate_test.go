@@ -107,6 +107,13 @@ func (g generator) service(c *graph.Config) {
 			c.EnvFiles = append(c.EnvFiles, pick(g, "", "-")+g.path())
 		}
 		c.Expand = g.maybe()
+		c.EnvFromFile = map[string]string{"SECRET": g.path(), "Ö\"": g.path()}
+		c.Credentials = map[string]string{"db": g.path(), "a b": g.path()}
+		for kind := range c.Dirs {
+			if g.maybe() {
+				c.Dirs[kind] = graph.Dir{Names: pick(g, []string{"web"}, []string{"web/a", "b c"}), Mode: pick[uint32](g, 0o750, 0o755, 0o700)}
+			}
+		}
 		c.EnvFormat = pick(g, graph.EnvDotenv, graph.EnvSh, graph.EnvSystemd)
 	}
 	if g.maybe() {

@@ -299,6 +299,18 @@ func (r *reader) checkPairs() {
 			r.warn(key, key+" has no effect without "+hook.name)
 		}
 	}
+	for name := range c.EnvFromFile {
+		if _, both := c.Env[name]; both {
+			r.key = "service.env_from_file." + name
+			r.fail("%s stands in env as well", name)
+		}
+	}
+	for kind := range graph.NDirs {
+		if key := "service." + kind.String(); r.has(key+"_mode") && !r.has(key) {
+			r.warn(key+"_mode", key+"_mode has no effect without "+kind.String())
+			c.Dirs[kind].Mode = defaultDirMode
+		}
+	}
 	if c.KillOthers && len(c.Ports) == 0 && len(c.ProcessFilters) == 0 {
 		r.warn("service.kill_others", "service.kill_others has no effect without ports or process_filters")
 	}

@@ -33,7 +33,7 @@ var serviceSection = sync.OnceValue(func() *section {
 			func(c *graph.Config) *bool { return &c.KillOthers }),
 		listField("process_filters", "Names of processes that must not run, part of the name is enough",
 			func(c *graph.Config) *[]string { return &c.ProcessFilters }, notEmpty),
-	), append(append(ourServiceFields(), identityFields()...), hookFields()...)...)}
+	), slices.Concat(ourServiceFields(), identityFields(), dirFields(), hookFields())...)}
 })
 
 func ourServiceFields() []field {
@@ -43,6 +43,10 @@ func ourServiceFields() []field {
 		envFileField(),
 		wordField("env_file_format", "How env_file is written: dotenv (as docker compose), sh, systemd (EnvironmentFile=)",
 			func(c *graph.Config) *graph.EnvFormat { return &c.EnvFormat }, graph.EnvFormatWords(), graph.ParseEnvFormat),
+		fileTableField("env_from_file", "Variables, and the files that hold their values, read at every start",
+			func(c *graph.Config) *map[string]string { return &c.EnvFromFile }, checkVariable),
+		fileTableField("credentials", "Files that are copied into $CREDENTIALS_DIRECTORY, private to the service's user",
+			func(c *graph.Config) *map[string]string { return &c.Credentials }, checkCredential),
 		stringField("tty", "Terminal that becomes stdin, stdout and stderr", func(c *graph.Config) *string { return &c.Tty },
 			(*reader).path),
 		reloadField(),
@@ -87,10 +91,10 @@ func envField() field {
 			env := map[string]string{}
 			if r.each(v, "a table of strings", func(name string, value any) {
 				text, ok := r.string(value)
-				switch {
+				switch err := checkVariable(name); {
 				case !ok:
-				case name == "" || strings.ContainsAny(name, "=\x00"):
-					r.fail("%s cannot be the name of a variable", strconv.Quote(name))
+				case err != nil:
+					r.fail("%s", err)
 				default:
 					env[name] = text
 				}

@@ -28,6 +28,7 @@ func newDriver(o *Options) (*driver, error) {
 	d.boot = view.NewBootLine(d.clock, o.Machine.PID1)
 	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
+	d.belongings = proc.NewBelongings(o.Environ)
 	out, err := output.New(o.Arena, output.Options{Closed: d.outputClosed})
 	if err != nil {
 		return nil, err
@@ -97,6 +98,11 @@ func (d *driver) begin() {
 		go d.listenToKeeper(exits)
 	}
 	d.arena.FlushUnclaimed(time.Now().UnixMilli()) // all pipes and sinks that came back are there
+	runs := map[string]bool{}
+	for _, c := range d.children {
+		runs[c.config.Name] = true
+	}
+	d.belongings.Sweep(func(service string) bool { return runs[service] })
 	if d.resume == nil {
 		d.step(d.first)
 		d.startLegacy()

@@ -57,6 +57,9 @@ type driver struct {
 	sinks     *sinks
 	lastHook  uint64
 
+	belongings *proc.Belongings
+	clearing   sync.WaitGroup // of belongings of services that have ended
+
 	first     machine.Event           // what begins a fresh life
 	resume    []machine.Event         // what tells the machine about the time it was not there
 	lost      []*child                // incarnations whose main process ended in that time

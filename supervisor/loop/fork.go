@@ -97,6 +97,9 @@ func (d *driver) forkMain(c *child, base []string) (f forked) {
 			f.group = nil
 		}
 	}()
+	if f.err = d.belongings.Make(cfg, gen); f.err != nil {
+		return f
+	}
 	if f.group, f.err = d.newGroup(cfg, gen); f.err != nil {
 		return f
 	}
@@ -147,7 +150,8 @@ func placeAt(files []int, n, fd int) []int {
 
 // specFor is what all processes of a service have in common: program, directory, environment.
 func (d *driver) specFor(cfg *graph.Config, cmd graph.Command, gen uint64, base, extra []string) (*proc.Spec, *proc.Error) {
-	env, err := proc.Environ(base, cfg, gen, append(extra, proc.EnvInstance+"="+d.scanner.Instance)...)
+	extra = append(append(extra, d.belongings.Environ(cfg)...), proc.EnvInstance+"="+d.scanner.Instance)
+	env, err := proc.Environ(base, cfg, gen, extra...)
 	if err != nil {
 		return nil, err
 	}

@@ -80,6 +80,9 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 	}
 	d.startAux(a, h.Timeout, func() (_ int, err *proc.Error) {
 		if alone {
+			if err = d.belongings.Make(c.config, uint64(c.gen)); err != nil {
+				return 0, err
+			}
 			if group, err = d.newGroup(c.config, gen); err != nil {
 				return 0, err
 			}

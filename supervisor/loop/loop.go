@@ -115,6 +115,7 @@ func (l *Loop) FlushLogs() { l.d.sinks.close() }
 
 // Close lets go of those who wait for an answer. It comes after Run.
 func (l *Loop) Close() {
+	l.d.awaitClearing()
 	if l.d.cgroups != nil {
 		l.d.cgroups.Close()
 	}

@@ -41,6 +41,36 @@ func (d *driver) note(n machine.Note, c *graph.Config) {
 		attrs = append(attrs, "pid", i.PID)
 	}
 	d.log.Log(ctxNone, level, e.Text, attrs...)
+	d.clearBelongings(n, c)
+}
+
+// clearBelongings takes away what does not outlive a service that has ended. A oneshot that is done counts as there until
+// it is stopped, and what it has put into its runtime directory is for others.
+func (d *driver) clearBelongings(n machine.Note, c *graph.Config) {
+	had := n.From == machine.Starting || n.From == machine.Running || n.From == machine.Stopping || n.From == machine.Exited
+	has := n.To == machine.Starting || n.To == machine.Running || n.To == machine.Stopping
+	if !had || has {
+		return
+	}
+	clear := d.belongings.Clear(c, c.Oneshot && d.m.Standing(n.ID)&graph.Satisfied != 0)
+	if clear == nil {
+		return
+	}
+	d.clearing.Go(func() {
+		if err := clear(); err != nil {
+			d.log.Warn("cannot remove what belonged to a service that has ended", "service", c.Name, "error", err)
+		}
+	})
+}
+
+// awaitClearing gives what is being removed a moment: after it this process ends.
+func (d *driver) awaitClearing() {
+	done := make(chan struct{})
+	go func() { d.clearing.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(sinkPatience):
+	}
 }
 
 // noteText is a transition in words.

@@ -23,7 +23,8 @@ func private(name string) bool {
 	}
 	switch name {
 	case "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
-		"LISTEN_PIDFDID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID", "MANAGERPID", "CREDENTIALS_DIRECTORY":
+		"LISTEN_PIDFDID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID", "MANAGERPID", "CREDENTIALS_DIRECTORY",
+		"RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY":
 		return true
 	}
 	return false
@@ -43,9 +44,9 @@ func BaseEnviron(env []string) []string {
 }
 
 // Environ builds the environment of incarnation gen of a service: base without our private variables, what follows the
-// user (HOME, USER, LOGNAME, SHELL), env_file (read now), env, ZINIT_SERVICE and ZINIT_ID, and extra ("NAME=VALUE")
+// user (HOME, USER, LOGNAME, SHELL), env_file (read now), env, env_from_file (read now), ZINIT_SERVICE and ZINIT_ID, and extra ("NAME=VALUE")
 // last. Later ones win. An unset PATH becomes DefaultPath, an unset HOME "/". It reads files, so it may block: call it
-// from a worker. The error's step is env_file or user.
+// from a worker. The error's step is env_file, env_from_file or user.
 func Environ(base []string, c *graph.Config, gen uint64, extra ...string) ([]string, *Error) {
 	e := environment{list: make([]string, 0, len(base)+len(c.Env)+len(extra)+8)}
 	for _, kv := range base {
@@ -62,6 +63,9 @@ func Environ(base []string, c *graph.Config, gen uint64, extra ...string) ([]str
 		return nil, err
 	}
 	e.addMap(c.Env)
+	if err := e.addSecrets(c); err != nil {
+		return nil, err
+	}
 	e.set(EnvService, c.Name)
 	e.set(EnvID, ID(c.Name, gen))
 	for _, kv := range extra {

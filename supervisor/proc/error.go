@@ -9,7 +9,9 @@ import (
 // The steps of a start that can fail, in the order in which they are taken. A start that fails names one of them, and
 // the supervisor shows it as the kind of a spawn_error.
 const (
-	StepEnvFile      = "env_file"    // the file of env_file
+	StepEnvFile      = "env_file" // the file of env_file
+	StepEnvFromFile  = "env_from_file"
+	StepCredentials  = "credentials" // the copies, or what they are made from
 	StepUser         = "user"        // the user's name, or setuid
 	StepGroup        = "group"       // the group's name, or setgid
 	StepGroups       = "groups"      // the supplementary groups
