@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -42,6 +44,25 @@ func (v *invocation) goOn(timeout time.Duration, ask func() error) error {
 			return err
 		}
 		pause = min(2*pause, awayMax)
+	}
+}
+
+// clientWithin connects, and where a timeout was given waits as long for a server to appear; 0 is without end.
+func (v *invocation) clientWithin(c *cli.Context, timeout time.Duration) (*rpc.Client, error) {
+	began := time.Now()
+	for pause := awayFirst; ; pause = min(2*pause, awayMax/4) {
+		client, err := v.client()
+		if err == nil || !c.IsSet("timeout") || !away(err) {
+			return client, err
+		}
+		if left := timeout - time.Since(began); timeout > 0 && left <= 0 {
+			return nil, failf(exitTimedOut, "timed out after %s waiting for a server: %v", durationText(timeout), err)
+		} else if timeout > 0 {
+			pause = min(pause, left)
+		}
+		if !pauseFor(v.ctx, pause) {
+			return nil, failf(exitInterrupted, "stopped waiting for a server")
+		}
 	}
 }
 
@@ -107,9 +128,8 @@ func (v *invocation) askChange(client *rpc.Client, what verb, name string, how r
 // errUnfinished is the answer of a server that stopped waiting because another one takes over from it.
 var errUnfinished = errors.New("the server has not finished")
 
-// askWait waits until services have reached a goal, as long as the timeout says, 0 = for ever.
-func (v *invocation) askWait(client *rpc.Client, names []string, goal string, timeout time.Duration) (waited wire.Waited, err error) {
-	began := time.Now()
+// askWait waits until services have reached a goal, as long after began as the timeout says, 0 = for ever.
+func (v *invocation) askWait(client *rpc.Client, names []string, goal string, timeout time.Duration, began time.Time) (waited wire.Waited, err error) {
 	err = v.goOn(timeout, func() error {
 		waited, err = client.Wait(v.ctx, names, goal, left(timeout.Milliseconds(), began))
 		return err

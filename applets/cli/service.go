@@ -109,6 +109,8 @@ type changed struct {
 	Outcome string     `json:"outcome"` // accepted done failed blocked timed_out superseded error interrupted
 	State   wire.State `json:"state"`
 	Text    string     `json:"text"`
+
+	KilledAfterMS int64 `json:"killed_after_ms,omitempty"` // stop: SIGKILL was needed, so long after the stop signal
 }
 
 // maxAtOnce bounds the connections one command opens.
@@ -193,6 +195,9 @@ func changeFailed(name string, err error) changed {
 // settled is what an answer of the server means.
 func settled(what verb, name string, ok wire.OK) changed {
 	r := changed{Name: name, OK: true, Outcome: ok.Outcome, Text: ok.Text}
+	if what.name == verbStop.name {
+		r.KilledAfterMS = ok.KilledAfterMS
+	}
 	if ok.State != nil {
 		r.State = *ok.State
 	}
@@ -299,6 +304,9 @@ func successText(what verb, r changed, st style) string {
 	case r.Outcome == "accepted" && r.State.State == "":
 		return what.goes + ", not waited for"
 	case what.name == "stop": // what it is now, exited or failed with a broken file, is no matter of the stop
+		if r.KilledAfterMS > 0 {
+			return "stopped (killed after " + graph.Duration((time.Duration(r.KilledAfterMS) * time.Millisecond).Round(100*time.Millisecond)) + ")"
+		}
 		return "stopped"
 	case r.State.State == "":
 		return "done"

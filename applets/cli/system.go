@@ -29,8 +29,13 @@ func systemCommands(v *invocation) []*cli.Command {
 func pingCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "ping", Category: categorySystem, Usage: "ask whether a server answers",
-		Action: v.withClient(0, 0, func(_ *cli.Context, client *rpc.Client, _ []string) error {
-			p, err := client.Ping(v.ctx)
+		Flags: []cli.Flag{&cli.StringFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "wait `TIME` for a server to appear and answer, 0 without end"}},
+		Action: v.named(0, 0, func(c *cli.Context, _ []string) error {
+			timeout, err := durationFlag(c, "timeout", 0)
+			if err != nil {
+				return err
+			}
+			p, err := v.ping(c, timeout)
 			if err != nil {
 				return err
 			}
@@ -42,6 +47,25 @@ func pingCommand(v *invocation) *cli.Command {
 			})
 		}),
 	}
+}
+
+// ping asks whether a server answers, for as long as the timeout says if one was given.
+func (v *invocation) ping(c *cli.Context, timeout time.Duration) (wire.Ping, error) {
+	ctx, began := v.ctx, time.Now()
+	client, err := v.clientWithin(c, timeout)
+	if err != nil {
+		return wire.Ping{}, err
+	}
+	if timeout > 0 {
+		bounded, stop := context.WithTimeout(ctx, max(timeout-time.Since(began), time.Millisecond))
+		defer stop()
+		ctx = bounded
+	}
+	p, err := client.Ping(ctx)
+	if err != nil && ctx.Err() != nil && v.ctx.Err() == nil {
+		return p, failf(exitTimedOut, "timed out after %s waiting for the server at %s to answer", durationText(timeout), client.Socket())
+	}
+	return p, err
 }
 
 func versionCommand(v *invocation) *cli.Command {

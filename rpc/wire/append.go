@@ -254,6 +254,9 @@ func (o OK) AppendJSON(b []byte) []byte {
 	}
 	b = appendText(b, "outcome", o.Outcome, false)
 	b = appendText(b, "text", o.Text, false)
+	if o.KilledAfterMS != 0 {
+		b = strconv.AppendInt(appendKey(b, "killed_after_ms"), o.KilledAfterMS, 10)
+	}
 	b = o.AppendMembers(b)
 	return append(b, '}')
 }

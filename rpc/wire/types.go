@@ -238,6 +238,8 @@ type OK struct {
 	State   *State `json:"state,omitempty"`   // with wait: the state reached
 	Outcome string `json:"outcome,omitempty"` // with wait: done failed blocked timed_out superseded
 	Text    string `json:"text,omitempty"`    // with wait: why, for people
+	// KilledAfterMS is how long after the stop signal SIGKILL was needed, 0 = it was not.
+	KilledAfterMS int64 `json:"killed_after_ms,omitempty"`
 
 	Removed // of service.remove
 }

@@ -46,6 +46,9 @@ func (s *Reader) Outcome(name string, o machine.Outcome, wait bool) (wire.OK, er
 	if ok {
 		st := s.wireState(view, id, e)
 		answer.State, answer.Text = &st, s.causeText(view, id)
+		if killed := time.Duration(e.Info.Killed); killed > 0 && o == machine.OutcomeDone {
+			answer.KilledAfterMS = max(killed.Milliseconds(), 1)
+		}
 	}
 	return answer, nil
 }
@@ -67,14 +70,14 @@ func (s *Reader) Wait(ctx context.Context, names []string, goal string, timeoutM
 		if err != nil {
 			return wire.Waited{}, err
 		}
-		if pending == "" {
+		if len(pending) == 0 {
 			return wire.Waited{States: s.rows(view, names)}, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return wire.Waited{}, wire.NewError(wire.CodeTimedOut, fmt.Sprintf("timed out waiting for %s to be %s: %s",
-				pending, goal, s.causeOf(view, pending)))
+			text := fmt.Sprintf("timed out waiting for %s to be %s: %s", pending[0], goal, s.causeOf(view, pending[0]))
+			return wire.Waited{}, wire.NewError(wire.CodeTimedOut, text).With("pending", pending)
 		case <-s.from.Done:
 			return wire.Waited{}, ErrStopping()
 		}
@@ -105,25 +108,26 @@ func stoppedByHand(e *view.Entry) bool {
 	return !e.Info.WantedUp && (e.Info.State == machine.Exited || e.Info.State == machine.Failed)
 }
 
-// unreached names the first service that has not reached the goal, "" when all have.
-func (s *Reader) unreached(v *view.View, names []string, goal string, reached func(*view.Entry) (bool, bool)) (string, error) {
+// unreached names the services that have not reached the goal.
+func (s *Reader) unreached(v *view.View, names []string, goal string, reached func(*view.Entry) (bool, bool)) ([]string, error) {
+	var pending []string
 	for _, name := range names {
 		e, _, ok := v.Lookup(name)
 		switch {
 		case !ok && goal == "gone":
 			continue
 		case !ok:
-			return "", s.NotFound(name)
+			return nil, s.NotFound(name)
 		}
 		done, hopeless := reached(e)
 		if hopeless && !done {
-			return "", wire.NewError(wire.CodeNotRunning, fmt.Sprintf("%s will not be %s: %s", name, goal, s.causeOf(v, name)))
+			return nil, wire.NewError(wire.CodeNotRunning, fmt.Sprintf("%s will not be %s: %s", name, goal, s.causeOf(v, name)))
 		}
 		if !done {
-			return name, nil
+			pending = append(pending, name)
 		}
 	}
-	return "", nil
+	return pending, nil
 }
 
 // rows lists the named services that exist.

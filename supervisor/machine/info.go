@@ -21,11 +21,12 @@ type Info struct {
 	Forgotten   bool // removed, and nothing of it is left: it is not to be shown any more
 	ForGood     bool // failed or exited and no restart is due
 	Phase       Phase
-	StopBy      Time // Stopping: when what the phase waits for is given up (SIGKILL, unkillable), 0 = it has no end of its own
-	Checking    bool // Blocked: the answer to a Precheck is awaited, nothing is known to be in the way
-	OnItsWay    bool // due, and nothing but services on their way keep it
-	Leftovers   bool // Exited oneshot: processes are left
-	SelfStop    bool // STOPPING=1 was said
+	Killed      int64 // ns between the stop signal and SIGKILL of the last stop, 0 = that was not needed
+	StopBy      Time  // Stopping: when what the phase waits for is given up (SIGKILL, unkillable), 0 = it has no end of its own
+	Checking    bool  // Blocked: the answer to a Precheck is awaited, nothing is known to be in the way
+	OnItsWay    bool  // due, and nothing but services on their way keep it
+	Leftovers   bool  // Exited oneshot: processes are left
+	SelfStop    bool  // STOPPING=1 was said
 	// Health, zero without a check
 	Probes      int // run in this incarnation
 	FailuresRow int // failures in a row

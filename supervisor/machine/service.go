@@ -52,6 +52,7 @@ type service struct {
 type seldom struct {
 	backoff   int64 // ns, the delay of the next restart; counts only when restarts > 0
 	stopAt    Time
+	killed    int64 // ns between the stop signal and SIGKILL of the last stop, 0 = that was not needed; not recorded
 	lastExit  LastExit
 	reason    Reason
 	result    Reason // carried while Stopping

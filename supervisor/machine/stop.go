@@ -11,6 +11,9 @@ func (m *Machine) unwant(i int32) {
 	s := &m.services[i]
 	s.set(flagHeld)
 	s.clear(flagWanted | flagDue | flagClaim)
+	if s.idle() {
+		s.killed = 0 // that was an earlier stop
+	}
 	m.cancelRestart(i)
 	m.touch(i)
 }
@@ -445,7 +448,7 @@ func (m *Machine) proceed(i int32) {
 // terminate sends the stop signal.
 func (m *Machine) terminate(i int32) {
 	s := &m.services[i]
-	s.phase, s.stopAt = PhaseTerm, m.now
+	s.phase, s.stopAt, s.killed = PhaseTerm, m.now, 0
 	s.clear(flagStuck)
 	m.arm(i, timerLife, m.now+Time(s.config.Lifecycle.StopTimeout))
 	m.do(Stop{ID: m.id(i), Gen: s.gen})
@@ -457,6 +460,7 @@ func (m *Machine) terminate(i int32) {
 func (m *Machine) kill(i int32) {
 	s := &m.services[i]
 	s.phase = PhaseKill
+	s.killed = max(int64(m.now-s.stopAt), 1)
 	m.arm(i, timerLife, m.now+Time(killPatience))
 	m.do(Kill{ID: m.id(i), Gen: s.gen})
 }

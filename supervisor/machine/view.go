@@ -68,7 +68,7 @@ func (m *Machine) Info(id graph.ID) Info {
 		Since: s.since, ReadyAt: s.readyAt, SpawnedAt: s.spawnedAt,
 		Restarts: int(s.restarts), Backoff: s.delay(), NextRestart: s.nextRestart,
 		LastExit: s.lastExit, Reason: s.reason, Conflict: s.conflict,
-		Unkillable: s.is(flagStuck), Leftovers: s.is(flagLeft), SelfStop: s.is(flagSelfStopping),
+		Killed: s.killed, Unkillable: s.is(flagStuck), Leftovers: s.is(flagLeft), SelfStop: s.is(flagSelfStopping),
 		Forgotten: s.is(flagForgotten), Checking: s.phase == PhaseChecking,
 		OnItsWay: s.standing&onItsWay != 0,
 		ForGood:  (s.state == Failed || s.state == Exited) && !s.is(flagDue) && s.nextRestart == 0,
