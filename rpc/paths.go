@@ -1,12 +1,15 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // maxSocketPath is what fits into sun_path with its closing zero, in bytes.
@@ -15,13 +18,14 @@ const maxSocketPath = 107
 // Environment is what default paths depend on; tests give their own.
 type Environment struct {
 	UID    int
+	Proc   string // where proc(5) is mounted, "" = nowhere
 	Getenv func(string) string
 	Exists func(path string) bool
 }
 
 // System is the environment of this process.
 func System() Environment {
-	return Environment{UID: os.Geteuid(), Getenv: os.Getenv, Exists: func(path string) bool {
+	return Environment{UID: os.Geteuid(), Proc: "/proc", Getenv: os.Getenv, Exists: func(path string) bool {
 		_, err := os.Stat(path)
 		return err == nil
 	}}
@@ -146,10 +150,70 @@ func DialDefault(ctx context.Context, flag string, options ...Option) (*Client, 
 			failure = err
 		}
 	}
+	if flag == "" {
+		for _, path := range env.firstUsersSockets() {
+			if client, err := Dial(ctx, path, options...); err == nil {
+				return client, nil
+			}
+		}
+	}
 	if failure == nil {
 		failure = &TransportError{Socket: paths[0], Op: "connect", Err: errors.New("its directory belongs to another user")}
 	}
 	return nil, failure
+}
+
+// firstUsersSockets are those of the user whom process 1 runs as, where that is neither root nor this one, and this one is
+// root: of the container whose program is another user's, which root looks into (docker exec). On a machine process 1 is
+// root's, and no other user's server is ever taken for the machine's.
+func (e Environment) firstUsersSockets() []string {
+	if e.UID != 0 || e.Proc == "" || e.Getenv("ZINIT_SOCKET") != "" {
+		return nil
+	}
+	status, _ := os.ReadFile(filepath.Join(e.Proc, "1", "status"))
+	_, uids, _ := bytes.Cut(status, []byte("\nUid:"))
+	uid := 0
+	if fields := bytes.Fields(uids); len(fields) > 1 { // real, effective, …
+		uid, _ = strconv.Atoi(string(fields[1]))
+	}
+	if uid <= 0 {
+		return nil
+	}
+	first := Environment{UID: uid, Getenv: func(key string) string { return valueOf(e.words("environ"), key+"=") }}
+	line := e.words("cmdline")
+	paths := []string{valueOf(line, "--socket="), wordAfter(line, "--socket"), wordAfter(line, "-s")}
+	if first.Getenv("XDG_RUNTIME_DIR") == "" { // it may not be ours to read
+		paths = append(paths, "/run/user/"+strconv.Itoa(uid)+"/zinit.sock")
+	}
+	paths = append(paths, first.ClientSockets("")...)
+	return slices.DeleteFunc(unique(paths), func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || info.Mode().Type() != os.ModeSocket || ownerOf(info) != uid
+	})
+}
+
+// words are the zero-terminated ones of a file of process 1, none where it cannot be read.
+func (e Environment) words(name string) []string {
+	text, _ := os.ReadFile(filepath.Join(e.Proc, "1", name))
+	return strings.Split(string(text), "\x00")
+}
+
+// valueOf is what follows a prefix in the first word that has it.
+func valueOf(words []string, prefix string) string {
+	for _, word := range words {
+		if value, ok := strings.CutPrefix(word, prefix); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// wordAfter is the word after the first one that is word.
+func wordAfter(words []string, word string) string {
+	if i := slices.Index(words, word); i >= 0 && i+1 < len(words) {
+		return words[i+1]
+	}
+	return ""
 }
 
 // trusted refuses a private directory below /tmp or /dev/shm that another user has made.

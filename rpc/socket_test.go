@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -188,6 +189,50 @@ func TestDefaultPaths(t *testing.T) {
 		if got := c.env.ClientSockets("/flag"); !slices.Equal(got, []string{"/flag"}) {
 			t.Errorf("%s: with a flag %v", c.name, got)
 		}
+	}
+}
+
+// Root finds the server of a container whose program is another user's, and nobody else's.
+func TestFirstUsersSockets(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Log("not root: only what finds nothing is tried")
+	}
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "z.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const user = 4321
+	first := func(uid int, owner int) []string {
+		proc := t.TempDir()
+		if err := os.Mkdir(filepath.Join(proc, "1"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{
+			"status":  fmt.Sprintf("Name:\tzinit\nUid:\t%d\t%d\t%d\t%d\nGid:\t0\n", uid, uid, uid, uid),
+			"cmdline": "zinit\x00pid1\x00--socket\x00" + socket + "\x00",
+		} {
+			if err := os.WriteFile(filepath.Join(proc, "1", name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chown(socket, owner, -1); err != nil && os.Getuid() == 0 {
+			t.Fatal(err)
+		}
+		e := env(0)
+		e.Proc = proc
+		return e.firstUsersSockets()
+	}
+	if got := first(user, user); os.Getuid() == 0 && !slices.Equal(got, []string{socket}) {
+		t.Errorf("the container's user: %v", got)
+	}
+	if got := first(0, user); len(got) > 0 {
+		t.Errorf("a machine, where process 1 is root's: %v", got)
+	}
+	if got := first(user+1, user); len(got) > 0 {
+		t.Errorf("a socket of a third user: %v", got)
 	}
 }
 

@@ -43,7 +43,7 @@ func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version
 	case errors.Is(err, context.DeadlineExceeded):
 		return "", errors.New("its self test did not end in time")
 	case err != nil:
-		return "", fmt.Errorf("it does not run: %w", err)
+		return "", errors.New(strings.TrimPrefix(err.Error(), "cannot execute "+file+": "))
 	case st.Signal != 0 || st.Code != 0:
 		text := strings.TrimSpace(string(out))
 		if len(text) > 200 {

@@ -275,7 +275,8 @@ func TestTrustOfOwners(t *testing.T) {
 		{Options{Trust: true, TrustWarns: true}, "ok x user x.toml"},
 	} {
 		text := summary(Load([]string{dir}, c.o))
-		if !strings.Contains(text, c.want) || strings.Contains(text, "owned by user 12345") != c.o.Trust {
+		if !strings.Contains(text, c.want) || strings.Contains(text, "owned by user 12345") != c.o.Trust ||
+			strings.Contains(text, "--lenient") != (c.want == "broken x") {
 			t.Errorf("%+v: got %s", c.o, text)
 		}
 	}

@@ -124,8 +124,10 @@ func (t trust) checkStat(stat *unix.Stat_t) error {
 		return nil
 	case stat.Mode&unix.S_IWOTH != 0:
 		return errors.New("not trusted: everybody may write it (chmod o-w)")
-	case stat.Uid != 0:
+	case stat.Uid != 0 && t.warns:
 		return fmt.Errorf("not trusted: owned by user %d (chown it to root)", stat.Uid)
+	case stat.Uid != 0:
+		return fmt.Errorf("not trusted: owned by user %d (chown it to root, or accept it with --lenient)", stat.Uid)
 	}
 	return nil
 }

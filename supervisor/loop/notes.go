@@ -102,7 +102,8 @@ func noteText(n machine.Note, c *graph.Config, i machine.Info) string {
 // stoppingPhrases say why a service is ended where nobody else is named.
 var stoppingPhrases = map[machine.Cause]string{
 	machine.CauseAsked: "asked for", machine.CauseExit: "its main process has ended, the rest follows", machine.CauseHealth: "its health check failed",
-	machine.CauseTimeout: "its time to start is over", machine.CauseReload: "changed by a reload",
+	machine.CauseWatchdog: "by its watchdog",
+	machine.CauseTimeout:  "its time to start is over", machine.CauseReload: "changed by a reload",
 	machine.CauseShutdown: "everything is stopped",
 }
 

@@ -112,10 +112,11 @@ const (
 	CauseRestore                 // after a crash or an upgrade of the server
 	CauseTarget                  // a target's requirements are met
 	CauseMissing                 // a required name does not exist
+	CauseWatchdog                // no ping in time, or the service asked to be failed
 )
 
 var causeNames = [...]string{"load", "asked", "pulled_in", "dependency", "conflict", "port", "spawned", "ready", "health", "exit",
-	"timeout", "restart", "spawn_error", "reload", "shutdown", "restore", "target", "missing"}
+	"timeout", "restart", "spawn_error", "reload", "shutdown", "restore", "target", "missing", "watchdog"}
 
 // String returns the cause as events and logs write it.
 func (c Cause) String() string {

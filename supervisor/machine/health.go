@@ -117,7 +117,7 @@ func (m *Machine) armWatchdog(i int32) {
 }
 
 func (m *Machine) onWatchdogTimer(i int32, _ any) {
-	m.leave(i, CauseHealth, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: "no watchdog ping in time"}, false)
+	m.leave(i, CauseWatchdog, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: "no watchdog ping in time"}, false)
 }
 
 // onExtendedUp: starting, running.
@@ -125,7 +125,7 @@ func (m *Machine) onExtendedUp(i int32, ev any) {
 	s, word := &m.services[i], ev.(Extended)
 	if word.Trigger && s.state == Running {
 		detail := "the service reported a failure (WATCHDOG=trigger)"
-		m.leave(i, CauseHealth, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: detail}, false)
+		m.leave(i, CauseWatchdog, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: detail}, false)
 		return
 	}
 	m.setWatchdog(i, word.SetWatchdog)

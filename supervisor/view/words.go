@@ -21,7 +21,7 @@ func ReasonPhrase(r machine.Reason) string {
 		return "stop timed out" + finer(r)
 	case machine.ReasonHealthCheckFailed:
 		if r.Kind == "watchdog" {
-			return "watchdog: no sign of life in time" + finer(machine.Reason{Detail: r.Detail})
+			return r.Detail
 		}
 		return fmt.Sprintf("health check failed %d times", r.Attempts) + finer(r)
 	case machine.ReasonDependencyFailed:
