@@ -2,6 +2,7 @@ package logfile
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,7 +79,7 @@ func through(b *testing.B, fd int, path string) {
 	}
 	<-closed
 	fs.Flush(b.Context())
-	fs.Close()
+	fs.Close(context.Background())
 	reader.Stop()
 }
 

@@ -151,13 +151,16 @@ func (fs *Files) Flush(ctx context.Context) {
 		writers = append(writers, w)
 	}
 	fs.mu.Unlock()
+	var all sync.WaitGroup
 	for _, w := range writers {
-		w.flush(ctx)
+		all.Go(func() { w.flush(ctx) })
 	}
+	all.Wait()
 }
 
-// Close ends all writers after the batch that they are at; positions stay in the arena.
-func (fs *Files) Close() {
+// Close ends all writers after the batch that they are at; positions stay in the arena. A file that does not answer is left
+// alone when ctx ends.
+func (fs *Files) Close(ctx context.Context) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.closed = true
@@ -166,6 +169,6 @@ func (fs *Files) Close() {
 		s.ring.SetHold(0, false)
 	}
 	for _, w := range fs.writers {
-		w.end()
+		w.end(ctx)
 	}
 }

@@ -43,7 +43,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f.fs = New(a, Options{RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond, Report: f.report})
 	t.Cleanup(func() {
-		f.fs.Close()
+		f.fs.Close(context.Background())
 		_ = a.Close()
 	})
 	return f
@@ -326,7 +326,7 @@ func TestPendingBatchAfterCrash(t *testing.T) {
 		f.fs.Set("s", &Config{Path: f.path})
 		f.log("s", "zero")
 		f.flush(t)
-		f.fs.Close() // the marks stay, as after a crash
+		f.fs.Close(context.Background()) // the marks stay, as after a crash
 		for _, text := range []string{"one", "two", "three"} {
 			f.log("s", text)
 		}
@@ -345,7 +345,7 @@ func TestPendingBatchAfterCrash(t *testing.T) {
 		f.fs.Set("s", &Config{Path: f.path})
 		f.log("s", "four")
 		f.flush(t)
-		f.fs.Close()
+		f.fs.Close(context.Background())
 		if got, want := content(t, f.path), "zero\none\ntwo\nthree\nfour\n"; got != want {
 			t.Errorf("%d bytes were there: file is %q", there, got)
 		}

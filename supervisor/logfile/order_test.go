@@ -2,6 +2,7 @@ package logfile
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -35,7 +36,7 @@ func TestFilesAreTheRing(t *testing.T) {
 				case 0:
 					f.flush(t)
 				case 1: // the server ends, and another one goes on
-					f.fs.Close()
+					f.fs.Close(context.Background())
 					f.fs = New(f.a, Options{Report: f.report})
 					f.fs.Set("s", &config)
 				case 2:
@@ -47,7 +48,7 @@ func TestFilesAreTheRing(t *testing.T) {
 				}
 			}
 			f.flush(t)
-			f.fs.Close() // compression is over too
+			f.fs.Close(context.Background()) // compression is over too
 			if got := all(t, f.path); !bytes.Equal(got, want) {
 				t.Fatalf("%d bytes in the files, %d from the ring; they differ at %d", len(got), len(want), differ(got, want))
 			}

@@ -153,7 +153,7 @@ func (s *source) write(w *writer, b []byte, size int64) error {
 	p.Values[valTo], p.Values[valLength] = s.next, uint64(len(b))
 	s.set(p)
 	fault.Here("file")
-	if err := w.append(s, b); err != nil {
+	if err := w.append(b); err != nil {
 		return err
 	}
 	fault.Here("filed")
@@ -188,13 +188,13 @@ func (s *source) finishPending(w *writer, size int64, format graph.FileFormat) (
 	}
 	rest, ok := s.rebuild(p, length, format)
 	if !ok { // the ring has gone on: end the torn line
-		if err := w.append(s, []byte("\n")); err != nil {
+		if err := w.append([]byte("\n")); err != nil {
 			return false, err
 		}
 		s.commit(p)
 		return true, nil
 	}
-	if err := w.append(s, rest[there:]); err != nil {
+	if err := w.append(rest[there:]); err != nil {
 		return false, err
 	}
 	s.done(p)

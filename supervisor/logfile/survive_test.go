@@ -49,7 +49,7 @@ func helperServer() {
 	ctx, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
 	fs.Flush(ctx)
-	fs.Close()
+	fs.Close(context.Background())
 }
 
 // The server is killed again and again while it writes and rotates: the files together have each line once, in order.

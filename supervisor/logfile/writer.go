@@ -51,8 +51,6 @@ type writer struct {
 	written int // since it began to catch up
 	moment  *time.Timer
 	stall   *time.Timer
-
-	current atomic.Pointer[source] // of which a batch is being written
 }
 
 func (w *writer) setConfig(c Config) {
@@ -124,7 +122,7 @@ func (w *writer) retryNow() {
 	w.start()
 }
 
-func (w *writer) end() {
+func (w *writer) end(ctx context.Context) {
 	w.stopped.Store(true)
 	w.mu.Lock()
 	if w.retry != nil {
@@ -133,14 +131,21 @@ func (w *writer) end() {
 	done := w.done
 	w.mu.Unlock()
 	w.nudge()
-	if done != nil {
-		<-done
-	}
+	await(ctx, done)
 	w.mu.Lock()
 	packed := w.packed // of its last batch, perhaps
 	w.mu.Unlock()
-	if packed != nil {
-		<-packed
+	await(ctx, packed)
+}
+
+// await waits until a channel is closed, if there is one, or ctx ends.
+func await(ctx context.Context, closed <-chan struct{}) {
+	if closed == nil {
+		return
+	}
+	select {
+	case <-closed:
+	case <-ctx.Done():
 	}
 }
 
@@ -237,6 +242,8 @@ func (w *writer) round() bool {
 // batch writes lines of one source, as many as fit into a batch and into the file, which is rotated first when not
 // even one fits.
 func (w *writer) batch(s *source, c Config) error {
+	w.watch()
+	defer w.stall.Stop()
 	if err := w.openFile(); err != nil {
 		return err
 	}
@@ -297,15 +304,26 @@ func (w *writer) closeFile() {
 	}
 }
 
-// append writes b; the hold of s ends while it takes longer than Stall.
-func (w *writer) append(s *source, b []byte) error {
-	w.current.Store(s)
+// watch ends the holds when what follows, up to w.stall.Stop, takes longer than Stall: opening the file, too, may wait for a
+// server that has gone away.
+func (w *writer) watch() {
 	if w.stall == nil {
-		w.stall = time.AfterFunc(w.opt.Stall, func() { w.current.Load().ring.SetHold(0, false) })
+		w.stall = time.AfterFunc(w.opt.Stall, w.letGo)
 	} else {
 		w.stall.Reset(w.opt.Stall)
 	}
-	defer w.stall.Stop()
+}
+
+// letGo ends the holds, so that the services go on whether or not their lines are written.
+func (w *writer) letGo() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.sources {
+		s.ring.SetHold(0, false)
+	}
+}
+
+func (w *writer) append(b []byte) error {
 	if _, err := w.file.Write(b); err != nil {
 		return fmt.Errorf("cannot write %s: %w", w.path, errors.Unwrap(err))
 	}
@@ -321,11 +339,9 @@ func (w *writer) failed(s *source, err error) {
 		w.opt.Report(s.service, w.path, err, 0)
 	}
 	w.closeFile()
+	w.letGo()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, other := range w.sources {
-		other.ring.SetHold(0, false)
-	}
 	w.delay = min(max(2*w.delay, w.opt.RetryMin), w.opt.RetryMax)
 	w.waiting.Store(true)
 	if !w.stopped.Load() {

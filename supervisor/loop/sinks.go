@@ -65,8 +65,8 @@ func (k *sinks) close() {
 	defer stop()
 	k.files.Flush(ctx)
 	k.ship.Flush(ctx)
-	k.files.Close()
-	k.ship.Close()
+	k.files.Close(ctx)
+	k.ship.Close(ctx)
 }
 
 // forwardURL is where a service's lines go: what its file says, else the default of the settings.

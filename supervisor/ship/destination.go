@@ -133,8 +133,10 @@ func (d *destination) drop(src *source) bool {
 		return false
 	}
 	d.cancel()
-	<-d.done
-	d.watch.Close()
+	go func() { // the caller may be the one whom everybody waits for
+		<-d.done
+		d.watch.Close()
+	}()
 	return true
 }
 

@@ -145,18 +145,24 @@ func (s *Shipper) Flush(ctx context.Context) {
 		dests = append(dests, d)
 	}
 	s.mu.Unlock()
+	var all sync.WaitGroup
 	for _, d := range dests {
-		d.flush(ctx)
+		all.Go(func() { d.flush(ctx) })
 	}
+	all.Wait()
 }
 
-// Close ends all destinations, in the middle of an attempt if need be; positions stay in the arena.
-func (s *Shipper) Close() {
+// Close ends all destinations, in the middle of an attempt if need be; positions stay in the arena. One that does not
+// notice is left alone when ctx ends.
+func (s *Shipper) Close(ctx context.Context) {
 	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.dests {
-		<-d.done
+		select {
+		case <-d.done:
+		case <-ctx.Done():
+		}
 		d.watch.Close()
 	}
 }

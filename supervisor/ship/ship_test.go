@@ -50,7 +50,7 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{a: a}
 	f.s = New(a, f.options())
 	t.Cleanup(func() {
-		f.s.Close()
+		f.s.Close(context.Background())
 		_ = a.Close()
 	})
 	return f
@@ -388,7 +388,7 @@ func TestPositionOutlivesServer(t *testing.T) {
 	f.set(t, "s", r.URL)
 	f.log("s", 0, 100)
 	f.flush(t)
-	f.s.Close()
+	f.s.Close(context.Background())
 	f.log("s", 100, 200)
 	f.s = New(f.a, f.options())
 	f.set(t, "s", r.URL)
