@@ -29,6 +29,7 @@ func newDriver(o *Options) (*driver, error) {
 	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
 	d.belongings = proc.NewBelongings(o.Environ)
+	d.survey = &survey{d: d}
 	out, err := output.New(o.Arena, output.Options{Closed: d.outputClosed})
 	if err != nil {
 		return nil, err
@@ -169,9 +170,10 @@ func (d *driver) giveUpLater(c *child) {
 			}
 			delete(d.byPID, pid)
 			c.gone, c.reaped = true, true
-			survivors := d.trees.survivors([]*child{c})[c.gen]
-			d.step(machine.Vanished{Gen: c.gen, Alive: len(survivors)})
-			d.settleLost(c)
+			d.survey.ask([]*child{c}, func(left found) {
+				d.step(machine.Vanished{Gen: c.gen, Alive: len(left[c.gen])})
+				d.settleLost(c)
+			})
 		})
 	})
 }

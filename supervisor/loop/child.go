@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,8 @@ type child struct {
 	notify  *notify.Conn // readiness and status, nil = none
 	heard   int          // pid of a main process that has ended and whose last words were heard
 	probing context.CancelFunc
+
+	fileHangs atomic.Bool // its pid file is being read
 
 	settleBy time.Time // until when the way into the background may last, zero = not begun
 

@@ -47,6 +47,7 @@ type driver struct {
 	births   birthClock
 	rest     rest
 	trees    *treeWatch
+	survey   *survey
 
 	inFlight  int // forks under way
 	devNull   int

@@ -114,8 +114,8 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 
 // sweep ends what a hook without a main process beside it has left, then goes on. It is cheap when nothing is.
 func (d *driver) sweep(c *child, group *proc.Group, then func()) {
-	left := slices.ContainsFunc(d.scanner.Orphans(d.knows), func(o proc.Orphan) bool { return o.Gen == uint64(c.gen) || o.Gen == 0 })
-	if group == nil && !left {
+	unknown := d.scanner.Unknown(d.knows)
+	if group == nil && unknown.None() {
 		then()
 		return
 	}
@@ -124,10 +124,13 @@ func (d *driver) sweep(c *child, group *proc.Group, then func()) {
 		if group != nil {
 			_ = group.Kill()
 		}
+		left := slices.ContainsFunc(unknown.Orphans(), func(o proc.Orphan) bool { return o.Gen == owner.Gen || o.Gen == 0 })
 		if left {
 			d.scanner.KillTree(&owner)
 		}
-		d.awaitEmpty(&owner, group)
+		if left || group != nil {
+			d.awaitEmpty(&owner, group)
+		}
 		d.post(then)
 		if group != nil {
 			_ = group.Remove()

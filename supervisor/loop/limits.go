@@ -44,6 +44,8 @@ const (
 	// among them; every daemonizeLook they are looked at.
 	daemonizeSettle = 2 * time.Second
 	daemonizeLook   = 20 * time.Millisecond
+	// pidFilePatience is how long the file with the pid of a daemon may take to be read.
+	pidFilePatience = time.Second
 	// restAfter is how long nothing must have happened until memory is given back; restWork is how many changes of
 	// services it takes after the first time until that is worth it again.
 	restAfter = 2 * time.Second

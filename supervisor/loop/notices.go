@@ -110,8 +110,9 @@ func (d *driver) notified(w notify.Word, done chan<- struct{}) {
 		close(done)
 		return
 	}
-	owner, uid := c.owner(), d.userOf(c)
+	owner := c.owner()
 	go func() {
+		uid := userOf(c.config)
 		members := map[int]bool{}
 		for _, p := range d.scanner.Members(&owner) {
 			members[p.PID] = true
@@ -136,9 +137,9 @@ func zombie(pid int) bool {
 	return err != nil || p.Dead()
 }
 
-// userOf is the user a service runs as.
-func (d *driver) userOf(c *child) uint32 {
-	if cred, err := proc.ResolveIdentity(&c.config.Identity); err == nil && cred != nil {
+// userOf is the user a service runs as. It may have to read the list of accounts.
+func userOf(c *graph.Config) uint32 {
+	if cred, err := proc.ResolveIdentity(&c.Identity); err == nil && cred != nil {
 		return uint32(cred.UID)
 	}
 	return uint32(os.Getuid())

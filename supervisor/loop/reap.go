@@ -1,16 +1,11 @@
 package loop
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -20,7 +15,7 @@ import (
 // reap takes every dead child. All are collected first and told to the machine together: restarting in between would
 // never come to an end in a storm.
 func (d *driver) reap() {
-	var mains []proc.Exit
+	var mains []*ending
 	orphans := false
 	for {
 		e, ok := d.reaper.Next()
@@ -34,7 +29,7 @@ func (d *driver) reap() {
 		case d.byPID[e.PID] != nil:
 			// It stays a zombie until its tree is gone, so that its group number cannot become somebody else's.
 			d.byPID[e.PID].adopted = false // who is reaped here has become our child, if it was not
-			mains = append(mains, e)
+			mains = append(mains, &ending{Exit: e, child: d.byPID[e.PID]})
 		case d.aux[e.PID] != nil:
 			d.auxExited(d.aux[e.PID], e.Status)
 		case d.inFlight > 0:
@@ -67,12 +62,12 @@ func (d *driver) takeWords() {
 // settleEarly looks at exits that came before the word that named their process. With no fork under way, what is left
 // are orphans.
 func (d *driver) settleEarly() {
-	var mains []proc.Exit
+	var mains []*ending
 	for pid, e := range d.early {
 		switch {
 		case d.byPID[pid] != nil:
 			d.byPID[pid].adopted = false
-			mains = append(mains, e)
+			mains = append(mains, &ending{Exit: e, child: d.byPID[pid]})
 		case d.aux[pid] != nil:
 			d.auxExited(d.aux[pid], e.Status)
 		case d.inFlight > 0:
@@ -85,68 +80,125 @@ func (d *driver) settleEarly() {
 	d.mainsExited(mains)
 }
 
-// mainsExited tells the machine that main processes have ended, after what they wrote has been read.
-func (d *driver) mainsExited(exits []proc.Exit) {
-	exits = d.lastNotices(exits)
+// ending is the exit of a main process on its way to the machine.
+type ending struct {
+	proc.Exit
+	child *child
+
+	foreign *keeper.Exit // not our child: the keeper told, and is told when the journal has it
+	asked   bool         // pid_file was read
+	inFile  int          // what it says, 0 = nothing
+}
+
+// mainsExited tells the machine that main processes have ended, after what they wrote has been read, and it is known what
+// they have left.
+func (d *driver) mainsExited(exits []*ending) {
+	exits = d.pidFiles(d.lastNotices(exits))
 	if len(exits) == 0 {
 		return
 	}
-	children := make([]*child, 0, len(exits))
-	for _, e := range exits {
-		children = append(children, d.byPID[e.PID])
+	children := make([]*child, len(exits))
+	for i, e := range exits {
+		children[i] = e.child
 	}
-	survivors := d.trees.survivors(children) // looked for once: a second look could find others
-	exits = slices.DeleteFunc(exits, func(e proc.Exit) bool { return d.unsettled(e, survivors) })
+	d.survey.ask(children, func(left found) { d.settle(exits, left) })
+}
+
+// settle goes on with exits when it is known what they have left.
+func (d *driver) settle(exits []*ending, left found) {
+	exits = slices.DeleteFunc(exits, func(e *ending) bool { return !d.current(e) || d.unsettled(e, left[e.child.gen]) })
 	if len(exits) == 0 {
 		return
 	}
 	gens := make([]uint64, 0, len(exits))
-	children = children[:0]
 	for _, e := range exits {
-		c := d.byPID[e.PID]
 		delete(d.byPID, e.PID)
-		c.gone = true
-		gens = append(gens, uint64(c.gen))
-		children = append(children, c)
+		e.child.gone = true
+		gens = append(gens, uint64(e.child.gen))
 	}
 	fault.Here("exit")
 	d.out.Drain(gens)
-	for i, e := range exits {
-		d.mainExited(children[i], e.Status, survivors[children[i].gen])
+	for _, e := range exits {
+		d.mainExited(e, left[e.child.gen])
+		d.acknowledge(e)
 	}
+}
+
+// current reports whether an exit that was held back is still that of a main process. It has named another one if not.
+func (d *driver) current(e *ending) bool {
+	if d.byPID[e.PID] == e.child {
+		return true
+	}
+	if e.foreign == nil {
+		d.reaper.Reap(e.PID)
+	}
+	d.acknowledge(e)
+	d.trees.kick()
+	return false
 }
 
 // lastNotices holds back the exits of those that may have said something (READY=1, MAINPID) just before they ended, until
 // it has been heard. It returns the others.
-func (d *driver) lastNotices(exits []proc.Exit) []proc.Exit {
-	return slices.DeleteFunc(exits, func(e proc.Exit) bool {
-		c := d.byPID[e.PID]
+func (d *driver) lastNotices(exits []*ending) []*ending {
+	return slices.DeleteFunc(exits, func(e *ending) bool {
+		c := e.child
 		if c.notify == nil || c.adopted || c.heard == e.PID {
 			return false
 		}
-		d.notices.Flush(c.notify, func() { d.post(func() { d.heardOut(c, e) }) })
+		d.notices.Flush(c.notify, func() {
+			d.post(func() {
+				c.heard = e.PID
+				d.goOn(e)
+			})
+		})
 		return true
 	})
 }
 
-// heardOut goes on with an exit that was held back until the last words were heard.
-func (d *driver) heardOut(c *child, e proc.Exit) {
-	c.heard = e.PID
-	d.goOn(c, e)
+// pidFiles holds back the exits of programs that may have put themselves into the background, until their pid files are
+// read. A file system that does not answer is waited for by nobody else, and only for pidFilePatience.
+func (d *driver) pidFiles(exits []*ending) []*ending {
+	return slices.DeleteFunc(exits, func(e *ending) bool {
+		c := e.child
+		if e.asked || c.config.PIDFile == "" || !e.clean() || time.Since(c.spawnAt) >= daemonizeWindow || c.fileHangs.Load() {
+			return false
+		}
+		read := make(chan int, 1)
+		c.fileHangs.Store(true)
+		go func() {
+			read <- proc.ReadPIDFile(c.config.Dir, c.config.PIDFile)
+			c.fileHangs.Store(false)
+		}()
+		go func() {
+			pid := 0
+			select {
+			case pid = <-read:
+			case <-time.After(pidFilePatience):
+			}
+			d.post(func() {
+				e.asked, e.inFile = true, pid
+				d.goOn(e)
+			})
+		}()
+		return true
+	})
 }
+
+// clean reports whether the program ended as one that has put itself into the background does.
+func (e *ending) clean() bool { return e.Status.Signal == 0 && e.Status.Code == 0 }
 
 // unsettled holds back the exit of a program that is putting itself into the background: on the way there, of two forks or of
 // a shell in between, several processes may be alive for a moment, and the pid file is written by the last one.
-func (d *driver) unsettled(e proc.Exit, survivors map[machine.Gen][]proc.Process) bool {
-	c := d.byPID[e.PID]
-	left := survivors[c.gen]
-	if len(left) == 0 || len(left) == 1 && c.config.PIDFile == "" || e.Status.Signal != 0 || e.Status.Code != 0 || !c.mayLeave() {
+func (d *driver) unsettled(e *ending, left []proc.Process) bool {
+	c := e.child
+	if len(left) == 0 || len(left) == 1 && c.config.PIDFile == "" || !e.clean() || !c.mayLeave() {
 		return false
 	}
-	if _, byFile := d.daemon(c, left); byFile != 0 {
+	if _, byFile := e.daemon(left); byFile != 0 {
 		return false
 	}
-	time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(c, e) }) })
+	e.asked = false // it may be written by then
+	time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(e) }) })
 	return true
 }
 
@@ -169,23 +221,21 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // goOn takes up an exit that was held back.
-func (d *driver) goOn(c *child, e proc.Exit) {
-	if d.byPID[e.PID] != c { // it named another main process
-		d.reaper.Reap(e.PID)
-		d.trees.kick()
-		return
+func (d *driver) goOn(e *ending) {
+	if d.current(e) {
+		d.mainsExited([]*ending{e})
 	}
-	d.mainsExited([]proc.Exit{e})
 }
 
 // mainExited tells the machine about one. Survivors are the other processes of its tree.
-func (d *driver) mainExited(c *child, st machine.Status, survivors []proc.Process) {
-	ev := machine.ProcessExited{Gen: c.gen, Status: st, Alive: len(survivors), At: c.endedAt}
-	if st.Signal == int32(unix.SIGKILL) && c.group != nil && c.group.OOMKilled() {
+func (d *driver) mainExited(e *ending, survivors []proc.Process) {
+	c := e.child
+	ev := machine.ProcessExited{Gen: c.gen, Status: e.Status, Alive: len(survivors), At: c.endedAt}
+	if e.Status.Signal == int32(unix.SIGKILL) && c.group != nil && c.group.OOMKilled() {
 		ev.Status.OOM = true
 	}
-	if len(survivors) > 0 && st.Signal == 0 && st.Code == 0 && time.Since(c.spawnAt) < daemonizeWindow {
-		ev.Daemon, ev.PIDFileMain = d.daemon(c, survivors)
+	if len(survivors) > 0 && e.clean() && time.Since(c.spawnAt) < daemonizeWindow {
+		ev.Daemon, ev.PIDFileMain = e.daemon(survivors)
 	}
 	d.step(ev)
 	if len(survivors) == 0 {
@@ -219,16 +269,13 @@ func (d *driver) signalRest(c *child, survivors []proc.Process) {
 
 // daemon finds the process that a daemonizing program left as its main one: the one in pid_file if that is in the
 // tree, else the only survivor.
-func (d *driver) daemon(c *child, survivors []proc.Process) (only, byFile int) {
+func (e *ending) daemon(survivors []proc.Process) (only, byFile int) {
 	if len(survivors) == 1 {
 		only = survivors[0].PID
 	}
-	if c.config.PIDFile != "" {
-		pid := readPIDFile(c.config)
-		for _, p := range survivors {
-			if p.PID == pid {
-				byFile = pid
-			}
+	for _, p := range survivors {
+		if e.inFile != 0 && p.PID == e.inFile {
+			byFile = e.inFile
 		}
 	}
 	return only, byFile
@@ -252,35 +299,23 @@ func (d *driver) adoptMain(c *child, pid int) {
 func (d *driver) foreignExit(e keeper.Exit) {
 	st := machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}
 	c := d.byPID[e.PID]
+	end := &ending{Exit: proc.Exit{PID: e.PID, Status: st}, child: c, foreign: &e}
 	if c == nil || !c.adopted || e.Start != 0 && c.start != 0 && e.Start != c.start {
 		d.trees.kick()
-	} else {
-		c.reaped, c.endedAt = true, machine.Time(e.At)
-		d.mainsExited([]proc.Exit{{PID: e.PID, Status: st}})
+		d.acknowledge(end)
+		return
+	}
+	c.reaped, c.endedAt = true, machine.Time(e.At)
+	d.mainsExited([]*ending{end})
+}
+
+// acknowledge lets the keeper forget an exit that it told, now that the journal has it.
+func (d *driver) acknowledge(e *ending) {
+	if e.foreign == nil {
+		return
 	}
 	fault.Here("ack")
 	if d.keeper != nil {
-		_ = d.keeper.AckExit(e.PID, e.Start)
+		_ = d.keeper.AckExit(e.foreign.PID, e.foreign.Start)
 	}
-}
-
-// readPIDFile reads pid_file, relative to the service's directory; 0 when it says nothing usable. The service may have put
-// anything there: opening a FIFO would hold up all others for good.
-func readPIDFile(c *graph.Config) int {
-	path := c.PIDFile
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(c.Dir, path)
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return 0
-	}
-	var buf [32]byte
-	n, _ := f.Read(buf[:])
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
-	return pid
 }

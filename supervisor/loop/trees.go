@@ -46,51 +46,6 @@ func (t *treeWatch) add(c *child) {
 	t.kick()
 }
 
-// survivors finds the other processes of incarnations whose main process has just ended. It is cheap when there are
-// none: one look at our own children tells.
-func (t *treeWatch) survivors(cs []*child) map[machine.Gen][]proc.Process {
-	out := map[machine.Gen][]proc.Process{}
-	var ask []proc.Owner
-	// What the reaper has told is dead; looking at each of a thousand that ended together would take long.
-	known := func(pid int) bool { return t.d.knows(pid) || t.d.reaper.Told(pid) }
-	orphans := t.d.scanner.Orphans(known)
-	for _, c := range cs {
-		switch {
-		case c.group != nil && c.group.Populated(c.pid), c.group != nil && hasOrphan(orphans, c):
-			owner := c.owner()
-			t.left(out, c, t.d.scanner.TreeWith(&owner, orphans))
-		case !proc.Usable() && proc.GroupLives(c.pid):
-			out[c.gen] = []proc.Process{{PGRP: c.pid, Session: c.pid}} // its number cannot be known
-		case hasOrphan(orphans, c):
-			ask = append(ask, c.owner())
-		}
-		if c.ending {
-			t.left(out, c, unproven(orphans))
-		}
-	}
-	if len(ask) == 0 {
-		return out
-	}
-	found := t.d.scanner.Look(ask)
-	for looks := 1; !found.Sure && looks <= surviveLooks; looks++ {
-		found = t.d.scanner.Look(ask)
-	}
-	for _, c := range cs {
-		t.left(out, c, found.Members[uint64(c.gen)])
-	}
-	return out
-}
-
-// left adds what an incarnation has left. A hook or a check that runs carries the signs of the service, and is not what the
-// service left behind.
-func (t *treeWatch) left(out map[machine.Gen][]proc.Process, c *child, ps []proc.Process) {
-	for _, p := range ps {
-		if p.PID != c.pid && t.d.aux[p.PID] == nil && t.d.aux[p.Session] == nil {
-			out[c.gen] = append(out[c.gen], p)
-		}
-	}
-}
-
 // unproven are the orphans of which nobody can tell whose they are.
 func unproven(orphans []proc.Orphan) (ps []proc.Process) {
 	for _, o := range orphans {
@@ -99,17 +54,6 @@ func unproven(orphans []proc.Orphan) (ps []proc.Process) {
 		}
 	}
 	return ps
-}
-
-// hasOrphan reports whether one of the orphans may be of this incarnation. All that is left of a tree hangs below one;
-// one without a known incarnation may still hold its log pipe.
-func hasOrphan(orphans []proc.Orphan, c *child) bool {
-	for _, o := range orphans {
-		if o.Gen == 0 || o.Gen == uint64(c.gen) || o.Session == c.pid || o.PGRP == c.pid {
-			return true
-		}
-	}
-	return false
 }
 
 // kick looks at the lingering trees, off the driver's goroutine; one look at a time.

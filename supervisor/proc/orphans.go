@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,45 @@ func (s *Scanner) LookForOrphans(known func(pid int) bool) (out []Orphan, sure b
 		}
 	}
 	return l.found, false
+}
+
+// Unknown are the children of the supervisor, and of the keeper, of which the caller does not know, as a list tells.
+type Unknown struct {
+	scanner *Scanner
+	known   []int // children that are known, sorted
+	none    bool
+}
+
+// Unknown reads the lists of children. Unlike a look at one of them that takes no time.
+func (s *Scanner) Unknown(known func(pid int) bool) *Unknown {
+	var buf [256]int
+	children := adopted(buf[:0])
+	if s.Keeper > 0 {
+		children = adoptedBy(children, s.Keeper)
+	}
+	u := &Unknown{scanner: s, none: true}
+	for _, pid := range children {
+		if pid == s.self() || known(pid) {
+			u.known = append(u.known, pid)
+		} else {
+			u.none = false
+		}
+	}
+	if !u.none {
+		slices.Sort(u.known)
+	}
+	return u
+}
+
+// None reports whether there are none at all.
+func (u *Unknown) None() bool { return u.none }
+
+// Orphans looks at them, and at those that have become our children since.
+func (u *Unknown) Orphans() []Orphan {
+	return u.scanner.Orphans(func(pid int) bool {
+		_, known := slices.BinarySearch(u.known, pid)
+		return known
+	})
 }
 
 // orphanage is one look for orphans.

@@ -219,7 +219,7 @@ const environMax = 1 << 20
 // Variable looks up one variable in the environment that a process was started with. It may have changed it since, it is
 // readable for root and the process's own user only, and for some microseconds after an exec it is not there yet.
 func Variable(pid int, name string) (string, bool) {
-	data, err := readAllProc(pid, "environ", environMax)
+	data, err := readMemory(pid, "environ", environMax)
 	if err != nil {
 		return "", false
 	}
@@ -245,7 +245,7 @@ func variableIn(data []byte, name string) (string, bool) {
 
 // Cmdline is the process's argument vector, nil for kernel threads and zombies.
 func Cmdline(pid int) []string {
-	data, err := readAllProc(pid, "cmdline", 64<<10)
+	data, err := readMemory(pid, "cmdline", 64<<10)
 	if err != nil || len(data) == 0 {
 		return nil
 	}

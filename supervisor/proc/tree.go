@@ -377,10 +377,10 @@ func atWork(pid int) bool {
 
 // identified reads ZINIT_ID, and compares ZINIT_INSTANCE if we have a name.
 func (s *Scanner) identified(pid int) (gen uint64, ok bool, err error) {
-	data, err := readAllProc(pid, "environ", environMax)
+	data, err := readMemory(pid, "environ", environMax)
 	for wait := execPause; err == nil && len(data) == 0 && wait < execPatience && atWork(pid); wait *= 2 {
 		time.Sleep(wait)
-		data, err = readAllProc(pid, "environ", environMax)
+		data, err = readMemory(pid, "environ", environMax)
 	}
 	if err != nil {
 		return 0, false, err

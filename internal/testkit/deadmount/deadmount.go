@@ -26,8 +26,14 @@ func New(t testing.TB) string {
 	}
 	need.That(t, err == nil, "mounts of FUSE")
 	t.Cleanup(func() {
-		unix.Close(fd) // everybody who waits gets an error
-		_ = unix.Unmount(dir, unix.MNT_DETACH)
+		Abort(dir)
+		unix.Close(fd)
 	})
 	return dir
+}
+
+// Abort gives everybody who waits an error, and unmounts.
+func Abort(dir string) {
+	_ = unix.Unmount(dir, unix.MNT_FORCE)
+	_ = unix.Unmount(dir, unix.MNT_DETACH)
 }
