@@ -128,6 +128,15 @@ func (d *driver) forkMain(c *child, base []string) (f forked) {
 	fault.Here("fork")
 	began := d.births.begin()
 	f.pid, f.err = proc.Start(spec)
+	for range groupTries {
+		if !proc.LostGroup(f.err) {
+			break
+		}
+		if f.group, f.err = d.newGroup(cfg, gen); f.err == nil { // somebody has removed the empty one
+			spec.Cgroup = f.group
+			f.pid, f.err = proc.Start(spec)
+		}
+	}
 	fault.Here("forked")
 	if f.err != nil {
 		w.abandon(d)

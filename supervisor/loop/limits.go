@@ -31,6 +31,8 @@ const (
 	// how often in the end.
 	obstacleFirst = time.Second
 	obstacleSlow  = 30 * time.Second
+	// groupTries is how often a start makes its control group again when somebody has removed it before the fork.
+	groupTries = 5
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.
 	treePollFirst = 5 * time.Millisecond
 	treePollMax   = 250 * time.Millisecond

@@ -19,6 +19,7 @@ type Root struct {
 	controllers []string // that are enabled for the folders in it
 	lacking     string   // why controllers are missing
 	into        bool     // the kernel can clone into a group (5.7)
+	claims      claims
 }
 
 // Path is the folder.
@@ -33,6 +34,10 @@ func (r *Root) Close() {
 		_ = unix.Rmdir(sub)
 	}
 	_ = unix.Rmdir(r.base)
+	if r.claims.lock >= 0 {
+		unix.Close(r.claims.lock)
+		r.claims.lock = -1
+	}
 }
 
 // wantedControllers are those that [cgroup] has limits for.
@@ -73,8 +78,8 @@ func detectFor(folder string, owner int) (*Root, string) {
 			folder = filepath.Dir(filepath.Dir(folder)) // where we, or a server before us, have moved to
 		}
 	}
-	r := &Root{base: filepath.Join(folder, baseName(owner)), into: canCloneInto()}
-	if err := r.makeBase(); err != nil {
+	r := &Root{into: canCloneInto()}
+	if err := r.claimBase(folder, owner); err != nil {
 		return nil, fmt.Sprintf("cannot make a control group in %s: %v", folder, cause(err))
 	}
 	if err := r.try(); err != nil {
@@ -84,15 +89,6 @@ func detectFor(folder string, owner int) (*Root, string) {
 	tidy(folder)
 	r.enable(folder)
 	return r, ""
-}
-
-// makeBase makes our folder; one that is there already is ours from before an upgrade in place.
-func (r *Root) makeBase() error {
-	err := os.Mkdir(r.base, 0o755)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	return err
 }
 
 // try makes sure that processes can be put into our groups, by the permissions of a new one.

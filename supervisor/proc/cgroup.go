@@ -2,7 +2,6 @@ package proc
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,12 +31,7 @@ func (g *Group) cloneInto() bool { return g.into }
 // with less than what was written.
 func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Error) {
 	g := &Group{path: filepath.Join(r.base, ID(service, gen)), into: r.into}
-	err := os.Mkdir(g.path, 0o755)
-	if errors.Is(err, os.ErrNotExist) { // somebody tidied up while we had no group
-		if err = r.makeBase(); err == nil {
-			err = os.Mkdir(g.path, 0o755)
-		}
-	}
+	err := r.mkdir(g.path)
 	if err != nil {
 		return nil, failf(StepCgroup, errnoOf(err), "cannot make the control group %s: %v", g.path, cause(err))
 	}
@@ -324,10 +318,15 @@ func removeFolders(folder string, depth int) error {
 }
 
 // baseName is the folder of one supervisor, by the process that outlives it: its keeper, else itself. It keeps it when it
-// executes a new version of itself.
-func baseName(owner int) string {
-	p, _ := ReadProcess(owner)
-	return "zinit-" + strconv.Itoa(owner) + "-" + strconv.FormatUint(p.Start, 10)
+// executes a new version of itself. The n-th name is for when those before are taken.
+func baseName(owner int, n uint64) string {
+	p, err := ReadProcess(owner)
+	if err != nil { // /proc is not ours: the namespace tells its supervisors apart
+		var st unix.Stat_t
+		_ = unix.Stat("/proc/self/ns/pid", &st)
+		p.Start = st.Ino
+	}
+	return "zinit-" + strconv.Itoa(owner) + "-" + strconv.FormatUint(p.Start+n, 10)
 }
 
 // removeAbandoned removes the folder of a supervisor that is gone, once it is empty.
@@ -336,7 +335,7 @@ func removeAbandoned(base string) {
 	if !ok {
 		return
 	}
-	if p, err := ReadProcess(pid); err == nil && p.Start == start {
+	if p, err := ReadProcess(pid); err == nil && p.Start == start || !unclaimed(base) {
 		return
 	}
 	for _, sub := range subfolders(base, 0) {

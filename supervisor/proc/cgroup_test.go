@@ -248,10 +248,12 @@ func TestLimitsWithoutControllerFailTheStart(t *testing.T) {
 func TestRootSurvivesAnUpgradeAndTidiesUp(t *testing.T) {
 	root := testRoot(t)
 	folder := filepath.Dir(root.Path())
+	unix.Close(root.claims.lock) // as the execution of the new image does
 	again, reason := detectIn(folder)
 	if again == nil || again.Path() != root.Path() {
-		t.Errorf("after an upgrade in place: %v %s", again, reason)
+		t.Fatalf("after an upgrade in place: %v %s", again, reason)
 	}
+	root = again
 	dead := filepath.Join(folder, "zinit-4194303-1")
 	foreign := filepath.Join(folder, "other")
 	for _, f := range []string{dead, dead + "/svc.1", foreign} {
@@ -259,9 +261,11 @@ func TestRootSurvivesAnUpgradeAndTidiesUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, reason := detectIn(folder); reason != "" {
+	other, reason := detectIn(folder)
+	if reason != "" {
 		t.Fatal(reason)
 	}
+	other.Close()
 	if exists(dead) || !exists(foreign) {
 		t.Errorf("what a dead supervisor left: %v, what is not ours: %v", exists(dead), exists(foreign))
 	}
@@ -273,6 +277,36 @@ func TestRootSurvivesAnUpgradeAndTidiesUp(t *testing.T) {
 		t.Errorf("after somebody removed our folder: %v", err)
 	} else if err := group.Remove(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGroupsOfOtherNamespaces: the number in a folder's name may be nobody's here, or somebody else's; a lock says whether
+// the folder is abandoned.
+func TestGroupsOfOtherNamespaces(t *testing.T) {
+	folder := filepath.Dir(testRoot(t).Path())
+	const nobody = 4194303
+	detect := func() *Root {
+		t.Helper()
+		r, reason := detectFor(folder, nobody)
+		if r == nil {
+			t.Fatal(reason)
+		}
+		return r
+	}
+	first, second := detect(), detect()
+	defer second.Close()
+	if first.Path() == second.Path() {
+		t.Errorf("two supervisors share %s", first.Path())
+	}
+	if !exists(first.Path()) {
+		t.Error("the folder of a supervisor that lives was removed")
+	}
+	unix.Close(first.claims.lock) // it has been killed
+	third := detect()
+	defer third.Close()
+	tidy(folder)
+	if third.Path() != first.Path() || !exists(second.Path()) {
+		t.Errorf("%s is there: %v; %s instead of %s", second.Path(), exists(second.Path()), third.Path(), first.Path())
 	}
 }
 

@@ -47,6 +47,11 @@ func (e *Error) Unwrap() error {
 	return e.Errno
 }
 
+// LostGroup reports whether a start failed because its control group was removed before the fork.
+func LostGroup(err *Error) bool {
+	return err != nil && err.Step == StepCgroup && (err.Errno == syscall.ENOENT || err.Errno == syscall.ENODEV)
+}
+
 func failf(step string, errno syscall.Errno, format string, args ...any) *Error {
 	return &Error{Step: step, Errno: errno, Detail: fmt.Sprintf(format, args...)}
 }
