@@ -72,9 +72,6 @@ func (o *Options) maxServices() int {
 func (o *Options) derive() {
 	o.About.ConfigDirs, o.About.Survives = o.Files.Dirs, o.Loop.Keeper != nil
 	o.Loop.Machine = machine.Options{PID1: o.About.Mode == "machine", ShutdownTimeout: int64(o.shutdownTimeout())}
-	if h := o.Loop.Handover; h != nil {
-		o.About.SpawnedNS = h.SpawnedAt
-	}
 	if o.Files.Settings != nil {
 		o.Loop.Forward = o.Files.Settings.Forward
 	}

@@ -25,7 +25,6 @@ type About struct {
 	LastCrash     string // how the server before ended, "" = it did not crash
 	RolledBack    string // the version that did not come up after an upgrade, "" = none
 	KeeperStartNS int64  // CLOCK_BOOTTIME of pid1's start
-	SpawnedNS     int64  // CLOCK_BOOTTIME of this server's start, 0 = nobody told
 }
 
 // Sources is what the answers are made from. All of it may be read at any time, from any goroutine.
@@ -63,7 +62,7 @@ func New(from Sources) *Reader {
 func (s *Reader) Boot() (wire.Boot, error) {
 	w := s.from.Boot.Wire(s.from.Views.Load())
 	if s.from.Boot.Kernel() {
-		w.KernelMS, w.PID1MS = float64(s.from.KeeperStartNS)/1e6, float64(s.from.SpawnedNS)/1e6
+		w.KernelMS = float64(s.from.KeeperStartNS) / 1e6
 	}
 	return w, nil
 }

@@ -98,8 +98,10 @@ func (d *driver) forget(name string) {
 	d.allDirty = true
 	d.undirect(name)
 	d.arena.Drop(name)
+	d.boot.Forget(name)
 	if d.journal != nil {
 		_ = d.journal.Forget(name)
+		_ = d.journal.Note(view.BootServiceNote+name, nil)
 		_ = d.journal.Undefine(name)
 	}
 }

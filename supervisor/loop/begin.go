@@ -25,7 +25,7 @@ func newDriver(o *Options) (*driver, error) {
 		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, journal: o.Journal, keeper: o.Keeper,
 		replies: map[machine.ReqID]chan<- machine.Outcome{}, events: view.NewEventLog(o.firstEvent())}
 	d.deadlines.Stop()
-	d.boot = view.NewBootLine(d.clock, o.Machine.PID1)
+	d.boot = view.NewBootLine(d.clock, o.Machine.PID1, o.spawned())
 	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
 	d.belongings = proc.NewBelongings(o.Environ)
@@ -52,6 +52,14 @@ func newDriver(o *Options) (*driver, error) {
 		_ = d.journal.Note("instance", []byte(d.scanner.Instance))
 	}
 	return d, nil
+}
+
+// spawned is when the keeper started this server, on CLOCK_BOOTTIME in ns; 0 = there is none.
+func (o *Options) spawned() int64 {
+	if o.Handover == nil {
+		return 0
+	}
+	return o.Handover.SpawnedAt
 }
 
 // owner is the process that outlives a crash: the keeper, else this one.

@@ -84,6 +84,7 @@ func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, legacy map[string]pr
 	d.m = machine.New(g, d.opt.Machine)
 	if d.journal != nil {
 		d.journal.Hold() // until the first step is in it too, see begin
+		_ = d.journal.Note(view.BootNote, d.boot.Kept())
 	}
 	d.saveAll(defs)
 	for _, c := range defs.Configs {

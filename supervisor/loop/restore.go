@@ -61,7 +61,7 @@ func (l *Loop) Restore() *view.Definitions {
 	defs := restoreDefinitions(st)
 	g := defs.Graph()
 	d.m = machine.Restore(g, d.opt.Machine, st.Records, st.Globals, stopSent(st), d.clock.Now())
-	d.boot.Loaded()
+	d.boot.Restore(st.Notes)
 	for _, c := range defs.Configs {
 		d.direct(c)
 	}

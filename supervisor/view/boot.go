@@ -1,6 +1,10 @@
 package view
 
 import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/zinit/zinit/graph"
@@ -8,12 +12,14 @@ import (
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
-// BootLine records when each service was due, started and ready for the first time. The driver writes, queries read.
+// BootLine records when each service was due, started and ready for the first time. The driver writes, queries read. It is
+// kept in the journal as it grows, so that the next server tells of the same start.
 type BootLine struct {
 	mu       sync.Mutex
 	clock    Clock
 	zero     machine.Time // time zero of the line on CLOCK_MONOTONIC
 	kernel   bool         // zero is the kernel's
+	spawned  machine.Time // the keeper started the server, 0 = nobody told
 	began    machine.Time // the server's first instruction that we control
 	loaded   machine.Time
 	services map[string]*bootTimes
@@ -25,17 +31,18 @@ type bootTimes struct {
 	waited            string
 }
 
-// NewBootLine begins the line now. With kernel its time zero is the start of the kernel, else it is now.
-func NewBootLine(c Clock, kernel bool) *BootLine {
-	b := &BootLine{clock: c, kernel: kernel, began: c.Now(), services: map[string]*bootTimes{}}
+// NewBootLine begins the line now. With kernel its time zero is the start of the kernel, else it is now. spawned is when the
+// keeper started the server.
+func NewBootLine(c Clock, kernel bool, spawned int64) *BootLine {
+	b := &BootLine{clock: c, kernel: kernel, spawned: machine.Time(spawned), began: c.Now(), services: map[string]*bootTimes{}}
 	if !kernel {
 		b.zero = b.began
 	}
 	return b
 }
 
-// Note takes a transition; only the first start of a service counts.
-func (b *BootLine) Note(name string, n machine.Note) {
+// Note takes a transition; only the first start of a service counts. It reports whether there is something to be kept.
+func (b *BootLine) Note(name string, n machine.Note) (news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := b.services[name]
@@ -51,14 +58,14 @@ func (b *BootLine) Note(name string, n machine.Note) {
 	switch n.To {
 	case machine.Starting:
 		if t.start == 0 {
-			t.start = now
+			t.start, news = now, true
 			if n.Cause == machine.CauseDependency {
 				t.waited = n.By
 			}
 		}
 	case machine.Running, machine.Exited:
 		if t.ready == 0 {
-			t.ready = now
+			t.ready, news = now, true
 			if t.start == 0 {
 				t.start = now
 			}
@@ -67,6 +74,74 @@ func (b *BootLine) Note(name string, n machine.Note) {
 			}
 		}
 	}
+	return news
+}
+
+// The keys of the journal's notes: of the line itself, and with a name behind it, of a service.
+const (
+	BootNote        = "boot"
+	BootServiceNote = "boot/"
+)
+
+// Kept is the line without its services, for the journal.
+func (b *BootLine) Kept() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return appendTimes(nil, b.zero, b.spawned, b.began, b.loaded)
+}
+
+// KeptService is what is known of a service, for the journal.
+func (b *BootLine) KeptService(name string) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.services[name]
+	return append(appendTimes(nil, t.due, t.start, t.ready), t.waited...)
+}
+
+// Restore makes it the line that another server has kept; what was not kept is not known.
+func (b *BootLine) Restore(notes map[string][]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if times, _ := readTimes(notes[BootNote], 4); times != nil {
+		b.zero, b.spawned, b.began, b.loaded = times[0], times[1], times[2], times[3]
+	}
+	for key, value := range notes {
+		name, ok := strings.CutPrefix(key, BootServiceNote)
+		if times, waited := readTimes(value, 3); ok && times != nil {
+			b.services[name] = &bootTimes{due: times[0], start: times[1], ready: times[2], waited: string(waited)}
+			b.order = append(b.order, name)
+		}
+	}
+	slices.SortFunc(b.order, func(x, y string) int {
+		return cmp.Or(cmp.Compare(b.services[x].due, b.services[y].due), strings.Compare(x, y))
+	})
+}
+
+// Forget takes a service out.
+func (b *BootLine) Forget(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.services, name)
+	b.order = slices.DeleteFunc(b.order, func(n string) bool { return n == name })
+}
+
+func appendTimes(b []byte, times ...machine.Time) []byte {
+	for _, t := range times {
+		b = binary.LittleEndian.AppendUint64(b, uint64(t))
+	}
+	return b
+}
+
+// readTimes reads n times and returns what follows them; nil where there are fewer.
+func readTimes(b []byte, n int) (times []machine.Time, rest []byte) {
+	if len(b) < 8*n {
+		return nil, nil
+	}
+	for range n {
+		times = append(times, machine.Time(binary.LittleEndian.Uint64(b)))
+		b = b[8:]
+	}
+	return times, b
 }
 
 func (b *BootLine) ms(t machine.Time) float64 {
@@ -91,6 +166,9 @@ func (b *BootLine) Wire(v *View) wire.Boot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w := wire.Boot{ServerMS: b.ms(b.began), LoadedMS: b.ms(b.loaded), Services: []wire.BootService{}, Critical: []string{}}
+	if b.kernel {
+		w.PID1MS = max(b.ms(b.spawned), 0)
+	}
 	last := ""
 	for _, name := range b.order {
 		t := b.services[name]
