@@ -47,9 +47,6 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if exists && old.Source != "" {
 		c.Source = old.Source
 	}
-	if err := missingExecutable(c); err != nil {
-		return wire.Added{}, err
-	}
 	next := now.Clone()
 	next.Configs[c.Name] = c
 	next.Unbreak(c.Name)

@@ -19,7 +19,7 @@ const captureGrace = 100 * time.Millisecond
 
 // capture runs a short command (an exec check, the self test of an upgrade) on behalf of another goroutine and returns
 // what it wrote. When ctx ends first its group is killed, and so it is at its own end: a check leaves nothing behind.
-func (d *driver) capture(ctx context.Context, start func(stdout int) (int, *proc.Error)) ([]byte, machine.Status, error) {
+func (d *driver) capture(ctx context.Context, needs []string, start func(stdout int) (int, *proc.Error)) ([]byte, machine.Status, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, machine.Status{}, err
@@ -32,7 +32,7 @@ func (d *driver) capture(ctx context.Context, start func(stdout int) (int, *proc
 	ended := make(chan ending, 1)
 	a := &auxiliary{done: func(st machine.Status) { ended <- ending{st: st} }}
 	d.post(func() {
-		d.startAux(a, 0, func() (int, *proc.Error) {
+		d.startAux(a, needs, 0, func() (int, *proc.Error) {
 			defer w.Close()
 			return start(int(w.Fd()))
 		}, func(err *proc.Error) { ended <- ending{err: err} })
@@ -47,7 +47,7 @@ func (d *driver) capture(ctx context.Context, start func(stdout int) (int, *proc
 	select {
 	case end = <-ended:
 	case <-ctx.Done():
-		d.post(a.kill)
+		d.post(func() { d.endAux(a) })
 		select {
 		case end = <-ended:
 		case <-d.opt.done:

@@ -23,7 +23,7 @@ func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 	go func() {
 		defer cancel()
 		ok, detail := probe.Run(ctx, h, func(ctx context.Context) ([]byte, machine.Status, error) {
-			return d.capture(ctx, func(stdout int) (int, *proc.Error) { return d.startCheck(c, cfg, stdout) })
+			return d.capture(ctx, proc.Needs(cfg, h.Exec), func(stdout int) (int, *proc.Error) { return d.startCheck(c, cfg, stdout) })
 		})
 		d.post(func() {
 			d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})

@@ -35,6 +35,7 @@ type child struct {
 
 	preparing bool // pre_start: the main process has not been forked
 
+	job     *job         // the fork of its main process, nil = not asked for yet
 	aborted bool         // Abort came before the answer to Spawn
 	hook    *auxiliary   // a command that runs for it now
 	spawnAt time.Time    // when the main process was forked
@@ -113,11 +114,10 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 
 // spawnMain hands the fork to a worker.
 func (d *driver) spawnMain(c *child) {
-	d.inFlight++
 	base := d.opt.Environ
-	d.pool.submit(func() func() {
+	c.job = d.pool.submit(proc.Needs(c.config, c.config.Exec), func() func() {
 		f := d.forkMain(c, base)
-		return func() { d.inFlight--; d.spawned(c, f) }
+		return func() { d.spawned(c, f) }
 	})
 }
 
@@ -168,7 +168,10 @@ func (d *driver) abort(gen machine.Gen) {
 	}
 	c.aborted = true
 	if c.hook != nil {
-		c.hook.kill()
+		d.endAux(c.hook)
+	}
+	if d.pool.callOff(c.job) {
+		d.spawnFailed(c, &proc.Error{Step: "exec", Detail: "the start was called off while it waited for a file system that does not answer"})
 	}
 }
 
@@ -314,7 +317,7 @@ func (d *driver) kill(gen machine.Gen) {
 	c.ending, c.killed = true, true
 	d.trees.hurry()
 	if c.hook != nil {
-		c.hook.kill()
+		d.endAux(c.hook)
 	}
 	if c.pid != 0 && !c.gone && !c.adopted {
 		_ = unix.Kill(-c.pid, unix.SIGKILL)

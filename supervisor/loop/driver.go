@@ -49,7 +49,6 @@ type driver struct {
 	trees    *treeWatch
 	survey   *survey
 
-	inFlight  int // forks under way
 	devNull   int
 	scanner   *proc.Scanner
 	cgroups   *proc.Root // nil: none

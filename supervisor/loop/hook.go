@@ -32,6 +32,8 @@ type auxiliary struct {
 	leaves  bool // what is left of its group at its end belongs to the service
 	timer   *time.Timer
 	done    func(machine.Status)
+	job     *job // its fork
+	failed  func(*proc.Error)
 }
 
 // kill ends the command with its group; its exit comes through reap like every other.
@@ -78,7 +80,7 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 	if c.pid > 0 && !c.gone {
 		extra = append(extra, "MAINPID="+strconv.Itoa(c.pid))
 	}
-	d.startAux(a, h.Timeout, func() (_ int, err *proc.Error) {
+	d.startAux(a, proc.Needs(c.config, h.Command), h.Timeout, func() (_ int, err *proc.Error) {
 		if alone {
 			if err = d.belongings.Make(c.config, uint64(c.gen)); err != nil {
 				return 0, err
@@ -153,12 +155,11 @@ func (d *driver) awaitEmpty(owner *proc.Owner, group *proc.Group) {
 }
 
 // startAux forks an auxiliary process on a worker. failed is called when there is none.
-func (d *driver) startAux(a *auxiliary, timeout time.Duration, start func() (int, *proc.Error), failed func(*proc.Error)) {
-	d.inFlight++
-	d.pool.submit(func() func() {
+func (d *driver) startAux(a *auxiliary, needs []string, timeout time.Duration, start func() (int, *proc.Error), failed func(*proc.Error)) {
+	a.failed = failed
+	a.job = d.pool.submit(needs, func() func() {
 		pid, err := start()
 		return func() {
-			d.inFlight--
 			if err != nil {
 				failed(err)
 				return
@@ -173,6 +174,22 @@ func (d *driver) startAux(a *auxiliary, timeout time.Duration, start func() (int
 			}
 		}
 	})
+	if timeout > 0 && !a.job.begun {
+		time.AfterFunc(timeout, func() { d.post(func() { d.callOffAux(a) }) })
+	}
+}
+
+// callOffAux ends a command that has not been started, since it waits for a file system that does not answer.
+func (d *driver) callOffAux(a *auxiliary) {
+	if d.pool.callOff(a.job) {
+		a.failed(&proc.Error{Step: "exec", Detail: "it waited for a file system that does not answer"})
+	}
+}
+
+// endAux ends a command, started or not; its exit comes through reap like every other.
+func (d *driver) endAux(a *auxiliary) {
+	a.kill()
+	d.callOffAux(a)
 }
 
 // auxExited takes the end of an auxiliary process, which is still a zombie: its group gets SIGKILL first, while the

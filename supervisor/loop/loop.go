@@ -248,7 +248,7 @@ func (l *Loop) Note(key string, value []byte) {
 // Capture runs a short command, for another goroutine, and returns what it wrote to stdout and stderr. When ctx ends first,
 // its group is killed.
 func (l *Loop) Capture(ctx context.Context, spec *proc.Spec) ([]byte, machine.Status, error) {
-	return l.d.capture(ctx, func(stdout int) (int, *proc.Error) {
+	return l.d.capture(ctx, nil, func(stdout int) (int, *proc.Error) {
 		spec.Files = []int{l.d.devNull, stdout, stdout}
 		return proc.Start(spec)
 	})

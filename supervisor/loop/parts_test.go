@@ -5,6 +5,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/zinit/zinit/internal/testkit/deadmount"
+	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
 // TestPoolReplacesAStuckWorker: a spawn that hangs holds up no other for longer than spawnStuck.
@@ -13,9 +16,9 @@ func TestPoolReplacesAStuckWorker(t *testing.T) {
 	p := newSpawnPool(func(w func()) { words <- w }, false)
 	hang, done := make(chan struct{}), make(chan struct{})
 	for range spawners {
-		p.submit(func() func() { <-hang; return func() {} })
+		p.submit(nil, func() func() { <-hang; return func() {} })
 	}
-	p.submit(func() func() { close(done); return func() {} })
+	p.submit(nil, func() func() { close(done); return func() {} })
 	deadline := time.After(20 * time.Second)
 	for finished := false; !finished; {
 		select {
@@ -55,5 +58,48 @@ func TestBirthClock(t *testing.T) {
 	wrong.wrong.Store(true)
 	if got := wrong.of(os.Getpid(), wrong.begin()); got != startTime(os.Getpid()) {
 		t.Errorf("a clock that is wrong was believed: %d", got)
+	}
+}
+
+// TestAStartThatCannotReachItsFiles: a start that waits for a file system which does not answer keeps no worker, and can be
+// called off.
+func TestAStartThatCannotReachItsFiles(t *testing.T) {
+	dead := deadmount.New(t)
+	words := make(chan func(), 64)
+	p := newSpawnPool(func(w func()) { words <- w }, false)
+	var hang []*job
+	for range 2 * spawnersMax {
+		hang = append(hang, p.submit([]string{dead + "/program"}, func() func() { t.Error("begun"); return func() {} }))
+	}
+	done := make(chan struct{})
+	p.submit([]string{"/"}, func() func() { close(done); return func() {} })
+	for finished := false; !finished; {
+		select {
+		case w := <-words:
+			w()
+		case <-done:
+			finished = true
+		case <-time.After(wait.Patience):
+			t.Fatal("a start waits for one that hangs")
+		}
+	}
+	(<-words)()
+	if n := len(p.workers); n != spawners {
+		t.Errorf("%d workers", n)
+	}
+	for _, j := range hang {
+		if !p.callOff(j) || p.callOff(j) {
+			t.Error("it cannot be called off once")
+		}
+	}
+	if p.left != 0 || p.busy() {
+		t.Errorf("%d jobs are left, busy %v", p.left, p.busy())
+	}
+	deadmount.Abort(dead)
+	for range hang {
+		(<-words)() // it comes too late
+	}
+	if len(p.pending) != 0 || p.left != 0 {
+		t.Error("what was called off is begun")
 	}
 }

@@ -22,7 +22,7 @@ func (d *driver) reap() {
 		if !ok {
 			break
 		}
-		if !d.knows(e.PID) && d.inFlight > 0 {
+		if !d.knows(e.PID) && d.pool.busy() {
 			d.takeWords() // the word that names this pid may be waiting
 		}
 		switch {
@@ -32,7 +32,7 @@ func (d *driver) reap() {
 			mains = append(mains, &ending{Exit: e, child: d.byPID[e.PID]})
 		case d.aux[e.PID] != nil:
 			d.auxExited(d.aux[e.PID], e.Status)
-		case d.inFlight > 0:
+		case d.pool.busy():
 			d.early[e.PID] = e
 		default:
 			d.reaper.Reap(e.PID)
@@ -70,7 +70,7 @@ func (d *driver) settleEarly() {
 			mains = append(mains, &ending{Exit: e, child: d.byPID[pid]})
 		case d.aux[pid] != nil:
 			d.auxExited(d.aux[pid], e.Status)
-		case d.inFlight > 0:
+		case d.pool.busy():
 			continue
 		default:
 			d.reaper.Reap(pid)

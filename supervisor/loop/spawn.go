@@ -4,11 +4,15 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 // job is one thing for a spawn worker: run blocks at most for an exec, and returns the word that tells the driver.
 type job struct {
-	run func() (word func())
+	run    func() (word func())
+	begun  bool // it is on its way to a worker
+	called bool // off, before it was begun
 }
 
 // spawnPool hands jobs to workers. They take them from a channel with room, so that a worker goes from one job to the next
@@ -20,10 +24,11 @@ type spawnPool struct {
 	pending []*job
 	post    func(func())
 	workers []*spawnWorker
-	held    func() // not nil: no job is begun; called once when none is under way
-	left    int    // jobs submitted of which the word has not been taken
-	lone    bool   // what another thread than the first forks would end in an upgrade
-	watched bool   // a look for stuck workers is due
+	held    func()       // not nil: no job is begun; called once when none is under way
+	left    int          // jobs submitted of which the word has not been taken
+	forking atomic.Int32 // jobs that a worker has begun, and of which the word has not been taken
+	lone    bool         // what another thread than the first forks would end in an upgrade
+	watched bool         // a look for stuck workers is due
 }
 
 // spawnWorker is one worker as the others see it.
@@ -72,6 +77,7 @@ func (p *spawnPool) work(w *spawnWorker, own <-chan func(), code <-chan int) int
 		select {
 		case j := <-p.jobs:
 			w.since.Store(int64(time.Since(processStart)) + 1)
+			p.forking.Add(1)
 			word := j.run()
 			w.since.Store(0)
 			p.post(word)
@@ -89,15 +95,52 @@ var processStart = time.Now()
 // onFirst runs f on the thread of the first worker.
 func (p *spawnPool) onFirst(f func()) { go func() { p.first <- f }() }
 
-// submit queues a job. Its word runs on the driver.
-func (p *spawnPool) submit(run func() func()) {
+// submit queues a job. Its word runs on the driver. What the job needs is reached first, elsewhere: on a mount that does not
+// answer it would hold up a worker, and with it everybody's forks.
+func (p *spawnPool) submit(needs []string, run func() func()) *job {
 	p.left++
-	p.pending = append(p.pending, &job{run: func() func() {
+	j := &job{run: func() func() {
 		word := run()
-		return func() { p.left--; word() }
-	}})
+		return func() {
+			p.left--
+			p.forking.Add(-1)
+			word()
+		}
+	}}
+	if len(needs) == 0 {
+		p.begin(j)
+		return j
+	}
+	go func() {
+		proc.Reach(needs)
+		p.post(func() { p.begin(j) })
+	}()
+	return j
+}
+
+// begin lays a job out for the workers.
+func (p *spawnPool) begin(j *job) {
+	if j.called {
+		return
+	}
+	j.begun = true
+	p.pending = append(p.pending, j)
 	p.feed()
 }
+
+// callOff takes a job back that waits for what it needs; false when it is too late.
+func (p *spawnPool) callOff(j *job) bool {
+	if j == nil || j.begun || j.called {
+		return false
+	}
+	j.called = true
+	p.left--
+	p.feed()
+	return true
+}
+
+// busy reports whether a fork may be under way.
+func (p *spawnPool) busy() bool { return p.forking.Load() > 0 }
 
 // feed fills the room that workers have made. The driver calls it after each word of theirs.
 func (p *spawnPool) feed() {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,18 +15,23 @@ import (
 // TestADeadMountHoldsUpNobody: what belongs to one service and lies on a mount that never answers is noticed by no other
 // service, and not by the stop of the server.
 func TestADeadMountHoldsUpNobody(t *testing.T) {
-	for name, one := range map[string]string{
-		"pid file": "exec = \"sleep 1000 & sleep 1000 & exit 0\"\npid_file = \"DEAD/pid\"\n",
-		"log file": "exec = \"echo a line; exec sleep 1000\"\n[logging]\nfile = \"DEAD/log\"\n",
+	for _, c := range []struct{ name, state, one string }{
+		{"pid file", "", "exec = \"sleep 1000 & sleep 1000 & exit 0\"\npid_file = \"DEAD/pid\"\n"},
+		{"log file", "running", "exec = \"echo a line; exec sleep 1000\"\n[logging]\nfile = \"DEAD/log\"\n"},
+		{"env file", "starting", "exec = \"sleep 1000\"\nenv_file = \"DEAD/env\"\n"},
+		{"folder", "starting", "exec = \"sleep 1000\"\ndir = \"DEAD/folder\"\n"},
+		{"program", "starting", "exec = [\"DEAD/program\"]\n"},
+		{"hook", "starting", "exec = \"sleep 1000\"\npre_start = [\"DEAD/program\"]\n"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			deadMount(t, one)
+			deadMount(t, c.one, c.state)
 		})
 	}
 }
 
-func deadMount(t *testing.T, one string) {
+// deadMount runs one beside another service. one comes to a state, and no further; "" = that of a daemon is not told.
+func deadMount(t *testing.T, one, state string) {
 	dead := deadmount.New(t)
 	s := testkit.Start(t, map[string]string{
 		"one.toml":   "[service]\nname = \"one\"\n" + strings.ReplaceAll(one, "DEAD", dead),
@@ -33,6 +39,9 @@ func deadMount(t *testing.T, one string) {
 	}, testkit.Options{})
 	c := s.Client()
 	s.AwaitState(c, "other", "running")
+	if state != "" {
+		s.AwaitState(c, "one", state)
+	}
 	began := time.Now()
 	for range 5 {
 		if _, stderr, code := s.Zinit("restart", "other"); code != 0 {
@@ -41,6 +50,14 @@ func deadMount(t *testing.T, one string) {
 	}
 	if took := time.Since(began); took > 10*time.Second { // each takes some milliseconds
 		t.Errorf("five restarts of another service took %v", took)
+	}
+	if state == "starting" {
+		if _, stderr, code := s.Zinit("stop", "one"); code != 0 {
+			t.Errorf("stop: %d %s", code, stderr)
+		}
+		if st, err := c.StatusFull(context.Background(), "one"); err != nil || st.Wanted != "down" || st.State.State == "stopping" {
+			t.Errorf("after the stop: %+v %v", st, err)
+		}
 	}
 	began = time.Now()
 	if code := s.Stop(syscall.SIGTERM); code != 0 {
