@@ -17,10 +17,8 @@ import (
 // environment: a variable of its own would be bounded by the kernel (128 KiB, MAX_ARG_STRLEN), which some 1,000 services
 // reach. The file holds two JSON values, the connections and everything else; what a reader does not know it skips.
 const (
-	// handoverEnv names the descriptor of the file.
-	handoverEnv = "ZINIT_HANDOVER"
-	// connectionsEnv names it for version 0.4.0, which reads the first value only, and writes no more than that.
-	connectionsEnv = "ZINIT_CONNECTIONS"
+	// handoverEnv names the descriptor of the file. Version 0.4.0 reads the first value only, and writes no more than that.
+	handoverEnv = "ZINIT_CONNECTIONS"
 	// inheritEnv is where 0.4.0 has the rest, as text. It is written as long as it fits, for one version back.
 	inheritEnv = "ZINIT_INHERIT"
 	// inheritText is how long that text may be, in bytes.
@@ -83,7 +81,7 @@ func (u *upgrade) passOn(conns []Connection, in *inheritance) (err error) {
 	for _, fd := range fds {
 		keep(fd)
 	}
-	env := map[string]string{handoverEnv: strconv.Itoa(u.list), connectionsEnv: strconv.Itoa(u.list)}
+	env := map[string]string{handoverEnv: strconv.Itoa(u.list)}
 	if in != nil {
 		if text, err := json.Marshal(in); err == nil && len(text) <= inheritText {
 			env[inheritEnv] = string(text)
@@ -106,9 +104,8 @@ func keep(fd int) {
 
 // forgetHandover takes the variables away: from a fresh image that has read them, and where there was no exec.
 func forgetHandover() {
-	for _, name := range []string{handoverEnv, connectionsEnv, inheritEnv} {
-		os.Unsetenv(name)
-	}
+	os.Unsetenv(handoverEnv)
+	os.Unsetenv(inheritEnv)
 }
 
 // Inherited is what the server that this process was before its exec passed on. Its descriptors are close-on-exec again.
@@ -123,14 +120,10 @@ func Inherit() (*Inherited, error) {
 	defer forgetHandover()
 	in := &Inherited{Lock: -1}
 	var rest handedRest
-	name := handoverEnv
-	if os.Getenv(name) == "" {
-		name = connectionsEnv // version 0.4.0 was here before
-	}
-	if text := os.Getenv(name); text != "" {
+	if text := os.Getenv(handoverEnv); text != "" {
 		fd, err := strconv.Atoi(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s=%s is no descriptor", name, text)
+			return nil, fmt.Errorf("%s=%s is no descriptor", handoverEnv, text)
 		}
 		file := os.NewFile(uintptr(fd), "handover")
 		defer file.Close()

@@ -11,6 +11,7 @@ import (
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/answer"
+	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -116,6 +117,7 @@ type upgrade struct {
 	path      string
 	version   string
 	journalFD int
+	state     int  // the version of the journal that it reads
 	list      int  // the file of passOn, -1 = none
 	prepared  bool // prepareExec was begun
 }
@@ -158,10 +160,17 @@ func (s *Supervisor) checkExecutable(path string) (*upgrade, error) {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), selfTestLimit)
 	defer stop()
-	version, err := s.selfTest(ctx, fd, path)
+	state := s.opt.Loop.Journal.Version()
+	version, err := s.selfTest(ctx, fd, path, state)
+	if err != nil && state > journal.FirstVersion { // it may be the release before: the journal is converted for it
+		var older error
+		if version, older = s.selfTest(ctx, fd, path, journal.FirstVersion); older == nil {
+			state, err = journal.FirstVersion, nil
+		}
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, wire.NewError(wire.CodeValidation, fmt.Sprintf("cannot upgrade to %s: %v; the running version goes on", path, err))
 	}
-	return &upgrade{fd: fd, path: path, version: version, journalFD: s.opt.Loop.Journal.FD(), list: -1}, nil
+	return &upgrade{fd: fd, path: path, version: version, state: state, journalFD: s.opt.Loop.Journal.FD(), list: -1}, nil
 }

@@ -172,6 +172,7 @@ func (s *Supervisor) run() int {
 	defer s.proxies.Close()
 	s.loop.Begin()
 	s.carryOutOrders()
+	s.settleJournal()
 	s.restoreProxies()
 	s.serveSyslog()
 	code := s.loop.Run()

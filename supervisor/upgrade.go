@@ -2,12 +2,14 @@ package supervisor
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,17 +29,17 @@ const SelfTest = "--self-test"
 // KeeperEnv is the variable by which a server learns the descriptor of its keeper.
 const KeeperEnv = "ZINIT_KEEPER_FD"
 
-// JournalVersion is the state version that this executable writes and reads.
+// JournalVersion is the newest state version that this executable reads.
 const JournalVersion = journal.Version
 
 // selfTest runs the new executable.
-func (s *Supervisor) selfTest(ctx context.Context, fd int, path string) (version string, err error) {
+func (s *Supervisor) selfTest(ctx context.Context, fd int, path string, state int) (version string, err error) {
 	if err := elf.Whole(fd); err != nil {
 		return "", err
 	}
 	file := "/proc/self/fd/" + strconv.Itoa(fd)
 	out, st, err := s.loop.Capture(ctx, &proc.Spec{Env: s.opt.Loop.Environ,
-		Plan: proc.Plan{Path: file, Argv: []string{"zinit-server", SelfTest, strconv.Itoa(JournalVersion)}}})
+		Plan: proc.Plan{Path: file, Argv: []string{"zinit-server", SelfTest, strconv.Itoa(state)}}})
 	words := strings.Fields(string(out))
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -126,6 +128,11 @@ func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 	if err := s.noteUpgrade(s.last.Load()); err != nil {
 		return err
 	}
+	if u.state < o.Journal.Version() {
+		if err := o.Journal.Convert(u.state); err != nil {
+			return err
+		}
+	}
 	if o.Keeper != nil {
 		if err := u.passOn(conns, nil); err != nil {
 			return err
@@ -160,10 +167,26 @@ func (s *Supervisor) undoExec(u *upgrade, err error) {
 		}
 		s.loop.ReleaseKeeper()
 	}
+	s.settleJournal()
 	s.loop.Resume()
 	s.endUpgrade()
 	if s.opt.Exec.TakeBack != nil {
 		go s.opt.Exec.TakeBack()
+	}
+}
+
+// convertAfter is when a new image may write the journal so that the release before cannot read it any more: when a keeper
+// does not take the upgrade back any more.
+const convertAfter = keeper.UpgradeWindow + 10*time.Second
+
+// settleJournal lets a journal of an older version be converted in its time.
+func (s *Supervisor) settleJournal() {
+	switch o := &s.opt.Loop; {
+	case o.Journal == nil || o.Journal.Version() == journal.Version:
+	case o.Keeper == nil:
+		s.loop.ConvertJournal()
+	default:
+		time.AfterFunc(convertAfter, s.loop.ConvertJournal)
 	}
 }
 
@@ -192,13 +215,34 @@ func (s *Supervisor) takeLastUpgrade(st *journal.State) {
 	s.last.Store(&last)
 }
 
-// orderBytes is what the next image is to carry out, one byte an order.
+// ordersValid is how long a note of orders counts: an image of a version that does not know it may come between.
+const ordersValid = time.Minute
+
+// orderBytes is what the next image is to carry out: the time, and one byte an order.
 func orderBytes(orders []keeper.Order) []byte {
-	b := make([]byte, len(orders))
-	for i, o := range orders {
-		b[i] = byte(o)
+	b := binary.LittleEndian.AppendUint64(nil, uint64(boottime()))
+	for _, o := range orders {
+		b = append(b, byte(o))
 	}
 	return b
+}
+
+// parseOrders reads them back.
+func parseOrders(b []byte) (orders []keeper.Order) {
+	if len(b) < 8 || boottime()-time.Duration(binary.LittleEndian.Uint64(b)) > ordersValid {
+		return nil
+	}
+	for _, o := range b[8:] {
+		orders = append(orders, keeper.Order(o))
+	}
+	return orders
+}
+
+// boottime is the time since the machine was started.
+func boottime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
+	return time.Duration(now.Nano())
 }
 
 // carryOutOrders does what was asked of the image before, or of this one before it listened: each once, since the note is
@@ -206,9 +250,7 @@ func orderBytes(orders []keeper.Order) []byte {
 func (s *Supervisor) carryOutOrders() {
 	o, orders := &s.opt.Loop, []keeper.Order(nil)
 	if st := o.Restored; st != nil {
-		for _, order := range st.Notes[ordersNote] {
-			orders = append(orders, keeper.Order(order))
-		}
+		orders = parseOrders(st.Notes[ordersNote])
 	}
 	if h := o.Handover; h != nil {
 		orders = append(orders, h.Orders...)

@@ -1,6 +1,8 @@
 package pid1
 
 import (
+	"bytes"
+	"flag"
 	"os"
 	"reflect"
 	"slices"
@@ -337,8 +339,8 @@ func TestLookPath(t *testing.T) {
 	}
 }
 
-// TestState: what one image saves is what the next one has, of every field that matters.
-func TestState(t *testing.T) {
+// someState is a state with something in every field that 0.4.0 has.
+func someState() *shim {
 	s := newShim()
 	s.mode, s.started, s.oom, s.target, s.panics = keeper.Container, 77, "300", "net", 2
 	s.opt.shutdownMS, s.opt.command, s.flags = 9000, []string{"sh", "-c", "x"}, []string{"--config", "/c"}
@@ -350,6 +352,13 @@ func TestState(t *testing.T) {
 	s.upgrade = upgrade{exe: 9, path: "/old", deaths: 2, greeted: true, fresh: true}
 	s.stop = stopping{phase: phaseStop, action: actHalt, status: 7, fixed: true, longest: 8, until: 9, crashes: 1, root: "/n",
 		init: []string{"/sbin/init", "x"}}
+	return s
+}
+
+// TestState: what one image saves is what the next one has, of every field that matters.
+func TestState(t *testing.T) {
+	s := someState()
+	s.main.waiting, s.main.listen, s.timers[timerMain], s.opt.waitMS, s.holder = true, 3, 8, 9, 15
 	fd, err := s.saveState()
 	if err != nil {
 		t.Fatal(err)
@@ -359,9 +368,43 @@ func TestState(t *testing.T) {
 	if !ok {
 		t.Fatal("cannot be loaded")
 	}
-	got.store, s.store, got.counted = nil, nil, 0
-	if !reflect.DeepEqual(got, s) {
-		t.Errorf("loaded\n%+v, want\n%+v", got, s)
+	s.page = 0
+	sameState(t, got, s)
+}
+
+func sameState(t *testing.T, got, want *shim) {
+	t.Helper()
+	got.store, want.store, got.counted = nil, nil, 0
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("loaded\n%+v, want\n%+v", got, want)
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden file of this version anew")
+
+// TestStateGolden: what each version wrote is read for ever. 0.4.0 reads what this one writes: it stands first in the file.
+func TestStateGolden(t *testing.T) {
+	dir := "testdata/golden/"
+	if *update {
+		if err := os.WriteFile(dir+"v2.state", someState().stateBytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"v1.state", "v2.state"} {
+		b, err := os.ReadFile(dir + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := parseState(b)
+		if !ok {
+			t.Errorf("%s cannot be read", name)
+			continue
+		}
+		sameState(t, got, someState())
+	}
+	first, err := os.ReadFile(dir + "v1.state")
+	if err != nil || !bytes.HasPrefix(someState().stateBytes(), first) {
+		t.Errorf("what is written does not begin with what 0.4.0 writes and reads (%v)", err)
 	}
 }
 

@@ -1,5 +1,7 @@
 package pid1
 
+import "github.com/zinit/zinit/supervisor/keeper"
+
 // Delays before the next start of the server.
 const (
 	firstRetry  = 10 * millisecond
@@ -24,6 +26,6 @@ func retryDelay(streak int, killed bool) int64 {
 
 // upgradeWindow is how long a new executable has to prove itself, upgradeDeaths how often it may die meanwhile.
 const (
-	upgradeWindow = 60 * second
+	upgradeWindow = int64(keeper.UpgradeWindow)
 	upgradeDeaths = 3
 )

@@ -66,6 +66,7 @@ type shim struct {
 	trimmed int // pipes that were held at the last trim
 	holder  int // keeps signals away during an execution, see early.Holder
 	counted int // the page with the signals that the image before had not carried out, see early.Adopt
+	page    int // the own one, while the state is written
 }
 
 // Main is the PID 1 applet. argv[0] is its name. It returns the exit status, on a machine never.

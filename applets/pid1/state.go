@@ -1,32 +1,32 @@
 package pid1
 
 import (
+	"encoding/binary"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/applets/pid1/early"
+	"github.com/zinit/zinit/internal/anon"
+	"github.com/zinit/zinit/internal/record"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
-// stateVersion is raised when the meaning of the state changes. A reader takes missing fields at the end as zero and
-// ignores more.
-const stateVersion = 1
+// The state that one image of process 1 leaves to the next is a file without a name: first what 0.4.0 reads, which ignores
+// what is behind it, then the same and more as a record (package record), its length and a sign. So each reads the other's.
 
-// savedTimers are those that stand in one row, as they did in the first version; later ones stand at the end.
-const savedTimers = timerTrim + 1
+const (
+	stateLimit = 64 << 20   // bytes
+	stateSign  = 0x3254535a // "ZST2"
+	signSize   = 8          // the length of the record and the sign
+)
 
-const stateLimit = 64 << 20
-
-// saveState writes everything into a new memfd.
+// saveState writes everything into a new file.
 func (s *shim) saveState() (int, error) {
-	var e keeper.Encoder
-	e.Int(stateVersion)
-	s.encode(&e)
-	s.store.Encode(&e)
-	fd, err := unix.MemfdCreate("zinit-pid1-state", unix.MFD_CLOEXEC)
+	fd, err := anon.File("zinit-pid1-state")
 	if err != nil {
 		return -1, err
 	}
-	for b := e.Bytes(); len(b) > 0; {
+	for b := s.stateBytes(); len(b) > 0; {
 		n, err := unix.Write(fd, b)
 		if err == unix.EINTR {
 			continue
@@ -40,6 +40,17 @@ func (s *shim) saveState() (int, error) {
 	return fd, nil
 }
 
+func (s *shim) stateBytes() []byte {
+	b := s.encodeFirst()
+	start := len(b)
+	c := record.Writer(b)
+	s.page = early.Page()
+	s.fields(&c)
+	b = c.Bytes()
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(b)-start))
+	return binary.LittleEndian.AppendUint32(b, stateSign)
+}
+
 // loadState reads it back, without touching any of the descriptors it names.
 func loadState(fd int) (*shim, bool) {
 	var st unix.Stat_t
@@ -50,123 +61,107 @@ func loadState(fd int) (*shim, bool) {
 	if n, err := unix.Pread(fd, b, 0); err != nil || n != len(b) {
 		return nil, false
 	}
-	s := newShim()
-	d := keeper.NewDecoder(b)
-	if d.Int() != stateVersion {
+	s, ok := parseState(b)
+	if ok {
+		s.timers[timerReexec] = 0
+	}
+	return s, ok
+}
+
+func parseState(b []byte) (*shim, bool) {
+	end := len(b) - signSize
+	if end < 0 || binary.LittleEndian.Uint32(b[end+4:]) != stateSign {
+		return decodeFirst(b)
+	}
+	n := int(binary.LittleEndian.Uint32(b[end:]))
+	if n > end {
 		return nil, false
 	}
-	s.decode(d)
-	s.store.Decode(d)
-	return s, !d.Bad()
+	s := newShim()
+	s.server, s.upgrade, s.page = server{self: -1}, upgrade{}, 0 // what is zero is not written
+	c := record.Reader(b[end-n : end])
+	s.fields(&c)
+	s.counted, s.page = s.page, 0
+	return s, c.Err() == nil
 }
 
-// encode and decode: the order is part of the format.
-func (s *shim) encode(e *keeper.Encoder) {
-	e.Int(int64(s.mode))
-	e.Int(int64(s.opt.shutdownMS))
-	e.Texts(s.opt.command)
-	e.Texts(s.flags)
-	e.Text(s.target)
-	e.Bool(s.con.quiet)
-	e.Int(s.started)
-	e.Text(s.oom)
-	e.Int(int64(s.panics))
-	for _, at := range s.timers[:savedTimers] {
-		e.Int(at)
-	}
-	e.Int(int64(s.main.pid))
-	e.Int(int64(s.shell.pid))
-	e.Bool(s.shell.first)
-	s.server.encode(e)
-	s.upgrade.encode(e)
-	s.stop.encode(e)
-	e.Int(int64(early.Page()))
-	e.Int(int64(s.holder))
-	e.Bool(s.main.waiting)
-	e.Int(int64(s.main.listen))
-	e.Int(s.timers[timerMain])
-	e.Int(int64(s.opt.waitMS))
+// fields describes the state for both directions. A number never changes its meaning.
+func (s *shim) fields(c *record.Codec) {
+	record.Int(c, 1, &s.mode)
+	record.Int(c, 2, &s.opt.shutdownMS)
+	c.Texts(3, &s.opt.command)
+	c.Texts(4, &s.flags)
+	c.Text(5, &s.target)
+	c.Bool(6, &s.con.quiet)
+	record.Int(c, 7, &s.started)
+	c.Text(8, &s.oom)
+	record.Int(c, 9, &s.panics)
+	timersField(c, 10, &s.timers)
+	record.Sub(c, 11, &s.main, mainFields)
+	record.Sub(c, 12, &s.shell, shellFields)
+	record.Sub(c, 13, &s.server, serverFields)
+	record.Sub(c, 14, &s.upgrade, upgradeFields)
+	record.Sub(c, 15, &s.stop, stopFields)
+	record.Int(c, 16, &s.page)
+	record.Int(c, 17, &s.holder)
+	record.Int(c, 18, &s.opt.waitMS)
+	record.Sub(c, 19, s.store, func(c *record.Codec, store *keeper.Store) { store.Fields(c) })
 }
 
-func (s *shim) decode(d *keeper.Decoder) {
-	s.mode = keeper.Mode(d.Int())
-	s.opt.shutdownMS = int(d.Int())
-	s.opt.command, s.flags, s.target = d.Texts(), d.Texts(), d.Text()
-	s.con.quiet = d.Bool()
-	s.started = d.Int()
-	s.oom = d.Text()
-	s.panics = int(d.Int())
-	for t := range savedTimers {
-		s.timers[t] = d.Int()
+// timersField has the timers by their numbers, which never change their meaning either.
+func timersField(c *record.Codec, n int, timers *[nTimers]int64) {
+	var list []int64
+	if *timers != [nTimers]int64{} {
+		list = timers[:]
 	}
-	s.timers[timerReexec] = 0
-	s.main.pid = int(d.Int())
-	s.shell.pid = int(d.Int())
-	s.shell.first = d.Bool()
-	s.server.decode(d)
-	s.upgrade.decode(d)
-	s.stop.decode(d)
-	s.counted = int(d.Int())
-	s.holder = int(d.Int())
-	s.main.waiting, s.main.listen = d.Bool(), int(d.Int())
-	s.timers[timerMain] = d.Int()
-	s.opt.waitMS = int(d.Int())
+	record.Ints(c, n, &list)
+	copy(timers[:], list)
 }
 
-func (v *server) encode(e *keeper.Encoder) {
-	for _, n := range []int{v.pid, v.exe, v.starts, v.streak, int(v.bye), v.byeCode, v.bad} {
-		e.Int(int64(n))
-	}
-	e.Int(v.spawnedAt)
-	for _, b := range []bool{v.settled, v.greeted, v.ever} {
-		e.Bool(b)
-	}
-	for _, t := range []string{v.path, v.crash, v.rollback} {
-		e.Text(t)
-	}
+func mainFields(c *record.Codec, m *mainCommand) {
+	record.Int(c, 1, &m.pid)
+	c.Bool(2, &m.waiting)
+	record.Int(c, 3, &m.listen)
 }
 
-func (v *server) decode(d *keeper.Decoder) {
-	bye := 0
-	for _, n := range []*int{&v.pid, &v.exe, &v.starts, &v.streak, &bye, &v.byeCode, &v.bad} {
-		*n = int(d.Int())
-	}
-	v.bye = keeper.Reason(bye)
-	v.spawnedAt = d.Int()
-	for _, b := range []*bool{&v.settled, &v.greeted, &v.ever} {
-		*b = d.Bool()
-	}
-	for _, t := range []*string{&v.path, &v.crash, &v.rollback} {
-		*t = d.Text()
-	}
+func shellFields(c *record.Codec, s *shell) {
+	record.Int(c, 1, &s.pid)
+	c.Bool(2, &s.first)
 }
 
-func (u *upgrade) encode(e *keeper.Encoder) {
-	e.Int(int64(u.exe))
-	e.Int(int64(u.deaths))
-	e.Bool(u.greeted)
-	e.Bool(u.fresh)
-	e.Text(u.path)
+func serverFields(c *record.Codec, v *server) {
+	record.Int(c, 1, &v.pid)
+	record.Int(c, 2, &v.exe)
+	record.Int(c, 3, &v.starts)
+	record.Int(c, 4, &v.streak)
+	record.Int(c, 5, &v.bye)
+	record.Int(c, 6, &v.byeCode)
+	record.Int(c, 7, &v.bad)
+	record.Int(c, 8, &v.spawnedAt)
+	c.Bool(9, &v.settled)
+	c.Bool(10, &v.greeted)
+	c.Bool(11, &v.ever)
+	c.Text(12, &v.path)
+	c.Text(13, &v.crash)
+	c.Text(14, &v.rollback)
 }
 
-func (u *upgrade) decode(d *keeper.Decoder) {
-	u.exe, u.deaths = int(d.Int()), int(d.Int())
-	u.greeted, u.fresh = d.Bool(), d.Bool()
-	u.path = d.Text()
+func upgradeFields(c *record.Codec, u *upgrade) {
+	record.Int(c, 1, &u.exe)
+	record.Int(c, 2, &u.deaths)
+	c.Bool(3, &u.greeted)
+	c.Bool(4, &u.fresh)
+	c.Text(5, &u.path)
 }
 
-func (t *stopping) encode(e *keeper.Encoder) {
-	for _, n := range []int64{int64(t.phase), int64(t.action), int64(t.status), t.longest, t.until, int64(t.crashes)} {
-		e.Int(n)
-	}
-	e.Bool(t.fixed)
-	e.Text(t.root)
-	e.Texts(t.init)
-}
-
-func (t *stopping) decode(d *keeper.Decoder) {
-	t.phase, t.action, t.status = phase(d.Int()), act(d.Int()), int(d.Int())
-	t.longest, t.until, t.crashes = d.Int(), d.Int(), int(d.Int())
-	t.fixed = d.Bool()
-	t.root, t.init = d.Text(), d.Texts()
+func stopFields(c *record.Codec, t *stopping) {
+	record.Int(c, 1, &t.phase)
+	record.Int(c, 2, &t.action)
+	record.Int(c, 3, &t.status)
+	record.Int(c, 4, &t.longest)
+	record.Int(c, 5, &t.until)
+	record.Int(c, 6, &t.crashes)
+	c.Bool(7, &t.fixed)
+	c.Text(8, &t.root)
+	c.Texts(9, &t.init)
 }

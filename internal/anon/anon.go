@@ -60,8 +60,12 @@ func Reserve(fd int, offset, n int64) error {
 		case err != unix.EOPNOTSUPP && err != unix.ENOSYS && err != unix.EPERM:
 			return err
 		}
-		break
+		return Zero(fd, offset, n)
 	}
+}
+
+// Zero writes n zeros from offset on.
+func Zero(fd int, offset, n int64) error {
 	zeros := make([]byte, min(n, 64<<10))
 	for n > 0 {
 		written, err := unix.Pwrite(fd, zeros[:min(n, int64(len(zeros)))], offset)

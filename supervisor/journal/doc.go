@@ -12,7 +12,8 @@
 // key replaces an earlier one, an entry of a deleting kind removes it. When a segment is full what is alive is copied to a
 // new one beside it, the slot is switched and the old one is punched out of the file, so the file stays small.
 //
-// The version stands in the slot. Values are lists of varints and strings: a reader takes missing ones at the end as zero
-// and ignores more, so only a change of meaning raises the version. A newer version is refused; a release that raises it
-// must go on writing the older one until its upgrade can no longer be taken back (60 s).
+// The version stands in the slot. Values are records of package record: what is missing is zero and what is not known is
+// skipped, so releases read each other's both ways and only a change of meaning raises the version. A newer version is
+// refused. A release that raises it goes on writing the older one in a journal that it took over, until its upgrade can no
+// longer be taken back (60 s), and before an upgrade to an executable that reads no newer one: see Convert.
 package journal

@@ -10,10 +10,17 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/anon"
 )
 
-// Version is the version that this release writes and the newest that it reads.
-const Version = 1
+// Version is the version that this release writes and the newest that it reads. Version 2 has records with numbered fields,
+// which need no further version for what is only added.
+const Version = 2
+
+// FirstVersion has values in which the order of the fields counts (codec1.go). It is read, and written in a journal that was
+// taken over from a release that reads nothing else, as long as that one may come back; a later release drops it.
+const FirstVersion = 1
 
 const (
 	magic       = 0x314c4e4a54494e5a // "ZNITJNL1"
@@ -45,12 +52,13 @@ var (
 
 // segment is the mapped part of the file that is being written.
 type segment struct {
-	fd   int
-	off  int64  // in the file, a multiple of pageSize
-	mem  []byte // the whole capacity, of which only ready bytes may be touched
-	have int    // bytes that have memory
-	used int    // bytes of valid frames
-	seq  uint64 // of the last frame
+	fd    int
+	off   int64  // in the file, a multiple of pageSize
+	mem   []byte // the whole capacity, of which only ready bytes may be touched
+	have  int    // bytes that have memory
+	used  int    // bytes of valid frames
+	stale bool   // what has no memory yet may hold old bytes, which must read as zeros
+	seq   uint64 // of the last frame
 }
 
 // mapSegment maps a segment without touching it.
@@ -71,16 +79,15 @@ func (s *segment) reserve(n int) error {
 		return nil
 	}
 	want := min((s.used+n+growStep-1)/growStep*growStep, len(s.mem))
-	for {
-		err := unix.Fallocate(s.fd, 0, s.off+int64(s.have), int64(want-s.have))
-		if err == unix.EINTR {
-			continue
-		}
-		if err == nil {
-			s.have = want
-		}
-		return err
+	take := anon.Reserve
+	if s.stale {
+		take = anon.Zero
 	}
+	err := take(s.fd, s.off+int64(s.have), int64(want-s.have))
+	if err == nil {
+		s.have = want
+	}
+	return err
 }
 
 // frameSize is the room of a frame with a payload of n bytes.

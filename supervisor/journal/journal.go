@@ -1,8 +1,14 @@
 package journal
 
 import (
+	"errors"
+	"strconv"
+	"sync/atomic"
+
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/internal/anon"
+	"github.com/zinit/zinit/internal/record"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -26,6 +32,9 @@ type Journal struct {
 	enc   encoder          // the batch being built
 	marks []mark           // its entries
 	held  bool             // the batch is not written before Flush
+
+	version atomic.Uint32 // slot.version, for everybody
+	writer  record.Codec  // here because a new one for each value would be memory
 }
 
 type liveKey struct {
@@ -44,11 +53,12 @@ type mark struct {
 
 // Create makes an empty journal in a new memfd, close-on-exec.
 func Create() (*Journal, error) {
-	fd, err := unix.MemfdCreate("zinit-journal", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	fd, err := anon.File("zinit-journal")
 	if err != nil {
 		return nil, err
 	}
 	j := &Journal{fd: fd, live: map[liveKey]span{}, slot: slot{version: Version, boot: bootID()}}
+	j.version.Store(Version)
 	if err := j.begin(); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
@@ -89,10 +99,10 @@ func (j *Journal) Close() error {
 func (j *Journal) Services(recs []machine.Record, g machine.Globals) error {
 	for i := range recs {
 		j.enter(entryRecord, recs[i].Name)
-		j.enc.record(&recs[i])
+		value(j, &recs[i], recordFields, (*encoder).record)
 	}
 	j.enter(entryGlobals, "")
-	j.enc.globals(&g)
+	value(j, &g, globalsFields, (*encoder).globals)
 	return j.commit()
 }
 
@@ -102,9 +112,7 @@ func (j *Journal) Forget(name string) error { return j.remove(entryRecord, name)
 // Define appends a definition that is on no file, or that differs from its file: doc is the RPC document.
 func (j *Journal) Define(name string, doc []byte, source string, ephemeral bool) error {
 	j.enter(entryDefine, name)
-	j.enc.text(string(doc))
-	j.enc.text(source)
-	j.enc.bits(ephemeral)
+	value(j, &Definition{Doc: doc, Source: source, Ephemeral: ephemeral}, definitionFields, (*encoder).definition)
 	return j.commit()
 }
 
@@ -198,24 +206,88 @@ func (j *Journal) index(kind byte, key string, at span) {
 }
 
 // rotate copies the live entries into a new segment with room for extra bytes, makes it the active one and frees the old.
-func (j *Journal) rotate(extra int) error {
-	capacity := max(minSegment, 4*(j.bytes+extra+frameHeader))
+func (j *Journal) rotate(extra int) error { return j.move(j.slot.version, j.bytes+extra, j.copyLive) }
+
+// Version is the version that this journal is written in: at first that which it was taken over in.
+// It may be asked from any goroutine.
+func (j *Journal) Version() int { return int(j.version.Load()) }
+
+// Convert writes everything anew in another version: Version, or FirstVersion for an executable that reads nothing newer.
+// After a crash at any instant all of it is in one of the two. Nothing may be held.
+func (j *Journal) Convert(version int) error {
+	if version == j.Version() {
+		return nil
+	}
+	if len(j.marks) > 0 || version < FirstVersion || version > Version {
+		return errors.New("the journal cannot be converted to version " + strconv.Itoa(version))
+	}
+	state, err := j.state()
+	if err != nil {
+		return err
+	}
+	was := j.slot.version
+	j.slot.version = uint32(version)
+	j.enterAll(state)
+	batch, marks := j.enc.b, j.marks
+	defer func() { j.enc.b, j.marks = batch[:0], marks[:0] }()
+	bytes := 0
+	err = j.move(uint32(version), len(batch), func(to *segment) (map[liveKey]span, error) {
+		at, err := to.append(batch)
+		live := make(map[liveKey]span, len(marks))
+		for i := range marks {
+			m := &marks[i]
+			live[liveKey{m.kind, m.key}] = span{int32(at + m.from), int32(m.to - m.from)}
+			bytes += m.to - m.from
+		}
+		return live, err
+	})
+	if err != nil {
+		j.slot.version = was
+		return err
+	}
+	j.bytes = bytes
+	j.version.Store(uint32(version))
+	return nil
+}
+
+// enterAll makes a batch of a whole state.
+func (j *Journal) enterAll(s *State) {
+	for i := range s.Records {
+		j.enter(entryRecord, s.Records[i].Name)
+		value(j, &s.Records[i], recordFields, (*encoder).record)
+	}
+	for i := range s.Definitions {
+		j.enter(entryDefine, s.Definitions[i].Name)
+		value(j, &s.Definitions[i], definitionFields, (*encoder).definition)
+	}
+	for key, note := range s.Notes {
+		j.enter(entryNote, key)
+		j.enc.b = append(j.enc.b, note...)
+	}
+	j.enter(entryGlobals, "")
+	value(j, &s.Globals, globalsFields, (*encoder).globals)
+	j.endEntry()
+}
+
+// move makes a new segment the active one, with room for four times as much as is written into it at first.
+func (j *Journal) move(version uint32, first int, write func(to *segment) (map[liveKey]span, error)) error {
+	capacity := max(minSegment, 4*(first+frameHeader))
 	capacity = (capacity + pageSize - 1) / pageSize * pageSize
 	// Before the present segment if that one is far enough in, else behind it: so the file stays short.
 	off := int64(pageSize)
 	if j.seg.off-pageSize < int64(capacity) {
 		off = j.seg.off + int64(len(j.seg.mem))
 	}
-	punch(j.fd, off, int64(capacity))
+	zeroed := punch(j.fd, off, int64(capacity))
 	next, err := mapSegment(j.fd, off, capacity)
 	if err != nil {
 		return err
 	}
-	next.seq = j.seg.seq
-	live, err := j.copyLive(next)
+	next.seq, next.stale = j.seg.seq, !zeroed
+	live, err := write(next)
 	if err == nil {
 		s := j.slot
-		s.seq, s.off, s.capacity, s.version = s.seq+1, next.off, int64(capacity), Version
+		s.seq, s.off, s.capacity, s.version = s.seq+1, next.off, int64(capacity), version
 		if err = writeSlot(j.fd, &s); err == nil {
 			j.slot = s
 		}
@@ -249,7 +321,7 @@ func (j *Journal) copyLive(to *segment) (map[liveKey]span, error) {
 	return live, nil
 }
 
-// punch gives the memory of a range back; a failure costs only memory.
-func punch(fd int, off, n int64) {
-	_ = unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+// punch gives the memory of a range back, which then reads as zeros. A failure costs memory, and says that it does not.
+func punch(fd int, off, n int64) bool {
+	return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n) == nil
 }

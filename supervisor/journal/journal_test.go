@@ -384,12 +384,12 @@ func TestVersions(t *testing.T) {
 	var e encoder
 	rec := machine.Record{Name: "a", WantedUp: true, State: machine.Running, Gen: 9, PID: 77}
 	e.record(&rec)
-	d := decoder{b: e.b[:3]}
-	if got := d.record("a"); d.bad || got.State != machine.Running || got.Gen != 9 {
+	d, got := decoder{b: e.b[:3]}, machine.Record{Name: "a"}
+	if d.record(&got); d.bad || got.State != machine.Running || got.Gen != 9 {
 		t.Errorf("short record: %+v", got)
 	}
-	d = decoder{b: append(e.b, 1, 2, 3)}
-	if got := d.record("a"); d.bad || !reflect.DeepEqual(got, rec) {
+	d, got = decoder{b: append(e.b, 1, 2, 3)}, machine.Record{Name: "a"}
+	if d.record(&got); d.bad || !reflect.DeepEqual(got, rec) {
 		t.Errorf("long record: %+v", got)
 	}
 }

@@ -56,6 +56,7 @@ func Open(fd int) (*Journal, *State, error) {
 		_ = unix.Munmap(seg.mem)
 		return nil, nil, fmt.Errorf("cannot use the journal: %w", err)
 	}
+	j.version.Store(s.version)
 	unix.CloseOnExec(fd)
 	if s.off > pageSize {
 		punch(fd, pageSize, s.off-pageSize)
@@ -140,21 +141,23 @@ func (j *Journal) state() (*State, error) {
 	s := &State{Version: int(j.slot.version), Notes: map[string][]byte{}}
 	for key, at := range j.live {
 		value := j.seg.mem[int(at.off)+entryHeader+len(key.key) : at.off+at.n]
-		d := decoder{b: value}
+		var err error
 		switch key.kind {
 		case entryGlobals:
-			s.Globals = d.globals()
+			err = parse(j, value, &s.Globals, globalsFields, (*decoder).globals)
 		case entryRecord:
-			s.Records = append(s.Records, d.record(key.key))
+			r := machine.Record{Name: key.key}
+			err = parse(j, value, &r, recordFields, (*decoder).record)
+			s.Records = append(s.Records, r)
 		case entryDefine:
-			def := Definition{Name: key.key, Doc: []byte(d.text()), Source: d.text()}
-			d.bits(&def.Ephemeral)
+			def := Definition{Name: key.key}
+			err = parse(j, value, &def, definitionFields, (*decoder).definition)
 			s.Definitions = append(s.Definitions, def)
 		case entryNote:
 			s.Notes[key.key] = slices.Clone(value)
 		}
-		if d.bad {
-			return nil, ErrDamaged
+		if err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(s.Records, func(a, b machine.Record) int { return cmp.Compare(a.Name, b.Name) })

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/record"
 )
 
 // frames are valid messages of every kind, as seeds.
@@ -69,9 +71,7 @@ func FuzzStore(f *testing.F) {
 			}
 			_, _ = s.Write()
 		}
-		var e Encoder
-		s.Encode(&e)
-		NewStore().Decode(NewDecoder(e.Bytes()))
+		again(t, s)
 		held := s.Descriptors()
 		closeAll(append(held, theirs))
 		if after := openDescriptors(t); after != before {
@@ -132,5 +132,36 @@ func FuzzDecode(f *testing.F) {
 	var e Encoder
 	s.Encode(&e)
 	f.Add(e.Bytes())
-	f.Fuzz(func(_ *testing.T, b []byte) { NewStore().Decode(NewDecoder(b)) })
+	c := record.Writer(nil)
+	s.Fields(&c)
+	f.Add(c.Bytes())
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		NewStore().Decode(NewDecoder(b))
+		c := record.Reader(b)
+		NewStore().Fields(&c)
+	})
+}
+
+// again is the store as another image of pid1 has it.
+func again(t *testing.T, s *Store) *Store {
+	t.Helper()
+	w := record.Writer(nil)
+	s.Fields(&w)
+	next, r := NewStore(), record.Reader(w.Bytes())
+	if next.Fields(&r); r.Err() != nil {
+		t.Fatal(r.Err())
+	}
+	return next
+}
+
+// againFirst is the same by way of the first version.
+func againFirst(t *testing.T, s *Store) *Store {
+	t.Helper()
+	var e Encoder
+	s.Encode(&e)
+	next, d := NewStore(), NewDecoder(e.Bytes())
+	if next.Decode(d); d.Bad() {
+		t.Fatal("cannot be decoded")
+	}
+	return next
 }

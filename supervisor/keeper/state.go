@@ -1,99 +1,11 @@
 package keeper
 
 import (
-	"encoding/binary"
-	"maps"
+	"cmp"
 	"slices"
+
+	"github.com/zinit/zinit/internal/record"
 )
-
-// Encoder and Decoder carry the state of pid1 over a re-execution of itself: varints and strings in a fixed order, where
-// what is missing at the end reads as zero.
-type Encoder struct{ b []byte }
-
-// Bytes returns what was encoded.
-func (e *Encoder) Bytes() []byte { return e.b }
-
-// Int appends a number.
-func (e *Encoder) Int(v int64) { e.b = binary.AppendVarint(e.b, v) }
-
-// Bool appends a truth value.
-func (e *Encoder) Bool(v bool) {
-	if v {
-		e.Int(1)
-	} else {
-		e.Int(0)
-	}
-}
-
-// Text appends a string.
-func (e *Encoder) Text(s string) {
-	e.Int(int64(len(s)))
-	e.b = append(e.b, s...)
-}
-
-// Texts appends a list of strings.
-func (e *Encoder) Texts(list []string) {
-	e.Int(int64(len(list)))
-	for _, s := range list {
-		e.Text(s)
-	}
-}
-
-// Decoder reads what Encoder wrote.
-type Decoder struct {
-	b   []byte
-	bad bool
-}
-
-// NewDecoder returns a Decoder of b.
-func NewDecoder(b []byte) *Decoder { return &Decoder{b: b} }
-
-// Bad reports whether something was cut or impossible.
-func (d *Decoder) Bad() bool { return d.bad }
-
-// Int reads a number.
-func (d *Decoder) Int() int64 {
-	if len(d.b) == 0 {
-		return 0
-	}
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-// Bool reads a truth value.
-func (d *Decoder) Bool() bool { return d.Int() != 0 }
-
-// Text reads a string.
-func (d *Decoder) Text() string {
-	n := d.count()
-	s := string(d.b[:n])
-	d.b = d.b[n:]
-	return s
-}
-
-// Texts reads a list of strings.
-func (d *Decoder) Texts() []string {
-	var list []string
-	for range d.count() {
-		list = append(list, d.Text())
-	}
-	return list
-}
-
-// count reads a length, which can be no more than the bytes that are left.
-func (d *Decoder) count() int {
-	n := d.Int()
-	if n < 0 || n > int64(len(d.b)) {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	return int(n)
-}
 
 // Descriptors returns every descriptor that the store holds, its connection included.
 func (s *Store) Descriptors() []int {
@@ -107,114 +19,147 @@ func (s *Store) Descriptors() []int {
 	return fds
 }
 
-// Encode writes the whole store, also what is still to be sent. The descriptors are written as numbers.
-func (s *Store) Encode(e *Encoder) {
-	e.Int(int64(s.conn))
-	e.Bool(s.hello)
-	for _, n := range []uint64{s.seq, s.sent, uint64(s.lost), uint64(s.bad)} {
-		e.Int(int64(n))
+// stored is the whole store as a record has it.
+type stored struct {
+	conn      int
+	hello     bool
+	seq, sent uint64
+	lost, bad int
+	files     []File
+	pipes     []Pipe
+	tracked   []tracked
+	exits     []Exit
+	unknown   []Exit
+	orders    []Order
+	out       []stillToSend
+}
+
+type tracked struct {
+	pid int
+	gen uint64
+}
+
+// stillToSend is outgoing with its message as bytes.
+type stillToSend struct {
+	body []byte
+	fd   int
+	keys []Pipe
+}
+
+// Fields describes the store for a record: all of it, also what is still to be sent. Descriptors are written as numbers. A
+// store that is read must be empty before.
+func (s *Store) Fields(c *record.Codec) {
+	if !c.Reading() {
+		storedFields(c, s.stored())
+		return
 	}
-	e.Int(int64(len(s.files)))
-	for _, f := range s.files {
-		e.Text(f.Name)
-		e.Text(f.Path)
-		e.Int(int64(f.FD))
-	}
-	e.Int(int64(len(s.pipes)))
+	var v stored
+	storedFields(c, &v)
+	s.take(&v)
+}
+
+func storedFields(c *record.Codec, v *stored) {
+	record.Int(c, 1, &v.conn)
+	c.Bool(2, &v.hello)
+	record.Int(c, 3, &v.seq)
+	record.Int(c, 4, &v.sent)
+	record.Int(c, 5, &v.lost)
+	record.Int(c, 6, &v.bad)
+	record.List(c, 7, &v.files, fileFields)
+	record.List(c, 8, &v.pipes, pipeFields)
+	record.List(c, 9, &v.tracked, trackedFields)
+	record.List(c, 10, &v.exits, exitFields)
+	record.List(c, 11, &v.unknown, exitFields)
+	record.Ints(c, 12, &v.orders)
+	record.List(c, 13, &v.out, outFields)
+}
+
+func fileFields(c *record.Codec, f *File) {
+	c.Text(1, &f.Name)
+	c.Text(2, &f.Path)
+	record.Int(c, 3, &f.FD)
+}
+
+func pipeFields(c *record.Codec, p *Pipe) {
+	record.Int(c, 1, &p.Gen)
+	record.Int(c, 2, &p.Stream)
+	record.Int(c, 3, &p.FD)
+	c.Text(4, &p.Service)
+}
+
+func trackedFields(c *record.Codec, t *tracked) {
+	record.Int(c, 1, &t.pid)
+	record.Int(c, 2, &t.gen)
+}
+
+func exitFields(c *record.Codec, e *Exit) {
+	record.Int(c, 1, &e.PID)
+	record.Int(c, 2, &e.Start)
+	record.Int(c, 3, &e.Gen)
+	record.Int(c, 4, &e.Code)
+	record.Int(c, 5, &e.Signal)
+	c.Bool(6, &e.Core)
+	record.Int(c, 7, &e.Tag)
+	record.Int(c, 8, &e.At)
+	record.Int(c, 9, &e.seq)
+}
+
+func outFields(c *record.Codec, o *stillToSend) {
+	c.Raw(1, &o.body)
+	record.Int(c, 2, &o.fd)
+	record.List(c, 3, &o.keys, pipeFields)
+}
+
+// stored gathers the store, in an order that does not depend on chance.
+func (s *Store) stored() *stored {
+	v := &stored{conn: s.conn, hello: s.hello, seq: s.seq, sent: s.sent, lost: s.lost, bad: s.bad, files: s.files,
+		unknown: s.unknown, orders: s.orders}
 	for key, p := range s.pipes {
-		e.Int(int64(key.gen))
-		e.Int(int64(key.stream))
-		e.Int(int64(p.fd))
-		e.Text(p.service)
+		v.pipes = append(v.pipes, Pipe{Service: p.service, Gen: key.gen, Stream: key.stream, FD: p.fd})
 	}
-	e.Int(int64(len(s.tracked)))
+	slices.SortFunc(v.pipes, func(a, b Pipe) int { return cmp.Or(cmp.Compare(a.Gen, b.Gen), cmp.Compare(a.Stream, b.Stream)) })
 	for pid, gen := range s.tracked {
-		e.Int(int64(pid))
-		e.Int(int64(gen))
+		v.tracked = append(v.tracked, tracked{pid, gen})
 	}
-	e.exits(slices.Collect(maps.Values(s.exits)))
-	e.exits(s.unknown)
-	e.Int(int64(len(s.orders)))
-	for _, o := range s.orders {
-		e.Int(int64(o))
+	slices.SortFunc(v.tracked, func(a, b tracked) int { return cmp.Compare(a.pid, b.pid) })
+	for _, e := range s.exits {
+		v.exits = append(v.exits, e)
 	}
-	s.encodeQueue(e)
-}
-
-func (e *Encoder) exits(list []Exit) {
-	e.Int(int64(len(list)))
-	for _, x := range list {
-		for _, n := range []int64{int64(x.PID), int64(x.Start), int64(x.Gen), int64(x.Code), int64(x.Signal), int64(x.seq), int64(x.Tag), x.At} {
-			e.Int(n)
-		}
-		e.Bool(x.Core)
-	}
-}
-
-func (d *Decoder) exits() (list []Exit) {
-	for range d.count() {
-		x := Exit{PID: int(d.Int()), Start: uint64(d.Int()), Gen: uint64(d.Int()), Code: int32(d.Int()),
-			Signal: int32(d.Int()), seq: uint64(d.Int()), Tag: uint64(d.Int()), At: d.Int()}
-		x.Core = d.Bool()
-		list = append(list, x)
-	}
-	return list
-}
-
-// encodeQueue writes the messages that are still to be sent.
-func (s *Store) encodeQueue(e *Encoder) {
-	e.Int(int64(len(s.out)))
+	slices.SortFunc(v.exits, func(a, b Exit) int { return cmp.Compare(a.seq, b.seq) })
 	for _, o := range s.out {
-		body := ""
+		one := stillToSend{fd: o.fd}
 		if o.frame != nil {
-			body = string(o.frame.body)
+			one.body = o.frame.body
 		}
-		e.Text(body)
-		e.Int(int64(o.fd))
-		e.Int(int64(len(o.keys)))
 		for _, key := range o.keys {
-			e.Int(int64(key.gen))
-			e.Int(int64(key.stream))
+			one.keys = append(one.keys, Pipe{Gen: key.gen, Stream: key.stream})
 		}
+		v.out = append(v.out, one)
 	}
+	return v
 }
 
-// Decode reads what Encode wrote into an empty store.
-func (s *Store) Decode(d *Decoder) {
-	s.conn = int(d.Int())
-	s.hello = d.Bool()
-	s.seq, s.sent, s.lost, s.bad = uint64(d.Int()), uint64(d.Int()), int(d.Int()), int(d.Int())
-	for range d.count() {
-		s.files = append(s.files, File{Name: d.Text(), Path: d.Text(), FD: int(d.Int())})
+// take is the other direction.
+func (s *Store) take(v *stored) {
+	s.conn, s.hello, s.seq, s.sent, s.lost, s.bad = v.conn, v.hello, v.seq, v.sent, v.lost, v.bad
+	s.files, s.unknown, s.orders, s.out = v.files, v.unknown, v.orders, nil
+	for _, p := range v.pipes {
+		s.pipes[pipeKey{p.Gen, p.Stream}] = heldPipe{fd: p.FD, service: p.Service}
 	}
-	for range d.count() {
-		key := pipeKey{uint64(d.Int()), uint8(d.Int())}
-		s.pipes[key] = heldPipe{fd: int(d.Int()), service: d.Text()}
+	for _, t := range v.tracked {
+		s.tracked[t.pid] = t.gen
 	}
-	for range d.count() {
-		pid := int(d.Int())
-		s.tracked[pid] = uint64(d.Int())
-	}
-	for _, e := range d.exits() {
+	for _, e := range v.exits {
 		s.exits[e.seq] = e
 	}
-	s.unknown = d.exits()
-	for range d.count() {
-		s.orders = append(s.orders, Order(d.Int()))
+	for _, o := range v.out {
+		one := outgoing{fd: o.fd}
+		if len(o.body) > 0 {
+			one.frame = &frame{body: o.body}
+		}
+		for _, key := range o.keys {
+			one.keys = append(one.keys, pipeKey{key.Gen, key.Stream})
+		}
+		s.out = append(s.out, one)
 	}
-	for range d.count() {
-		s.out = append(s.out, d.outgoing())
-	}
-}
-
-func (d *Decoder) outgoing() outgoing {
-	var o outgoing
-	if body := d.Text(); body != "" {
-		o.frame = &frame{body: []byte(body)}
-	}
-	o.fd = int(d.Int())
-	for range d.count() {
-		o.keys = append(o.keys, pipeKey{uint64(d.Int()), uint8(d.Int())})
-	}
-	return o
 }

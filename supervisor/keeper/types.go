@@ -1,6 +1,9 @@
 package keeper
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Version is the version of the protocol. Either side ignores message types that it does not know, so that a keeper and
 // a server of different releases go on together; the number only grows when that is not enough.
@@ -24,6 +27,9 @@ const (
 	fileArena    = "arena"
 	fileJournal  = "journal"
 )
+
+// UpgradeWindow is how long a new executable has to prove itself until the keeper lets go of the one before.
+const UpgradeWindow = 60 * time.Second
 
 // Mode is what the keeper is.
 type Mode uint8

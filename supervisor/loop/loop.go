@@ -245,6 +245,16 @@ func (l *Loop) Note(key string, value []byte) {
 	await(d, done)
 }
 
+// ConvertJournal writes the journal in the newest version, when a release that reads nothing newer can no longer come back.
+func (l *Loop) ConvertJournal() {
+	d := l.d
+	d.post(func() {
+		if err := d.journal.Convert(journal.Version); err != nil {
+			d.log.Error("the journal stays in the version that it was taken over in", "error", err)
+		}
+	})
+}
+
 // Capture runs a short command, for another goroutine, and returns what it wrote to stdout and stderr. When ctx ends first,
 // its group is killed.
 func (l *Loop) Capture(ctx context.Context, spec *proc.Spec) ([]byte, machine.Status, error) {

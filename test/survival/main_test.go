@@ -12,7 +12,11 @@ import (
 // TestMain plays the services when the binary is executed as one, else runs the tests.
 func TestMain(m *testing.M) {
 	storm.Play()
-	os.Exit(m.Run())
+	code := m.Run()
+	if earlierDir != "" {
+		os.RemoveAll(earlierDir)
+	}
+	os.Exit(code)
 }
 
 func raw(text string) json.RawMessage { return json.RawMessage(text) }

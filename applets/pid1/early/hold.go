@@ -37,16 +37,17 @@ func hold(all bool) {
 	}
 	_, _ = unix.Write(3, []byte("y"))
 	var held [NSignals]int
+	h := holder{parent: parent, all: all, held: &held}
 	for {
 		var ws unix.WaitStatus
-		tid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
-		if err == unix.EINTR {
+		tid, err := h.wait(&ws)
+		if err == unix.EINTR || err == nil && tid == 0 {
 			continue
 		}
 		if err != nil {
 			unix.Exit(0) // the parent is gone
 		}
-		if ws.Stopped() && goOn(parent, tid, ws, &held, all) {
+		if ws.Stopped() && h.goOn(tid, ws) {
 			ptrace(unix.PTRACE_DETACH, parent, 0)
 			break
 		}
@@ -57,6 +58,35 @@ func hold(all bool) {
 		}
 	}
 	unix.Exit(0) // what else is traced goes on by itself
+}
+
+// holder is what a Holder knows while it traces.
+type holder struct {
+	parent  int
+	all     bool
+	held    *[NSignals]int
+	looks   int  // how often nothing had stopped
+	leaving bool // the main thread was asked to stop
+}
+
+// patience is how often a HolderOfAll looks, five times a millisecond or less, until it takes the new image for one that
+// knows nothing of it (version 0.4.0), lets go, and sends what it has kept: 3 s.
+const patience = 15000
+
+// wait waits until something has stopped. tid 0 says that nothing has.
+func (h *holder) wait(ws *unix.WaitStatus) (tid int, err error) {
+	if !h.all {
+		return unix.Wait4(-1, ws, unix.WALL, nil)
+	}
+	tid, err = unix.Wait4(-1, ws, unix.WALL|unix.WNOHANG, nil)
+	if tid == 0 && err == nil {
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 200_000}, nil)
+		if h.looks++; h.looks == patience {
+			h.leaving = true
+			ptrace(unix.PTRACE_INTERRUPT, h.parent, 0)
+		}
+	}
+	return tid, err
 }
 
 // seize begins to trace the main thread of a process, or all threads. Those that a traced thread makes are traced too.
@@ -87,13 +117,17 @@ func seize(pid int, all bool) bool {
 
 // goOn lets a stopped thread go on, without the signal that it was about to get. It returns true, and does not, when that
 // is the word of the new image.
-func goOn(parent, tid int, ws unix.WaitStatus, held *[NSignals]int, all bool) bool {
+func (h *holder) goOn(tid int, ws unix.WaitStatus) bool {
+	parent, held, all := h.parent, h.held, h.all
 	ready := sigReady
 	if all {
 		ready = sigReadyAll
 	}
 	sig := ws.StopSignal()
 	if event := int(ws) >> 16; event != 0 {
+		if h.leaving && tid == parent {
+			return true
+		}
 		if event == unix.PTRACE_EVENT_STOP && sig != syscall.SIGTRAP {
 			ptrace(unix.PTRACE_LISTEN, tid, 0) // stopped by SIGSTOP and the like: that is not ours
 		} else {

@@ -6,6 +6,8 @@ import (
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
+// Version 1, which 0.4.0 writes and reads: varints and strings, of which the order counts.
+
 // encoder appends varints and strings.
 type encoder struct{ b []byte }
 
@@ -104,8 +106,7 @@ func (e *encoder) record(r *machine.Record) {
 	e.conflict(r.Conflict)
 }
 
-func (d *decoder) record(name string) machine.Record {
-	r := machine.Record{Name: name}
+func (d *decoder) record(r *machine.Record) {
 	d.bits(&r.Gone, &r.WantedUp, &r.HeldDown, &r.Due, &r.ResultOK, &r.LastExit.Valid, &r.LastExit.Status.Core,
 		&r.LastExit.Status.OOM, &r.LastExit.Status.Unknown)
 	r.State = machine.State(d.uint())
@@ -125,14 +126,13 @@ func (d *decoder) record(name string) machine.Record {
 	n := d.uint()
 	if n > uint64(len(d.b)) {
 		d.bad = true
-		return r
+		return
 	}
 	for range n {
 		r.Extra = append(r.Extra, d.int())
 	}
 	r.LastProbe = d.text()
 	r.Conflict = d.conflict()
-	return r
 }
 
 // conflict writes a bit that tells whether there is one.
@@ -189,9 +189,19 @@ func (e *encoder) globals(g *machine.Globals) {
 	e.int(int64(g.HaltCode))
 }
 
-func (d *decoder) globals() (g machine.Globals) {
+func (d *decoder) globals(g *machine.Globals) {
 	g.NextGen = machine.Gen(d.uint())
 	d.bits(&g.ShuttingDown)
 	g.HaltCode = int(d.int())
-	return g
+}
+
+func (e *encoder) definition(v *Definition) {
+	e.text(string(v.Doc))
+	e.text(v.Source)
+	e.bits(v.Ephemeral)
+}
+
+func (d *decoder) definition(v *Definition) {
+	v.Doc, v.Source = []byte(d.text()), d.text()
+	d.bits(&v.Ephemeral)
 }
