@@ -30,6 +30,9 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if c == nil {
 		return wire.Added{}, validationError(problems)
 	}
+	if err := missingExecutable(c); err != nil { // outside of the turn: its file system may not answer
+		return wire.Added{}, err
+	}
 	if err := s.takeChange(ctx); err != nil {
 		return wire.Added{}, err
 	}
