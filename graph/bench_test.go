@@ -83,7 +83,7 @@ func BenchmarkDiff10000(b *testing.B) {
 		old, new := New(make(10_000), nil), New(make(10_000), nil)
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				Diff(old, new, nil)
+				Diff(old, new, nil, nil)
 			}
 		})
 	}

@@ -27,8 +27,9 @@ func (p *Plan) Empty() bool { return len(p.Added)+len(p.Removed)+len(p.Changed) 
 // Diff compares two graphs by the rules of docs/config.md, Reload. Restart of a changed service follows from the fields alone:
 // one without a process simply takes the new definition. An unchanged service with a process is touched when one that it
 // requires or binds, directly or through others, is removed, or must restart and has a process. hasProcess is asked
-// by name; a reached target counts; nil = all have one.
-func Diff(old, new *Graph, hasProcess func(name string) bool) *Plan {
+// by name; a reached target counts; nil = all have one. drifted names the keys of a service with a process whose files say
+// something else than when it started, though its definition is the same; nil = there are none.
+func Diff(old, new *Graph, hasProcess func(name string) bool, drifted func(name string) []string) *Plan {
 	if hasProcess == nil {
 		hasProcess = func(string) bool { return true }
 	}
@@ -41,6 +42,13 @@ func Diff(old, new *Graph, hasProcess func(name string) bool) *Plan {
 			continue
 		}
 		fields, restart := changes(old, before, new, id)
+		if drifted != nil && hasProcess(new.Name(id)) && new.flaws[id].kind == "" {
+			if more := drifted(new.Name(id)); len(more) > 0 {
+				fields, restart = append(fields, more...), true
+				slices.Sort(fields)
+				fields = slices.Compact(fields)
+			}
+		}
 		if len(fields) > 0 {
 			changed[new.Name(id)] = len(plan.Changed)
 			plan.Changed = append(plan.Changed, Change{Name: new.Name(id), Restart: restart, Fields: fields})
@@ -132,7 +140,25 @@ func changes(old *Graph, before ID, new *Graph, after ID) (fields []string, rest
 	if a == b && old.flaws[before] == new.flaws[after] {
 		return nil, false
 	}
-	if a.Target != b.Target || (old.flaws[before].kind == "") != (new.flaws[after].kind == "") {
+	if (old.flaws[before].kind == "") != (new.flaws[after].kind == "") {
+		fields, restart = append(fields, "definition"), true
+	}
+	more, needs := compare(a, b)
+	fields, restart = append(fields, more...), restart || needs
+	slices.Sort(fields)
+	return slices.Compact(fields), restart
+}
+
+// Changes lists the keys in which two definitions of a service differ, sorted.
+func Changes(a, b *Config) []string {
+	fields, _ := compare(a, b)
+	slices.Sort(fields)
+	return fields
+}
+
+// compare lists the keys that differ, and whether a running process depends on one of them.
+func compare(a, b *Config) (fields []string, restart bool) {
+	if a.Target != b.Target {
 		fields, restart = append(fields, "definition"), true
 	}
 	for i := range comparisons {
@@ -142,7 +168,6 @@ func changes(old *Graph, before ID, new *Graph, after ID) (fields []string, rest
 			restart = restart || c.restart
 		}
 	}
-	slices.Sort(fields)
 	return fields, restart
 }
 

@@ -69,7 +69,7 @@ func TestDiff(t *testing.T) {
 		running := strings.Fields(c.running)
 		plan := Diff(New(services(c.old...), nil), New(services(c.new...), nil), func(name string) bool {
 			return slices.Contains(running, name)
-		})
+		}, nil)
 		if got, want := planText(plan), strings.Join(c.want, "\n"); got != want {
 			t.Errorf("%s: got\n%s\nwant\n%s", c.name, got, want)
 		}
@@ -82,7 +82,7 @@ func TestDiff(t *testing.T) {
 func TestDiffOfBroken(t *testing.T) {
 	sound, bad := New(services("a"), nil), New(nil, []Broken{{Name: "a", Problem: "x"}})
 	for _, pair := range [][2]*Graph{{sound, bad}, {bad, sound}} {
-		plan := Diff(pair[0], pair[1], nil)
+		plan := Diff(pair[0], pair[1], nil, nil)
 		if len(plan.Changed) != 1 || !plan.Changed[0].Restart || plan.Changed[0].Fields[0] != "definition" {
 			t.Errorf("got %s", planText(plan))
 		}
@@ -107,7 +107,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 				setField(v)
 			}
 		})
-		plan := Diff(New([]*Config{base()}, nil), New([]*Config{changed}, nil), nil)
+		plan := Diff(New([]*Config{base()}, nil), New([]*Config{changed}, nil), nil, nil)
 		if path == ".Name" || path == ".Source" || path == ".Ephemeral" {
 			return
 		}
@@ -166,7 +166,7 @@ func TestDiffApplied(t *testing.T) {
 	for range 1000 {
 		old := New(randomConfigs(r, 1+r.IntN(10), 12, true), nil)
 		new := New(randomConfigs(r, 1+r.IntN(10), 12, true), nil)
-		plan := Diff(old, new, nil)
+		plan := Diff(old, new, nil, nil)
 		state := map[string]*Config{}
 		for id := range ID(old.Len()) {
 			state[old.Name(id)] = old.Config(id)

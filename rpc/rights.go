@@ -33,7 +33,7 @@ func sights() []sight {
 		{of: wire.Exit{}, states: "Code Signal Text At"},
 		{of: wire.HealthStatus{}, states: "Type Checks FailuresRow LastOK LastAt", hidden: "Target LastDetail"},
 		{of: wire.Process{}, states: "PID PPID Name State MemoryBytes CPUMS Stray Outside", hidden: "Cmdline"},
-		{of: wire.StatusFull{}, told: "Cause", hidden: "StatusText Warnings Log",
+		{of: wire.StatusFull{}, told: "Cause", hidden: "StatusText Warnings Log ChangedOnDisk",
 			states: "Name State IsTarget Dependencies UptimeSecs UptimeMS StartedAt Since Wanted Due Class Critical Oneshot " +
 				"StatusKey Incarnation PID ReadyAt Restarts MaxRestarts BackoffMS NextRestartMS NextRestartAt LastExit " +
 				"Sinks Announced Health Processes MemoryBytes CPUPercent Tracking Cgroup Ports Source Ephemeral Unkillable OOM"},
@@ -46,7 +46,7 @@ func sights() []sight {
 		{of: wire.CauseLink{}, states: "Name State", told: "Text"},
 		{of: wire.Tree{}, states: "ASCII Nodes"}, // names and states, drawn
 		{of: wire.TreeNode{}, states: "Name State IsTarget Dependencies"},
-		{of: wire.OK{}, states: "OK Pending State Outcome KilledAfterMS", hidden: "Text Removed"},
+		{of: wire.OK{}, states: "OK Pending State Outcome KilledAfterMS", hidden: "Text Removed ChangedOnDisk"},
 		{of: wire.Removed{}, hidden: "Deleted Kept"},
 		{of: wire.Waited{}, states: "States"},
 		{of: wire.Event{}, states: "Seq Time Service From To Cause By PID", told: "Text"},

@@ -13,7 +13,7 @@ import (
 
 // Start asks for a service to be up.
 func (s *Supervisor) Start(ctx context.Context, name string, c wire.Change) (wire.OK, error) {
-	return s.change(ctx, name, machine.Asked{Verb: machine.VerbStart, NoDeps: c.NoDeps}, c)
+	return s.changeToUp(ctx, name, machine.Asked{Verb: machine.VerbStart, NoDeps: c.NoDeps}, c)
 }
 
 // Stop asks for a service to be down.
@@ -23,7 +23,7 @@ func (s *Supervisor) Stop(ctx context.Context, name string, c wire.Change) (wire
 
 // Restart stops and starts a service.
 func (s *Supervisor) Restart(ctx context.Context, name string, c wire.Change) (wire.OK, error) {
-	return s.change(ctx, name, machine.Asked{Verb: machine.VerbRestart}, c)
+	return s.changeToUp(ctx, name, machine.Asked{Verb: machine.VerbRestart}, c)
 }
 
 // Kill sends one signal to a running service.

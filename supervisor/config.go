@@ -142,7 +142,7 @@ func (s *Supervisor) Plan() (wire.Plan, error) {
 		answer.Refused = err.Error()
 		return answer, nil
 	}
-	answer := answer.WirePlan(plan, g, shown, view.AllProblems(next, g))
+	answer := answer.WirePlan(plan, g, shown, append(view.AllProblems(next, g), s.unreadable(shown)...))
 	if err := cmp.Or(refuseRemoval(shown, plan, g), s.refuseConflicts(g)); err != nil {
 		answer.Refused = err.Error()
 	}
@@ -181,7 +181,7 @@ func (s *Supervisor) Reload(ctx context.Context, allowRemoval bool) (wire.Plan, 
 	if err := refuseRemoval(shown, plan, g); err != nil && !allowRemoval {
 		return wire.Plan{}, err
 	}
-	answer := answer.WirePlan(plan, g, shown, view.AllProblems(next, g))
+	answer := answer.WirePlan(plan, g, shown, append(view.AllProblems(next, g), s.unreadable(shown)...))
 	if err := s.apply(next, g, plan); err != nil {
 		return wire.Plan{}, err
 	}
@@ -196,6 +196,12 @@ func (s *Supervisor) diff(g *graph.Graph) *graph.Plan {
 	return graph.Diff(v.Graph, g, func(name string) bool {
 		e, _, ok := v.Lookup(name)
 		return ok && view.Active(e.Info.State)
+	}, func(name string) []string {
+		e, _, ok := v.Lookup(name)
+		if !ok {
+			return nil
+		}
+		return drifted(e)
 	})
 }
 

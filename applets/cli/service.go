@@ -110,6 +110,8 @@ type changed struct {
 	State   wire.State `json:"state"`
 	Text    string     `json:"text"`
 
+	ChangedOnDisk string `json:"changed_on_disk,omitempty"` // start, restart: the definition that was loaded is not its file's any more
+
 	KilledAfterMS int64 `json:"killed_after_ms,omitempty"` // stop: SIGKILL was needed, so long after the stop signal
 }
 
@@ -194,7 +196,7 @@ func changeFailed(name string, err error) changed {
 
 // settled is what an answer of the server means.
 func settled(what verb, name string, ok wire.OK) changed {
-	r := changed{Name: name, OK: true, Outcome: ok.Outcome, Text: ok.Text}
+	r := changed{Name: name, OK: true, Outcome: ok.Outcome, Text: ok.Text, ChangedOnDisk: ok.ChangedOnDisk}
 	if what.name == verbStop.name {
 		r.KilledAfterMS = ok.KilledAfterMS
 	}
@@ -219,6 +221,9 @@ func settled(what verb, name string, ok wire.OK) changed {
 
 // reportChange prints one result: success on stdout, anything else on stderr.
 func (v *invocation) reportChange(client *rpc.Client, what verb, r changed) {
+	if r.ChangedOnDisk != "" {
+		defer v.note(r.Name + ": changed on disk: " + r.ChangedOnDisk + "; what was loaded before counts (apply it: zinit reload)")
+	}
 	switch {
 	case r.OK && v.format == formatName:
 		v.out.print(r.Name + "\n")

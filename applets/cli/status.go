@@ -131,6 +131,9 @@ func statusPage(s wire.StatusFull, st style, width int, now time.Time) string {
 	p.line("ports", portsText(s.Ports))
 	p.line("kind", kindText(s))
 	p.line("file", sourceText(s))
+	if s.ChangedOnDisk != "" {
+		p.line("", st.paint(yellow, "changed on disk: "+terminal.Escape(s.ChangedOnDisk))+" (zinit reload)")
+	}
 	p.line("tracking", terminal.Escape(trackingText(s)))
 	for _, w := range s.Warnings {
 		p.line("warning", st.paint(yellow, terminal.Escape(w)))

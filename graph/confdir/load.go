@@ -202,6 +202,21 @@ func (l *loader) file(e *entry) {
 	}
 }
 
+// Reread reads one file that Load has read, by the same rules. The error is why it cannot be used.
+func Reread(path string, o Options) (*graph.Config, error) {
+	l := &loader{o: o, trust: trustOf(o)}
+	dir := filepath.Dir(path)
+	e := &entry{path: path, service: baseName(path),
+		system: o.System && filepath.Base(dir) == systemDir && isRoot(filepath.Dir(dir))}
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	if l.file(e); e.config == nil {
+		return nil, errors.New(e.problem)
+	}
+	return e.config, nil
+}
+
 // setSystem makes a service of system/ one of class system, with the default that goes with it.
 func (e *entry) setSystem() {
 	c := e.config

@@ -257,6 +257,7 @@ func (o OK) AppendJSON(b []byte) []byte {
 	if o.KilledAfterMS != 0 {
 		b = strconv.AppendInt(appendKey(b, "killed_after_ms"), o.KilledAfterMS, 10)
 	}
+	b = appendText(b, "changed_on_disk", o.ChangedOnDisk, false)
 	b = o.AppendMembers(b)
 	return append(b, '}')
 }

@@ -130,7 +130,8 @@ type StatusFull struct {
 	Tracking      string        `json:"tracking"` // "cgroup" or "process group and /proc"
 	Cgroup        string        `json:"cgroup"`
 	Ports         []int         `json:"ports"`
-	Source        string        `json:"source"` // file, "" when added at run time
+	Source        string        `json:"source"`                    // file, "" when added at run time
+	ChangedOnDisk string        `json:"changed_on_disk,omitempty"` // keys that a reload would change, or what became of the file
 	Ephemeral     bool          `json:"ephemeral"`
 	Warnings      []string      `json:"warnings"`
 	Unkillable    bool          `json:"unkillable,omitempty"`
@@ -240,6 +241,9 @@ type OK struct {
 	Text    string `json:"text,omitempty"`    // with wait: why, for people
 	// KilledAfterMS is how long after the stop signal SIGKILL was needed, 0 = it was not.
 	KilledAfterMS int64 `json:"killed_after_ms,omitempty"`
+
+	// ChangedOnDisk: of start and restart, as in StatusFull: what was started is the loaded definition.
+	ChangedOnDisk string `json:"changed_on_disk,omitempty"`
 
 	Removed // of service.remove
 }

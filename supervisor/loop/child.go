@@ -23,6 +23,7 @@ type child struct {
 	pid        int          // main process, 0 = not known yet
 	start      uint64       // its start time in clock ticks since boot
 	inodes     []uint64     // of its log pipes
+	inputs     proc.Inputs  // what its files said when it started
 	adopted    bool         // not our child: started by a server before this one
 	gone       bool         // the main process has ended
 	reaped     bool         // and its zombie is away, so its group number may be somebody else's
@@ -59,7 +60,7 @@ type child struct {
 // public is the part that queries may see.
 func (c *child) public() *view.Run {
 	if c.shown == nil {
-		c.shown = &view.Run{Gen: c.gen, PID: c.pid, Owner: c.owner(), StatusText: c.statusText, Announced: c.announced, Warning: c.warning,
+		c.shown = &view.Run{Gen: c.gen, PID: c.pid, Owner: c.owner(), StatusText: c.statusText, Announced: c.announced, Inputs: c.inputs, Warning: c.warning,
 			Stuck: c.stuck}
 		if c.group != nil {
 			c.shown.Cgroup = c.group.Path()
@@ -127,6 +128,7 @@ type forked struct {
 	start  uint64
 	at     time.Time
 	inodes []uint64
+	inputs proc.Inputs
 	group  *proc.Group
 	notify *notify.Conn
 	err    *proc.Error
@@ -139,7 +141,7 @@ func (d *driver) spawned(c *child, f forked) {
 		d.spawnFailed(c, f.err)
 		return
 	}
-	c.pid, c.start, c.spawnAt, c.inodes = f.pid, f.start, f.at, f.inodes
+	c.pid, c.start, c.spawnAt, c.inodes, c.inputs = f.pid, f.start, f.at, f.inodes, f.inputs
 	d.byPID[f.pid] = c
 	if d.keeper != nil {
 		_ = d.keeper.Track(f.pid, uint64(c.gen))

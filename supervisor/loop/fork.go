@@ -97,6 +97,8 @@ func (d *driver) forkMain(c *child, base []string) (f forked) {
 			f.group = nil
 		}
 	}()
+	// Read before the start reads them again: a change in between is one that a reload finds.
+	f.inputs, _ = proc.ReadInputs(cfg)
 	if f.err = d.belongings.Make(cfg, gen); f.err != nil {
 		return f
 	}

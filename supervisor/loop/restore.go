@@ -30,6 +30,8 @@ type runNote struct {
 	Warning    string `json:"warning,omitempty"`
 	Hook       bool   `json:"hook,omitempty"`      // pre_start runs or ran; the main process was not forked
 	Signalled  bool   `json:"signalled,omitempty"` // the stop signal was sent
+
+	Inputs proc.Inputs `json:"inputs,omitzero"` // what its files said when it started
 }
 
 func runKey(gen machine.Gen) string { return "run/" + strconv.FormatUint(uint64(gen), 10) }
@@ -39,7 +41,8 @@ func (d *driver) noteRun(c *child) {
 	if d.journal == nil {
 		return
 	}
-	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing, Signalled: c.signalled}
+	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing, Signalled: c.signalled,
+		Inputs: c.inputs}
 	if c.group != nil {
 		n.Cgroup = c.group.Path()
 	}
@@ -183,7 +186,7 @@ func (r *restorer) service(rec *machine.Record) {
 		return
 	}
 	c.pid, c.start, c.daemonized, c.warning = n.PID, n.Start, n.Daemonized, n.Warning
-	c.signalled = n.Signalled
+	c.signalled, c.inputs = n.Signalled, n.Inputs
 	c.ending = n.Signalled && rec.State == machine.Stopping && machine.Phase(rec.Phase) == machine.PhaseTerm
 	if n.Cgroup != "" && r.d.cgroups != nil {
 		c.group = r.d.cgroups.Open(n.Cgroup)

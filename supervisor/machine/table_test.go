@@ -183,7 +183,7 @@ func (p *player) pokeMachine(in input, i int32) (text string, panicked bool) {
 		m.receive(ShutdownAsked{Now: true})
 	case inRemoved:
 		rest := graph.New(nil, nil)
-		m.receive(Reloaded{rest, graph.Diff(m.graph, rest, nil)})
+		m.receive(Reloaded{rest, graph.Diff(m.graph, rest, nil, nil)})
 		names = p.names()
 	case inLifeTimer, inProbeTimer, inWatchdogTimer:
 		kind := timerKind(in - inLifeTimer)

@@ -260,7 +260,7 @@ func (p *player) reload(g *graph.Graph) error {
 		fmt.Fprintf(&p.out, "refused: %s\n", strings.Join(reasons, "; "))
 		return nil
 	}
-	plan := graph.Diff(p.g, g, func(name string) bool { return p.m.up(name) })
+	plan := graph.Diff(p.g, g, func(name string) bool { return p.m.up(name) }, nil)
 	for _, c := range plan.Changed {
 		fmt.Fprintf(&p.out, "plan: %s restart=%t %s %s\n", c.Name, c.Restart, strings.Join(c.Fields, ","), c.Because)
 	}

@@ -226,13 +226,12 @@ func (b *Belongings) copyCredentials(c *graph.Config, uid, gid int) *Error {
 		return failed(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Credentials)) {
-		from := c.Credentials[name]
-		data, err := readSmall(from, credentialMax)
-		if err != nil {
-			return failf(step, errnoOf(err), "cannot read the credential %s from %s: %v", name, from, cause(err))
+		data, problem := readCredential(c, name)
+		if problem != nil {
+			return problem
 		}
 		path := filepath.Join(dir, name)
-		err = os.WriteFile(path, data, 0o400)
+		err := os.WriteFile(path, data, 0o400)
 		if err == nil && (uid != os.Geteuid() || gid != os.Getegid()) {
 			err = os.Lchown(path, uid, gid)
 		}
@@ -248,6 +247,16 @@ func (b *Belongings) copyCredentials(c *graph.Config, uid, gid int) *Error {
 		return failed(err)
 	}
 	return nil
+}
+
+// readCredential reads what a credential is copied from.
+func readCredential(c *graph.Config, name string) ([]byte, *Error) {
+	from := c.Credentials[name]
+	data, err := readSmall(from, credentialMax)
+	if err != nil {
+		return nil, failf(StepCredentials, errnoOf(err), "cannot read the credential %s from %s: %v", name, from, cause(err))
+	}
+	return data, nil
 }
 
 // removeBelow removes name and everything in it; no symbolic link leads it out of place.

@@ -64,7 +64,7 @@ func (w *World) planReload(o *op) {
 			}
 		}
 	}
-	plan := graph.Diff(w.g, g, w.hasProcess)
+	plan := graph.Diff(w.g, g, w.hasProcess, nil)
 	if plan.Empty() {
 		return
 	}

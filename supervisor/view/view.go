@@ -37,7 +37,8 @@ type Run struct {
 	StatusText string     // STATUS= of sd_notify
 	Announced  string     // "reloading", "stopping": RELOADING=1, STOPPING=1
 	Warning    string
-	Stuck      string // why processes are still there after SIGKILL
+	Inputs     proc.Inputs // what its files said when it started
+	Stuck      string      // why processes are still there after SIGKILL
 }
 
 // Lookup finds a service by name, also one that was removed and is still ending.
