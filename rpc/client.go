@@ -169,7 +169,7 @@ func (c *Client) attempt(ctx context.Context, method string, params []byte, resu
 			lost.Err = ctx.Err()
 		}
 	}
-	if lost != nil || !stopped {
+	if lost != nil || !stopped || c.conn.gone {
 		c.conn.Close() //nolint:errcheck // it is given up
 		c.conn = nil
 	}
@@ -224,6 +224,7 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 // clientConn is a connection with its read buffer.
 type clientConn struct {
 	net.Conn
+	gone       bool // the server has closed it
 	buf        []byte
 	start, end int // the unread part of buf
 }
@@ -238,6 +239,9 @@ func (c *clientConn) watch(ctx context.Context) func() bool {
 
 func (c *clientConn) roundTrip(request []byte, path string) ([]byte, error) {
 	if _, err := c.Write(request); err != nil {
+		if line := c.refusal(err); line != nil {
+			return line, nil
+		}
 		return nil, &TransportError{Socket: path, Op: "send", Err: err}
 	}
 	line, err := c.readLine()
@@ -245,6 +249,20 @@ func (c *clientConn) roundTrip(request []byte, path string) ([]byte, error) {
 		return nil, &TransportError{Socket: path, Op: "receive", Err: err, Sent: true}
 	}
 	return line, nil
+}
+
+// refusal is what a server said before it closed a connection that it does not serve, nil when it said nothing: it does not
+// wait for the request, so that sending may fail although there is an answer.
+func (c *clientConn) refusal(err error) []byte {
+	if !errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	line, err := c.readLine()
+	if err != nil {
+		return nil
+	}
+	c.gone = true
+	return line
 }
 
 // readLine returns the next line without its end. It is valid until the next call.

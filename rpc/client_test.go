@@ -61,11 +61,16 @@ func TestTypedCalls(t *testing.T) {
 			a, err := c.Add(ctx, map[string]any{"service": 1}, true)
 			return check(err, a.Name == "x", a)
 		},
-		"Remove":    func() error { o, err := c.Remove(ctx, "a", true); return check(err, o.OK, o) },
-		"Reload":    func() error { _, err := c.Reload(ctx, true); return err },
-		"Plan":      func() error { p, err := c.Plan(ctx); return check(err, p.Actions != nil, p) },
-		"StartAll":  func() error { b, err := c.StartAll(ctx); return check(err, b.Count == 2 && len(b.Started) == 2, b) },
-		"StopAll":   func() error { b, err := c.StopAll(ctx); return check(err, b.Count == 0 && b.Stopped != nil, b) },
+		"Remove":   func() error { o, err := c.Remove(ctx, "a", true); return check(err, o.OK, o) },
+		"Reload":   func() error { _, err := c.Reload(ctx, true); return err },
+		"Plan":     func() error { p, err := c.Plan(ctx); return check(err, p.Actions != nil, p) },
+		"StartAll": func() error { b, err := c.StartAll(ctx); return check(err, b.Count == 2 && len(b.Started) == 2, b) },
+		"StopAll":  func() error { b, err := c.StopAll(ctx); return check(err, b.Count == 0 && b.Stopped != nil, b) },
+		"Forget": func() error {
+			o, err := c.Forget(ctx, "a", wire.Removal{Files: wire.FilesWritten})
+			return check(err, o.OK, o)
+		},
+		"ForgetAll": func() error { b, err := c.ForgetAll(ctx, wire.FilesAll); return check(err, len(b.Deleted) == 2, b) },
 		"DeleteAll": func() error { b, err := c.DeleteAll(ctx); return check(err, len(b.Deleted) == 2, b) },
 		"Wait":      func() error { w, err := c.Wait(ctx, []string{"a"}, "ready", 9); return check(err, w.States != nil, w) },
 		"Logs": func() error {

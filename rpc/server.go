@@ -206,7 +206,8 @@ func (s *Server) register(c *serverConn) *wire.Error {
 	case s.state != stateServing:
 		return wire.NewError(wire.CodeInternal, "the server is going away")
 	case len(s.conns) >= limit:
-		return wire.NewError(wire.CodeRequest, fmt.Sprintf("too many connections: %d are open, which is the limit", len(s.conns)))
+		return wire.NewError(wire.CodeRequest, fmt.Sprintf("too many connections: %d are open, which is the limit "+
+			"(close some, or raise limits.connections in zinit.toml and start the server again)", len(s.conns)))
 	}
 	s.conns[c] = struct{}{}
 	s.working.Add(1)

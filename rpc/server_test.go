@@ -216,6 +216,18 @@ func TestConnectionLimit(t *testing.T) {
 			t.Errorf("not closed: %s", text)
 		}
 	}
+	// A client says what the server said, whether it had sent its request before the connection was closed or not.
+	for range 50 {
+		c, err := Dial(t.Context(), server.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var answer *wire.Error
+		if _, err = c.Ping(t.Context()); !errors.As(err, &answer) || !strings.Contains(answer.Message, "too many connections") {
+			t.Fatalf("a client at the limit: %v", err)
+		}
+	}
 	_ = open[0].Close()
 	wait.For(t, "a free place", func() bool { return server.Connections() < 20 })
 	if text := dialRaw(t, server.path).ask(pingLine); !strings.Contains(text, `"version"`) {
