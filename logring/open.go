@@ -256,7 +256,7 @@ func (o *opener) readParts() {
 		h := a.part(unit)
 		r := o.heads[h.slot]
 		length := int(atomic.LoadUint32(&h.length))
-		if h.magic != partMagic || r == nil || length > MaxLine || partSize+length > units*unitSize {
+		if h.magic != partMagic || r == nil || length < 0 || length > MaxLine || partSize+length > units*unitSize {
 			a.release(unit)
 			continue
 		}

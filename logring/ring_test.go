@@ -205,7 +205,7 @@ func checkRandomRings(t *testing.T, rng *rand.Rand, steps int) {
 			a.Drop(name)
 			delete(models, name)
 		case k < 980:
-			now += int64(rng.IntN(1<<40)) - 1<<39 // the clock jumps
+			now += rng.Int64N(1<<40) - 1<<39 // the clock jumps
 		case k < 985:
 			a = reopen(t, a)
 		default:

@@ -37,7 +37,7 @@ func peerGroups(fd int) []uint32 {
 	for size := 64; size <= 1<<16; {
 		groups := make([]uint32, size)
 		length := uint32(4 * size)
-		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+		_, _, errno := syscall.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
 			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&length)), 0)
 		switch {
 		case errno == 0:

@@ -13,11 +13,16 @@ func lockThread() { runtime.LockOSThread() }
 
 // becomeOther changes the credentials of this thread alone; the functions of package syscall would change them all.
 func becomeOther(uid, gid int, groups []int) error {
-	var list [16]uint32
+	var wide [16]uint32
+	var narrow [16]uint16 // what the call of this number takes on the older 32-bit machines
 	for i, g := range groups {
-		list[i] = uint32(g)
+		wide[i], narrow[i] = uint32(g), uint16(g)
 	}
-	_, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&list)), 0)
+	list := unsafe.Pointer(&wide)
+	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
+		list = unsafe.Pointer(&narrow)
+	}
+	_, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(list), 0)
 	if errno != 0 {
 		return errno
 	}

@@ -89,7 +89,7 @@ func isOpen(fd int) bool {
 // isNull reports whether fd is closed or /dev/null, which the Go runtime puts where nothing is open.
 func isNull(fd int) bool {
 	var st unix.Stat_t
-	return unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
+	return unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFCHR && uint64(st.Rdev) == unix.Mkdev(1, 3)
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

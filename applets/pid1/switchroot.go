@@ -169,7 +169,7 @@ func freeOldRoot(dir int) {
 	}
 	var st unix.Stat_t
 	if unix.Fstat(dir, &st) == nil {
-		removeBelow(dir, st.Dev)
+		removeBelow(dir, uint64(st.Dev))
 	}
 }
 
@@ -180,7 +180,7 @@ func removeBelow(dir int, dev uint64) {
 
 func removeEntry(dir int, name string, dev uint64) {
 	var st unix.Stat_t
-	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Dev != dev {
+	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || uint64(st.Dev) != dev {
 		return
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {

@@ -124,10 +124,10 @@ func frameAt(b []byte, at int) (payload []byte, seq uint64, ok bool) {
 		return nil, 0, false
 	}
 	word := le.Uint64(b[at:])
-	n := int(uint32(word))
-	if word == 0 || n > len(b)-at-frameHeader {
+	if word == 0 || uint64(uint32(word)) > uint64(len(b)-at-frameHeader) { // before it is an int: that may have 32 bits
 		return nil, 0, false
 	}
+	n := int(uint32(word))
 	payload = b[at+frameHeader : at+frameHeader+n]
 	if checksum(b[at+8:at+frameHeader], payload) != uint32(word>>32) {
 		return nil, 0, false

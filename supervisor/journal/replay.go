@@ -3,6 +3,7 @@ package journal
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,7 @@ func Open(fd int) (*Journal, *State, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, nil, fmt.Errorf("cannot use the journal: %w", err)
 	}
-	if s.capacity > 1<<32 || s.off > st.Size {
+	if s.capacity > math.MaxInt32 || s.off > st.Size { // a span has no more
 		return nil, nil, fmt.Errorf("cannot use the journal: %w", ErrDamaged)
 	}
 	seg, err := mapSegment(fd, s.off, int(s.capacity))
@@ -80,14 +81,15 @@ func (j *Journal) replay() (*State, error) {
 			return nil, err
 		}
 		seg.seq = seq
-		seg.used = min(seg.used+frameSize(len(payload)), len(b))
+		seg.used += frameSize(len(payload)) // behind the end of a file that was cut in the padding
 		payload, seq, ok = frameAt(b, seg.used)
 	}
-	torn := tail(b[seg.used:])
+	rest := b[min(seg.used, len(b)):]
+	torn := tail(rest)
 	if torn > 0 && validLater(b, seg.used, seg.seq) {
 		return nil, ErrDamaged
 	}
-	clear(b[seg.used : seg.used+torn])
+	clear(rest[:torn])
 	state, err := j.state()
 	if err == nil {
 		state.Dropped = torn
@@ -126,7 +128,7 @@ func (j *Journal) indexFrame(payload []byte, at int) error {
 		}
 		keyLen, valueLen := int(le.Uint16(payload[1:])), int(le.Uint32(payload[3:]))
 		n := entryHeader + keyLen + valueLen
-		if valueLen > maxFrame || n > len(payload) {
+		if valueLen < 0 || valueLen > maxFrame || n > len(payload) {
 			return ErrDamaged
 		}
 		key := string(payload[entryHeader : entryHeader+keyLen])

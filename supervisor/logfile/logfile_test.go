@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,12 +217,12 @@ func TestLineLongerThanTheFile(t *testing.T) {
 // rotate_keep that was lowered holds from the next turn on; one that is huge costs nothing.
 func TestKeepIsChanged(t *testing.T) {
 	f := newFixture(t)
-	for keep, want := range map[int]int{1 << 40: 11, 3: 4} {
+	for keep, want := range map[int]int{math.MaxInt32: 11, 3: 4} {
 		_ = os.RemoveAll(filepath.Dir(f.path))
 		if err := os.Mkdir(filepath.Dir(f.path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		f.fs.Set("s", &Config{Path: f.path, Rotate: 10, Keep: 1 << 40})
+		f.fs.Set("s", &Config{Path: f.path, Rotate: 10, Keep: math.MaxInt32})
 		for i := range 10 {
 			f.log("s", fmt.Sprintf("line %04d", i))
 		}

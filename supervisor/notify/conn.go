@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/closer"
+	"github.com/zinit/zinit/internal/tee"
 )
 
 // Conn is the way one incarnation of a service reports: a notify socket or a readiness descriptor. All methods may be
@@ -432,7 +433,7 @@ func (c *Conn) lookByte() sight {
 // tee reads from a pipe what stays there; left says that it did. A sandbox that does not know tee(2) takes
 // away only that a word is heard again by the next supervisor when this one dies right now.
 func (p *Poller) tee(fd int, data []byte) (n int, left bool, err error) {
-	teed, err := unix.Tee(fd, p.scratch[1], len(data), unix.SPLICE_F_NONBLOCK)
+	teed, err := tee.Copy(fd, p.scratch[1], len(data))
 	switch {
 	case err == unix.EPERM || err == unix.ENOSYS || err == unix.EACCES:
 		n, err = unix.Read(fd, data)
@@ -441,5 +442,5 @@ func (p *Poller) tee(fd int, data []byte) (n int, left bool, err error) {
 		n, err = unix.Read(p.scratch[0], data)
 		return n, true, err
 	}
-	return int(teed), true, err
+	return teed, true, err
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/fault"
+	"github.com/zinit/zinit/internal/tee"
 	"github.com/zinit/zinit/logring"
 )
 
@@ -143,12 +144,12 @@ func (r *Reader) read(p *pipe, n int) bool {
 
 // peek returns the next n bytes of a pipe without taking them, nil where that cannot be done.
 func (r *Reader) peek(fd, n int) []byte {
-	got, err := unix.Tee(fd, r.scratch[1], n, unix.SPLICE_F_NONBLOCK)
+	got, err := tee.Copy(fd, r.scratch[1], n)
 	if err != nil || got <= 0 {
 		return nil
 	}
 	var b [8]byte
-	for have := 0; have < int(got); {
+	for have := 0; have < got; {
 		k, err := unix.Read(r.scratch[0], b[have:got])
 		if err != nil || k <= 0 {
 			return nil

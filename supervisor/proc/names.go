@@ -2,11 +2,6 @@ package proc
 
 import "strings"
 
-// limitNames are the limits of getrlimit(2) by their numbers on Linux. The numbers are those of asm-generic; MIPS and
-// SPARC, which number some of them otherwise, are not supported.
-var limitNames = []string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks",
-	"sigpending", "msgqueue", "nice", "rtprio", "rttime"}
-
 // LimitNumber finds the number of a limit by its name: lower or upper case, with or without RLIMIT_.
 func LimitNumber(name string) (int, bool) {
 	name = strings.TrimPrefix(strings.ToLower(name), "rlimit_")

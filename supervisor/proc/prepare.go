@@ -51,7 +51,7 @@ func maskOf(pid, field string) (uint64, error) {
 	}
 	for line := range strings.SplitSeq(string(data), "\n") {
 		if value, ok := strings.CutPrefix(line, field+":\t"); ok {
-			return strconv.ParseUint(value, 16, 64)
+			return strconv.ParseUint(value[max(0, len(value)-16):], 16, 64) // MIPS writes 128 signals
 		}
 	}
 	return 0, fmt.Errorf("cannot find %s in /proc/%s/status", field, pid)
@@ -70,7 +70,8 @@ func DefaultDispositions() error {
 			continue
 		}
 		var action [64]byte // struct sigaction: all zero is SIG_DFL with nothing set
-		_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0,
+			sigsetSize, 0, 0)
 		if errno != 0 {
 			return fmt.Errorf("cannot reset signal %d: %w", sig, errno)
 		}

@@ -14,17 +14,6 @@ type Exit struct {
 	Status machine.Status
 }
 
-// siginfo is what waitid(2) fills in for a child: si_signo, si_errno, si_code, then (aligned to a pointer) si_pid,
-// si_uid, si_status.
-type siginfo struct {
-	signo, errno, code int32
-	_                  [unsafe.Sizeof(uintptr(0)) - 4]byte // 4 on 64-bit machines, 0 on 32-bit ones
-	pid                int32
-	uid                uint32
-	status             int32
-	_                  [100]byte
-}
-
 // The values of si_code for SIGCHLD (sigaction(2)).
 const (
 	cldExited = 1

@@ -49,7 +49,7 @@ func parseCache(data []byte) map[string][]string {
 		return nil
 	}
 	count := int(binary.NativeEndian.Uint32(data[len(cacheMagic):]))
-	if count > maxCacheEntries || cacheHeader+count*cacheRecord > len(data) {
+	if count < 0 || count > maxCacheEntries || cacheHeader+count*cacheRecord > len(data) {
 		return nil
 	}
 	plain, special := map[string][]string{}, map[string][]string{}
@@ -78,7 +78,7 @@ func skipOldTable(data []byte) []byte {
 	}
 	count := int(binary.NativeEndian.Uint32(data[len(oldCacheMagic):]))
 	end := (oldCacheHeader + count*oldCacheRecord + 7) &^ 7
-	if count > maxCacheEntries || end > len(data) {
+	if count < 0 || count > maxCacheEntries || end > len(data) {
 		return nil
 	}
 	return data[end:]

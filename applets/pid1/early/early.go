@@ -98,7 +98,7 @@ func Comm(name string) {
 
 // unmask empties the mask and executes what was asked for. A program named by descriptor must not inherit that one.
 func unmask() {
-	setMask(0)
+	setMask(sigset{})
 	var now syscall.Rlimit
 	if os.Args[0] == Limits && syscall.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil {
 		lim := machineNofile

@@ -135,11 +135,7 @@ func (h *holder) goOn(tid int, ws unix.WaitStatus) bool {
 		}
 		return false
 	}
-	var info struct { // siginfo_t
-		signo, errno, code, pad int32
-		pid                     int32
-		rest                    [108]byte
-	}
+	var info siginfo
 	_, _, _ = syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(tid), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
 	if sig == ready && tid == parent && (int(info.pid) == parent || info.pid == 0) {
 		return true // no pid: when a user's queue is full the kernel does not tell
@@ -161,16 +157,13 @@ func (h *holder) goOn(tid int, ws unix.WaitStatus) bool {
 
 // block keeps a flood of one signal from holding up the thread: more of them stay pending.
 func block(tid, n int) {
-	var set uint64
+	var set sigset
 	for _, request := range [...]uintptr{unix.PTRACE_GETSIGMASK, unix.PTRACE_SETSIGMASK} {
-		_, _, _ = syscall.RawSyscall6(unix.SYS_PTRACE, request, uintptr(tid), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)), 0, 0)
-		set |= 1 << (n - 1)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_PTRACE, request, uintptr(tid), unsafe.Sizeof(set),
+			uintptr(unsafe.Pointer(&set)), 0, 0)
+		set.add(syscall.Signal(n))
 	}
 }
-
-// sigReady means nothing since there is no mathematical coprocessor, so it is ours. A real-time signal would not do: it is
-// turned down when there are too many of them in the queue.
-const sigReady = syscall.SIGSTKFLT
 
 // sigReadyAll is one that the runtime lets a program have, and that does nothing by default: there may be no holder.
 const sigReadyAll = syscall.SIGWINCH

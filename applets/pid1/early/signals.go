@@ -8,9 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NSignals is one more than the highest signal number.
-const NSignals = 65
-
 var (
 	counts = new(tally)
 	page   = -1 // the memfd that counts is in, -1 = ordinary memory
@@ -100,19 +97,19 @@ const held = unix.SIGTTOU
 
 // Open opens all signals in the main thread, which blocks one after the other as it takes them: a flood costs a round of
 // the loop and never holds it up.
-func Open() { setMask(1 << (held - 1)) }
+func Open() { setMask(only(held)) }
 
 // Spawning calls fork with nothing blocked in the calling thread, since a child inherits what is. busy tells that signals
 // are coming in right now, and that the child has to be started through Unmask.
 func Spawning(fork func(busy bool)) {
-	if busy := mask()&^(1<<(held-1)) != 0; busy {
+	if now := mask(); now != only(held) && now != (sigset{}) {
 		fork(true)
 		return
 	}
 	atomic.StoreUint32(&keep, 1)
-	setMask(0)
+	setMask(sigset{})
 	fork(false)
-	setMask(1 << (held - 1))
+	setMask(only(held))
 	atomic.StoreUint32(&keep, 0)
 }
 
@@ -120,7 +117,7 @@ func Spawning(fork func(busy bool)) {
 // signals (see Holder) those that the runtime opens whatever it inherits, and that would end the process before its
 // handlers stand, are ignored, and so lost. Unblock takes it back.
 func Block(held bool) {
-	setMask(^uint64(0))
+	setMask(every())
 	Freeze()
 	for i, n := range soon {
 		if actions[i] = (sigaction{}); !held {
@@ -143,32 +140,52 @@ func Unblock() {
 // soon are those that the runtime unblocks before it has its handlers.
 var (
 	soon = [...]syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGINT, syscall.SIGHUP, syscall.SIGSEGV,
-		syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSTKFLT, syscall.SIGSYS, 32, 33, 34}
+		syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, sigReady, syscall.SIGSYS, 32, 33, 34}
 	actions [len(soon)]sigaction
 )
 
 // Restore gives the calling thread an empty mask, for an exec of a program that is not ours.
-func Restore() { setMask(0) }
+func Restore() { setMask(sigset{}) }
 
-func mask() (set uint64) {
-	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&set)), 8, 0, 0)
+// sigset is the kernel's set of signals: one bit a signal, in words of the machine, the lowest first.
+type sigset [(NSignals - 1) / (8 * unsafe.Sizeof(uintptr(0)))]uintptr
+
+// add puts a signal into the set.
+func (s *sigset) add(n syscall.Signal) {
+	const bits = 8 * unsafe.Sizeof(uintptr(0))
+	s[(uintptr(n)-1)/bits] |= 1 << ((uintptr(n) - 1) % bits)
+}
+
+// only is the set of one signal.
+func only(n syscall.Signal) (set sigset) {
+	set.add(n)
 	return set
 }
 
-func setMask(set uint64) {
-	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&set)), 0, 8, 0, 0)
+// every is the set of all signals.
+func every() (set sigset) {
+	for i := range set {
+		set[i] = ^uintptr(0)
+	}
+	return set
 }
 
-// sigaction is the kernel's struct, of which only the handler matters here.
-type sigaction struct {
-	handler uintptr
-	rest    [7]uintptr
+func mask() (set sigset) {
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&set)),
+		unsafe.Sizeof(set), 0, 0)
+	return set
+}
+
+func setMask(set sigset) {
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&set)), 0,
+		unsafe.Sizeof(set), 0, 0)
 }
 
 const sigIgn = 1
 
 // sigactionCall is rt_sigaction(2) behind the runtime's back.
 func sigactionCall(n syscall.Signal, set, old *sigaction) syscall.Errno {
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(set)),
+		uintptr(unsafe.Pointer(old)), unsafe.Sizeof(sigset{}), 0, 0)
 	return errno
 }

@@ -1,0 +1,23 @@
+//go:build !mips && !mipsle && !mips64 && !mips64le
+
+package proc
+
+import "unsafe"
+
+// limitNames are the limits of getrlimit(2) by their numbers on Linux (asm-generic/resource.h).
+var limitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks",
+	"sigpending", "msgqueue", "nice", "rtprio", "rttime"}
+
+// siginfo is what waitid(2) fills in for a child: si_signo, si_errno, si_code, then (aligned to a pointer) si_pid,
+// si_uid, si_status.
+type siginfo struct {
+	signo, errno, code int32
+	_                  [unsafe.Sizeof(uintptr(0)) - 4]byte // 4 on 64-bit machines, 0 on 32-bit ones
+	pid                int32
+	uid                uint32
+	status             int32
+	_                  [100]byte
+}
+
+// sigsetSize is the size of the kernel's set of signals, in bytes.
+const sigsetSize = 8
