@@ -29,7 +29,7 @@ func TestFilesAreTheRing(t *testing.T) {
 				if rng.IntN(100) == 0 {
 					n = rng.IntN(logring.MaxLine + 1)
 				}
-				rec := logring.Record{Seq: ring.Next(), TimeMS: int64(int(rng.Int32())), Continued: rng.IntN(20) == 0, Text: bytes.Repeat([]byte{byte(rng.IntN(256))}, n)}
+				rec := logring.Record{Seq: ring.Next(), TimeMS: rng.Int64N(1 << 40), Continued: rng.IntN(20) == 0, Text: bytes.Repeat([]byte{byte(rng.IntN(256))}, n)}
 				want = (&source{service: "s"}).appendLine(want, &rec, config.Format)
 				ring.Append(rec)
 				switch rng.IntN(100) {
