@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 // sinksOf are the files and destinations of one service's log; "" means the destinations of all.
@@ -29,6 +30,13 @@ func (s *Reader) OwnerOf(pid int32, _ uint32) string {
 	if gen == 0 {
 		return ""
 	}
+	if gen&proc.Aside != 0 { // a hook or a check of a service
+		name, _ := proc.Variable(int(pid), proc.EnvService)
+		if _, _, known := s.from.Views.Load().Lookup(name); known {
+			return name
+		}
+		return ""
+	}
 	for _, e := range s.from.Views.Load().Entries {
 		if uint64(e.Info.Gen) == gen {
 			return e.Config.Name
@@ -37,14 +45,13 @@ func (s *Reader) OwnerOf(pid int32, _ uint32) string {
 	return ""
 }
 
-// OwnerOfGroup names the service whose control group has a number, the inode of its directory.
+// OwnerOfGroup names the service whose control group, or that of a helper, has a number, the inode of its directory.
 func (s *Reader) OwnerOfGroup(group uint64) string {
 	for _, e := range s.from.Views.Load().Entries {
-		if e.Run == nil || e.Run.Cgroup == "" {
-			continue
-		}
-		var st unix.Stat_t
-		if unix.Stat(e.Run.Cgroup, &st) == nil && st.Ino == group {
+		if e.Run != nil && e.Run.Cgroup != "" && slices.ContainsFunc(proc.GroupFolders(e.Run.Cgroup), func(folder string) bool {
+			var st unix.Stat_t
+			return unix.Stat(folder, &st) == nil && st.Ino == group
+		}) {
 			return e.Config.Name
 		}
 	}

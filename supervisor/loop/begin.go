@@ -21,10 +21,12 @@ import (
 // newDriver makes a driver with everything but its machine.
 func newDriver(o *Options) (*driver, error) {
 	d := &driver{opt: o, log: o.Log, clock: view.NewClock(), inbox: make(chan func(), inboxLen), sigchld: make(chan os.Signal, 1),
-		deadlines: time.NewTimer(time.Hour), children: map[machine.Gen]*child{}, byPID: map[int]*child{}, aux: map[int]*auxiliary{},
+		deadlines: time.NewTimer(time.Hour), children: map[machine.Gen]*child{}, byPID: map[int]*child{}, helpers: map[int]*helper{},
 		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, journal: o.Journal, keeper: o.Keeper,
 		replies: map[machine.ReqID]chan<- machine.Outcome{}, events: view.NewEventLog(o.firstEvent())}
 	d.deadlines.Stop()
+	d.firstHelper = uint64(time.Now().UnixMilli()) % maxHelper
+	d.lastHelper.Store(d.firstHelper)
 	d.boot = view.NewBootLine(d.clock, o.Machine.PID1, o.spawned())
 	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
@@ -136,6 +138,9 @@ func (d *driver) begin() {
 		c.notify.Begin()
 	}
 	d.dropUnclaimed()
+	if d.opt.Restored != nil {
+		go d.endOldHelpers(d.accountedFor())
+	}
 	d.reap()
 	d.commit()
 	for _, c := range d.children {

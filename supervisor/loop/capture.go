@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/probe"
 	"github.com/zinit/zinit/supervisor/proc"
 )
 
@@ -18,21 +19,22 @@ const captureMax = 64 << 10
 const captureGrace = 100 * time.Millisecond
 
 // capture runs a short command (an exec check, the self test of an upgrade) on behalf of another goroutine and returns
-// what it wrote. When ctx ends first its group is killed, and so it is at its own end: a check leaves nothing behind.
-func (d *driver) capture(ctx context.Context, needs []string, start func(stdout int) (int, *proc.Error)) ([]byte, machine.Status, error) {
+// what it wrote. When ctx ends first it is killed; the error is that of ctx, or a probe.Stuck.
+func (d *driver) capture(ctx context.Context, h *helper, needs []string, start func(stdout int) (int, *proc.Error)) ([]byte, machine.Status, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, machine.Status{}, err
 	}
 	defer r.Close()
 	type ending struct {
-		st  machine.Status
-		err *proc.Error
+		st    machine.Status
+		stuck string
+		err   *proc.Error
 	}
 	ended := make(chan ending, 1)
-	a := &auxiliary{done: func(st machine.Status) { ended <- ending{st: st} }}
+	h.done = func(st machine.Status) { ended <- ending{st: st, stuck: h.stuckText()} }
 	d.post(func() {
-		d.startAux(a, needs, 0, func() (int, *proc.Error) {
+		d.startHelper(h, needs, 0, func() (int, *proc.Error) {
 			defer w.Close()
 			return start(int(w.Fd()))
 		}, func(err *proc.Error) { ended <- ending{err: err} })
@@ -47,12 +49,14 @@ func (d *driver) capture(ctx context.Context, needs []string, start func(stdout 
 	select {
 	case end = <-ended:
 	case <-ctx.Done():
-		d.post(func() { d.endAux(a) })
+		d.post(func() { d.endHelper(h) })
 		select {
 		case end = <-ended:
 		case <-d.opt.done:
 		}
-		err = ctx.Err()
+		if err = ctx.Err(); end.stuck != "" {
+			err = &probe.Stuck{Err: err, Text: end.stuck}
+		}
 	case <-d.opt.done:
 		return nil, machine.Status{}, errors.New("the supervisor is stopping")
 	}

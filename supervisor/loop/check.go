@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/zinit/zinit/graph"
@@ -19,11 +20,22 @@ func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 	d.cancelProbe(gen)
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.Health.Timeout)
 	c.probing = cancel
-	h := cfg.Health
+	before := ""
+	if c.check != nil {
+		before = c.check.stuckText()
+	}
+	var h *helper
+	if before == "" && cfg.Health.Type == graph.HealthExec {
+		h = d.newHelper(c)
+		c.check = h
+	}
 	go func() {
 		defer cancel()
-		ok, detail := probe.Run(ctx, h, func(ctx context.Context) ([]byte, machine.Status, error) {
-			return d.capture(ctx, proc.Needs(cfg, h.Exec), func(stdout int) (int, *proc.Error) { return d.startCheck(c, cfg, stdout) })
+		ok, detail := probe.Run(ctx, cfg.Health, func(ctx context.Context) ([]byte, machine.Status, error) {
+			if before != "" { // one more each time would be one more that cannot be killed
+				return nil, machine.Status{}, errors.New("not run: the one before did not end within " + graph.Duration(cfg.Health.Timeout) + before)
+			}
+			return d.capture(ctx, h, proc.Needs(cfg, cfg.Health.Exec), func(stdout int) (int, *proc.Error) { return d.startCheck(h, cfg, stdout) })
 		})
 		d.post(func() {
 			d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})
@@ -44,14 +56,14 @@ func (d *driver) noteProbe(gen machine.Gen, cfg *graph.Config, ok bool, detail s
 	}
 }
 
-// startCheck forks an exec check: as the service's user, in its directory, environment and cgroup.
-func (d *driver) startCheck(c *child, cfg *graph.Config, stdout int) (int, *proc.Error) {
-	spec, err := d.specFor(cfg, cfg.Health.Exec, uint64(c.gen), d.opt.Environ, []string{"ZINIT_HOOK=health"})
+// startCheck forks an exec check: as the service's user, in its directory and environment, within its limits.
+func (d *driver) startCheck(h *helper, cfg *graph.Config, stdout int) (int, *proc.Error) {
+	spec, err := d.specFor(cfg, cfg.Health.Exec, h.gen, d.opt.Environ, []string{"ZINIT_HOOK=health"})
 	if err != nil {
 		return 0, err
 	}
 	spec.Files = []int{d.devNull, stdout, stdout}
-	spec.Identity, spec.Cgroup = cfg.Identity, c.group
+	spec.Identity, spec.Cgroup = cfg.Identity, h.group
 	return proc.Start(spec)
 }
 

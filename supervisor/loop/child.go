@@ -38,7 +38,8 @@ type child struct {
 
 	job     *job         // the fork of its main process, nil = not asked for yet
 	aborted bool         // Abort came before the answer to Spawn
-	hook    *auxiliary   // a command that runs for it now
+	hook    *helper      // a command that runs for it now
+	check   *helper      // the last exec check
 	spawnAt time.Time    // when the main process was forked
 	group   *proc.Group  // cgroup, nil = none
 	notify  *notify.Conn // readiness and status, nil = none
@@ -81,7 +82,7 @@ func (d *driver) changed(c *child) {
 func (c *child) owner() proc.Owner {
 	o := proc.Owner{Service: c.config.Name, Gen: uint64(c.gen), Main: c.pid, Start: c.start, PipeInodes: c.inodes}
 	if c.group != nil {
-		o.Cgroup = c.group.Path()
+		o.Cgroup = c.group.Main()
 	}
 	return o
 }
@@ -170,7 +171,7 @@ func (d *driver) abort(gen machine.Gen) {
 	}
 	c.aborted = true
 	if c.hook != nil {
-		d.endAux(c.hook)
+		d.endHelper(c.hook)
 	}
 	if d.pool.callOff(c.job) {
 		d.spawnFailed(c, &proc.Error{Step: "exec", Detail: "the start was called off while it waited for a file system that does not answer"})
@@ -196,9 +197,20 @@ func (d *driver) release(c *child) {
 	}
 	d.out.Release(uint64(c.gen), outputGrace)
 	if c.group != nil {
-		go c.group.Remove()
+		go d.removeGroup(c.group, c.hook == nil)
 	}
 	d.forgetRun(c)
+}
+
+// removeGroup removes the group of an incarnation that is gone. Where no hook of it runs any more, which removes it then,
+// nothing may be left in it, such as what a server before this one has run.
+func (d *driver) removeGroup(g *proc.Group, alone bool) {
+	for _, helper := range g.Helpers() {
+		if alone {
+			_ = helper.Kill()
+		}
+	}
+	_ = g.Remove()
 }
 
 // stop begins the graceful end: stop_signal, or stop_command. A command that succeeded may only have asked (nginx -s
@@ -319,7 +331,7 @@ func (d *driver) kill(gen machine.Gen) {
 	c.ending, c.killed = true, true
 	d.trees.hurry()
 	if c.hook != nil {
-		d.endAux(c.hook)
+		d.endHelper(c.hook)
 	}
 	if c.pid != 0 && !c.gone && !c.adopted {
 		_ = unix.Kill(-c.pid, unix.SIGKILL)

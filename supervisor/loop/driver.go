@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zinit/zinit/graph"
@@ -39,8 +40,8 @@ type driver struct {
 	allDirty bool
 
 	children map[machine.Gen]*child
-	byPID    map[int]*child // main processes by pid
-	aux      map[int]*auxiliary
+	byPID    map[int]*child    // main processes by pid
+	helpers  map[int]*helper   // by pid, those included whose zombie is kept
 	early    map[int]proc.Exit // exits of processes whose Spawned word is still under way
 	reaper   *proc.Reaper
 	pool     *spawnPool
@@ -49,13 +50,14 @@ type driver struct {
 	trees    *treeWatch
 	survey   *survey
 
-	devNull   int
-	scanner   *proc.Scanner
-	cgroups   *proc.Root // nil: none
-	noCgroups string     // why not
-	notices   *notify.Poller
-	sinks     *sinks
-	lastHook  uint64
+	devNull     int
+	scanner     *proc.Scanner
+	cgroups     *proc.Root // nil: none
+	noCgroups   string     // why not
+	notices     *notify.Poller
+	sinks       *sinks
+	firstHelper uint64        // where the numbers begin: not where those of a server before may still be in use
+	lastHelper  atomic.Uint64 // the number of the last one
 
 	belongings *proc.Belongings
 	clearing   sync.WaitGroup // of belongings of services that have ended

@@ -19,10 +19,6 @@ const (
 	streamNotify = 17 // sd_notify socket
 )
 
-// hookGens is the range of the numbers under which the pipes of hooks are kept: each run of a command has its own, so
-// that they never mix with the main process's.
-const hookGens = uint64(1) << 63
-
 // pipes are the log pipes of one process on its way.
 type pipes struct {
 	gen    uint64

@@ -23,6 +23,8 @@ const (
 	spawnStuckLone = 10 * time.Second
 	// outputGrace is how long a log pipe that a stranger holds open is read after the tree is gone.
 	outputGrace = 5 * time.Second
+	// killPatience is how long a helper that was killed is waited for.
+	killPatience = 2 * time.Second
 	// sweepPatience is how long the end of a hook waits for what it left behind to have ended by SIGKILL.
 	sweepPatience = 2 * time.Second
 	// strayGrace is how long what services have left gets at the end of a server without a keeper, after SIGTERM.

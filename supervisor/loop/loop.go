@@ -258,7 +258,9 @@ func (l *Loop) ConvertJournal() {
 // Capture runs a short command, for another goroutine, and returns what it wrote to stdout and stderr. When ctx ends first,
 // its group is killed.
 func (l *Loop) Capture(ctx context.Context, spec *proc.Spec) ([]byte, machine.Status, error) {
-	return l.d.capture(ctx, nil, func(stdout int) (int, *proc.Error) {
+	h := l.d.newHelper(nil)
+	spec.Tag = proc.Tag(l.d.scanner.Instance, h.gen)
+	return l.d.capture(ctx, h, nil, func(stdout int) (int, *proc.Error) {
 		spec.Files = []int{l.d.devNull, stdout, stdout}
 		return proc.Start(spec)
 	})

@@ -30,8 +30,8 @@ func (d *driver) reap() {
 			// It stays a zombie until its tree is gone, so that its group number cannot become somebody else's.
 			d.byPID[e.PID].adopted = false // who is reaped here has become our child, if it was not
 			mains = append(mains, &ending{Exit: e, child: d.byPID[e.PID]})
-		case d.aux[e.PID] != nil:
-			d.auxExited(d.aux[e.PID], e.Status)
+		case d.helpers[e.PID] != nil:
+			d.helperExited(d.helpers[e.PID], e.Status)
 		case d.pool.busy():
 			d.early[e.PID] = e
 		default:
@@ -45,7 +45,7 @@ func (d *driver) reap() {
 	}
 }
 
-func (d *driver) knows(pid int) bool { return d.byPID[pid] != nil || d.aux[pid] != nil }
+func (d *driver) knows(pid int) bool { return d.byPID[pid] != nil || d.helpers[pid] != nil }
 
 // takeWords runs the words that are waiting now.
 func (d *driver) takeWords() {
@@ -68,8 +68,8 @@ func (d *driver) settleEarly() {
 		case d.byPID[pid] != nil:
 			d.byPID[pid].adopted = false
 			mains = append(mains, &ending{Exit: e, child: d.byPID[pid]})
-		case d.aux[pid] != nil:
-			d.auxExited(d.aux[pid], e.Status)
+		case d.helpers[pid] != nil:
+			d.helperExited(d.helpers[pid], e.Status)
 		case d.pool.busy():
 			continue
 		default:

@@ -126,12 +126,13 @@ func restoreDefinitions(st *journal.State) *view.Definitions {
 
 // restorer finds out what became of each incarnation while nobody watched.
 type restorer struct {
-	d     *driver
-	st    *journal.State
-	exits map[int]keeper.Exit
-	own   map[int]bool // our children: not empty after an upgrade in place
-	words []machine.Event
-	scan  map[uint64][]proc.Process // by incarnation, made when an intent has no pid
+	d            *driver
+	st           *journal.State
+	exits        map[int]keeper.Exit
+	helpersEnded bool         // the helpers of the server before
+	own          map[int]bool // our children: not empty after an upgrade in place
+	words        []machine.Event
+	scan         map[uint64][]proc.Process // by incarnation, made when an intent has no pid
 }
 
 // inherit takes the descriptors that the keeper held.
@@ -200,7 +201,12 @@ func (r *restorer) service(rec *machine.Record) {
 }
 
 // endHooks ends the hook that was running for an incarnation: whoever waited for its end is dead, and it begins anew.
+// Up to version 0.4 a hook had the signs of its service.
 func (r *restorer) endHooks(c *child) {
+	if !r.helpersEnded {
+		r.helpersEnded = true
+		r.d.endOldHelpers(r.d.knows)
+	}
 	for _, p := range r.byGen()[uint64(c.gen)] {
 		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" && hook != hookReload {
 			_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)

@@ -1,9 +1,6 @@
 package loop
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
 )
@@ -67,14 +64,12 @@ func (s *survey) look(asked []question) {
 		s.answer(asked, left)
 		return
 	}
-	helpers := maps.Clone(d.aux)
 	s.looking = true
 	go func() {
 		left := d.survivors(rs, unknown)
 		d.post(func() {
 			s.looking = false
-			maps.Copy(helpers, d.aux)
-			s.answer(asked, without(left, helpers))
+			s.answer(asked, left)
 			s.next()
 		})
 	}()
@@ -84,14 +79,6 @@ func (s *survey) answer(asked []question, left found) {
 	for _, q := range asked {
 		q.then(left)
 	}
-}
-
-// without leaves out hooks and checks: such a process carries the signs of the service, and is not what the service left.
-func without(left found, helpers map[int]*auxiliary) found {
-	for gen, ps := range left {
-		left[gen] = slices.DeleteFunc(ps, func(p proc.Process) bool { return helpers[p.PID] != nil || helpers[p.Session] != nil })
-	}
-	return left
 }
 
 // groups tells, where there is no /proc, whose process group has a member, of which the number cannot be known.

@@ -93,11 +93,11 @@ func (c *child) look() treeLook {
 
 // accountedFor are the processes that the driver knows, for a look from another goroutine.
 func (d *driver) accountedFor() func(pid int) bool {
-	pids := make(map[int]struct{}, len(d.byPID)+len(d.aux))
+	pids := make(map[int]struct{}, len(d.byPID)+len(d.helpers))
 	for pid := range d.byPID {
 		pids[pid] = struct{}{}
 	}
-	for pid := range d.aux {
+	for pid := range d.helpers {
 		pids[pid] = struct{}{}
 	}
 	return func(pid int) bool { _, ok := pids[pid]; return ok }

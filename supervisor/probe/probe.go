@@ -21,6 +21,17 @@ import (
 // no command at all, or ctx's.
 type Command func(ctx context.Context) (output []byte, status machine.Status, err error)
 
+// Stuck is the error of a Command whose process is there after SIGKILL still.
+type Stuck struct {
+	Err  error  // that of the context
+	Text string // what is to be said about it, to follow "did not end within 5 s"
+}
+
+func (s *Stuck) Error() string { return s.Err.Error() + s.Text }
+
+// Unwrap is the context's error.
+func (s *Stuck) Unwrap() error { return s.Err }
+
 // Run runs one check until it passes, fails, or ctx is done. detail is one line: for a pass what was got ("200 OK",
 // "connected", the last line of output), for a failure what was got and what was wanted.
 func Run(ctx context.Context, h *graph.Health, command Command) (ok bool, detail string) {
@@ -96,7 +107,11 @@ func runCommand(ctx context.Context, h *graph.Health, command Command) (bool, st
 	last := lastLine(output)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
-		return false, withOutput("did not end within "+graph.Duration(h.Timeout), last)
+		var stuck Stuck
+		if s := (*Stuck)(nil); errors.As(err, &s) {
+			stuck = *s
+		}
+		return false, withOutput("did not end within "+graph.Duration(h.Timeout)+stuck.Text, last)
 	case ctx.Err() != nil:
 		return false, "called off"
 	case err != nil:

@@ -31,7 +31,7 @@ func (r *Root) Controllers() []string { return r.controllers }
 // Close removes the folder if nothing is left in it.
 func (r *Root) Close() {
 	for _, sub := range subfolders(r.base, 0) {
-		_ = unix.Rmdir(sub)
+		_ = removeFolders(sub, 1)
 	}
 	_ = unix.Rmdir(r.base)
 	if r.claims.lock >= 0 {

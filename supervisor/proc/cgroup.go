@@ -17,33 +17,84 @@ import (
 
 // Group is the control group of one incarnation: a folder of the cgroup2 hierarchy that was made for it and that no
 // other incarnation ever uses. (A folder whose cgroup.kill was written once kills what is born in it later.)
+//
+// The folder has the limits, and no process: the service lives in "main" below it, and each helper (a hook, a check) in
+// a folder "h-…" of its own beside that. So the service may do below main whatever it likes, enable controllers
+// too, after which nothing could be started in main itself any more, and it is gone when main is empty. Groups that a
+// version before 0.5 made have the service in the folder itself.
 type Group struct {
-	path string
-	into bool // a child can be cloned into it
+	path string // the folder with the limits
+	main string // the folder with the processes
+	into bool   // a child can be cloned into it
 }
 
-// Path is the folder.
+const (
+	mainFolder   = "main"
+	helperPrefix = "h-"
+)
+
+// Path is the folder with the limits, and the usage of all that runs for the incarnation.
 func (g *Group) Path() string { return g.path }
+
+// Main is the folder in which the processes of the service, or of the helper, are.
+func (g *Group) Main() string { return g.main }
 
 func (g *Group) cloneInto() bool { return g.into }
 
 // New makes the folder for one incarnation and sets its limits. A limit that cannot be set is an error: nothing runs
 // with less than what was written.
 func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Error) {
-	g := &Group{path: filepath.Join(r.base, ID(service, gen)), into: r.into}
+	path := filepath.Join(r.base, ID(service, gen))
+	g := &Group{path: path, main: path + "/" + mainFolder, into: r.into}
 	err := r.mkdir(g.path)
+	if err == nil {
+		if err = os.Mkdir(g.main, 0o755); err != nil {
+			_ = os.Remove(g.path)
+		}
+	}
 	if err != nil {
 		return nil, failf(StepCgroup, errnoOf(err), "cannot make the control group %s: %v", g.path, cause(err))
 	}
 	if err := r.limit(g, limits); err != nil {
-		_ = os.Remove(g.path)
+		_ = removeFolders(g.path, 0)
 		return nil, err
+	}
+	if len(r.controllers) > 0 { // for a service that divides what it may use among its own, as another supervisor does
+		_ = writeFile(g.path+"/cgroup.subtree_control", "+"+strings.Join(r.controllers, " +"))
 	}
 	return g, nil
 }
 
+// Helper makes the group of a helper of the incarnation, within its limits. id is used once.
+func (g *Group) Helper(id uint64) (*Group, *Error) {
+	path := g.path + "/" + helperPrefix + strconv.FormatUint(id, 10)
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return nil, failf(StepCgroup, errnoOf(err), "cannot make the control group %s: %v", path, cause(err))
+	}
+	return &Group{path: path, main: path, into: g.into}, nil
+}
+
+// Helpers are the groups of helpers that are there.
+func (g *Group) Helpers() (out []*Group) {
+	for _, sub := range subfolders(g.path, 0) {
+		if strings.HasPrefix(filepath.Base(sub), helperPrefix) {
+			out = append(out, &Group{path: sub, main: sub, into: g.into})
+		}
+	}
+	return out
+}
+
+// GroupFolders are the folders in which processes of the incarnation with this folder may be, its helpers included.
+func GroupFolders(path string) []string { return append(subfolders(path, 0), path) }
+
 // Open returns the group of an incarnation that was started by a server before this one, by its folder.
-func (r *Root) Open(path string) *Group { return &Group{path: path, into: r.into} }
+func (r *Root) Open(path string) *Group {
+	g := &Group{path: path, main: path + "/" + mainFolder, into: r.into}
+	if !exists(g.main) {
+		g.main = path
+	}
+	return g
+}
 
 // Find returns the group that New made for an incarnation, nil when there is none (any more).
 func (r *Root) Find(service string, gen uint64) *Group {
@@ -52,6 +103,16 @@ func (r *Root) Find(service string, gen uint64) *Group {
 		return nil
 	}
 	return r.Open(path)
+}
+
+// Groups are the groups there that New made for the incarnations that wanted tells.
+func (r *Root) Groups(wanted func(gen uint64) bool) (out []*Group) {
+	for _, sub := range subfolders(r.base, 0) {
+		if _, gen, ok := ParseID(filepath.Base(sub)); ok && wanted(gen) {
+			out = append(out, r.Open(sub))
+		}
+	}
+	return out
 }
 
 // limit writes the limits of [cgroup] into the kernel's files.
@@ -135,10 +196,10 @@ func keyed(path, key string) (uint64, bool) {
 // process that is a zombie; 0 = none).
 func (g *Group) Populated(except int) bool {
 	for range 3 {
-		if !populated(g.path) {
+		if !populated(g.main) {
 			return false
 		}
-		pids := listed(g.path, 0, nil)
+		pids := listed(g.main, 0, nil)
 		if len(pids) == 1 && pids[0] == except {
 			return false
 		}
@@ -154,7 +215,7 @@ func (g *Group) Populated(except int) bool {
 			}
 		}
 	}
-	return populated(g.path) // it hops from process to process faster than we can look
+	return populated(g.main) // it hops from process to process faster than we can look
 }
 
 // GroupGen is the incarnation that the control group of a process names, also of a zombie; 0 = it is in no group of ours.
@@ -165,15 +226,26 @@ func GroupGen(pid int) uint64 {
 		return 0
 	}
 	path, ok := unifiedPath(string(text))
-	if _, _, ours := ownerOfBase(filepath.Base(filepath.Dir(path))); !ok || !ours {
+	if !ok {
+		return 0
+	}
+	helper, isHelper := strings.CutPrefix(filepath.Base(path), helperPrefix)
+	if isHelper || filepath.Base(path) == mainFolder {
+		path = filepath.Dir(path)
+	}
+	if _, _, ours := ownerOfBase(filepath.Base(filepath.Dir(path))); !ours {
 		return 0
 	}
 	_, gen, _ := ParseID(filepath.Base(path))
+	if isHelper {
+		n, _ := atou([]byte(helper))
+		gen = Aside | n
+	}
 	return gen
 }
 
 // Processes lists the pids in the group and the groups below it.
-func (g *Group) Processes() []int { return processesIn(g.path, 0, nil) }
+func (g *Group) Processes() []int { return processesIn(g.main, 0, nil) }
 
 // GroupProcesses lists the pids in the group with this folder and the groups below it.
 func GroupProcesses(path string) []int { return processesIn(path, 0, nil) }
@@ -197,7 +269,11 @@ func listed(folder string, depth int, into []int) []int {
 			into = append(into, pid)
 		}
 	}
+	_, _, old := ParseID(filepath.Base(folder))
 	for _, sub := range subfolders(folder, depth) {
+		if depth == 0 && old && strings.HasPrefix(filepath.Base(sub), helperPrefix) {
+			continue // a group of the old layout: its helpers are not the service
+		}
 		into = listed(sub, depth+1, into)
 	}
 	return into
@@ -224,27 +300,27 @@ func subfolders(folder string, depth int) (out []string) {
 // Kill ends everything in the group and below it at once, by cgroup.kill. Before Linux 5.14, which has none, the group
 // is frozen, so that nothing can fork, all members are killed, and it is thawed.
 func (g *Group) Kill() error {
-	err := writeFile(g.path+"/cgroup.kill", "1")
+	err := writeFile(g.main+"/cgroup.kill", "1")
 	switch err {
 	case nil, unix.ENODEV:
 		return nil
 	case unix.ENOENT:
 		var st unix.Stat_t
-		if unix.Stat(g.path, &st) != nil {
+		if unix.Stat(g.main, &st) != nil {
 			return nil // the group is gone, and so is all that was in it
 		}
 		return g.killFrozen()
 	}
-	return fmt.Errorf("cannot kill the control group %s: %w", g.path, err)
+	return fmt.Errorf("cannot kill the control group %s: %w", g.main, err)
 }
 
 // freezeWait bounds the wait for the members to stop; one in an uninterruptible sleep stops later, and is killed anyway.
 const freezeWait = 200 * time.Millisecond
 
 func (g *Group) killFrozen() error {
-	frozen := writeFile(g.path+"/cgroup.freeze", "1") == nil
+	frozen := writeFile(g.main+"/cgroup.freeze", "1") == nil
 	for deadline := time.Now().Add(freezeWait); frozen && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if n, ok := keyed(g.path+"/cgroup.events", "frozen"); !ok || n == 1 {
+		if n, ok := keyed(g.main+"/cgroup.events", "frozen"); !ok || n == 1 {
 			break
 		}
 	}
@@ -260,14 +336,17 @@ func (g *Group) killFrozen() error {
 		}
 	}
 	if frozen {
-		return writeFile(g.path+"/cgroup.freeze", "0")
+		return writeFile(g.main+"/cgroup.freeze", "0")
 	}
 	return nil
 }
 
 // OOMKilled reports whether the kernel's out-of-memory killer has struck in the group.
 func (g *Group) OOMKilled() bool {
-	n, ok := keyed(g.path+"/memory.events", "oom_kill")
+	n, ok := keyed(g.main+"/memory.events", "oom_kill")
+	if !ok {
+		n, ok = keyed(g.path+"/memory.events", "oom_kill")
+	}
 	return ok && n > 0
 }
 
@@ -338,12 +417,7 @@ func removeAbandoned(base string) {
 	if p, err := ReadProcess(pid); err == nil && p.Start == start || !unclaimed(base) {
 		return
 	}
-	for _, sub := range subfolders(base, 0) {
-		if unix.Rmdir(sub) != nil {
-			return
-		}
-	}
-	_ = unix.Rmdir(base)
+	_ = removeFolders(base, 0)
 }
 
 func ownerOfBase(name string) (pid int, start uint64, ok bool) {

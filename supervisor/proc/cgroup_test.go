@@ -83,7 +83,7 @@ func TestChildIsBornInItsGroup(t *testing.T) {
 	}
 	everyWay(t, func(t *testing.T, change func(*Spec)) {
 		got := runLine(t, "grep ^0:: /proc/self/cgroup; true", func(s *Spec) { s.Cgroup = group; change(s) })
-		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7") {
+		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7/main") {
 			t.Errorf("the child is in %q", got)
 		}
 	})
@@ -91,7 +91,7 @@ func TestChildIsBornInItsGroup(t *testing.T) {
 		old := *group
 		old.into = false
 		got := runLine(t, "grep ^0:: /proc/self/cgroup; true", func(s *Spec) { s.Cgroup = &old })
-		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7") {
+		if !strings.HasSuffix(strings.TrimSpace(got), "/web.x.7/main") {
 			t.Errorf("the child is in %q", got)
 		}
 	})
@@ -203,7 +203,7 @@ func TestNestedGroupsAreTheServices(t *testing.T) {
 	}
 	o := newOutput(t)
 	s := shellSpec(t, o, "mkdir -p $G/a/b && sh -c 'echo 0 > $G/a/b/cgroup.procs; echo ready; exec sleep 600' & wait")
-	s.Env = append(s.Env, "G="+group.Path())
+	s.Env = append(s.Env, "G="+group.Main())
 	s.Cgroup = group
 	pid := mustStart(t, s)
 	var buf [16]byte
@@ -359,14 +359,14 @@ func TestGroupWatchTellsWhenGroupsAreEmpty(t *testing.T) {
 	}
 	for i := len(groups) - 1; i >= 0; i-- {
 		_ = unix.Kill(pids[i], unix.SIGKILL)
-		if got := next(); got != groups[i].Path() {
-			t.Errorf("told %s, want %s", got, groups[i].Path())
+		if got := next(); got != groups[i].Main() {
+			t.Errorf("told %s, want %s", got, groups[i].Main())
 		}
 	}
 	if err := watch.Add(groups[0]); err != nil {
 		t.Fatal(err)
 	}
-	if got := next(); got != groups[0].Path() {
+	if got := next(); got != groups[0].Main() {
 		t.Errorf("an empty one: %s", got)
 	}
 	for i := range groups {
@@ -404,5 +404,97 @@ func TestDiskWeight(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestHelperBesideAGroupWithControllers: a service that enables controllers in its group makes that one an inner node, in
+// which nothing can be started any more. Its helpers have groups of their own.
+func TestHelperBesideAGroupWithControllers(t *testing.T) {
+	root := testRoot(t)
+	group, err := root.New("svc", 1, graphCgroupNone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOutput(t)
+	s := shellSpec(t, o, "mkdir $G/in && echo $$ >$G/in/cgroup.procs && for c in $(cat $G/cgroup.controllers); do echo +$c >$G/cgroup.subtree_control; done; echo ready; exec sleep 600")
+	s.Env = append(s.Env, "G="+group.Main())
+	s.Cgroup = group
+	pid := mustStart(t, s)
+	var buf [16]byte
+	if n, err := o.r.Read(buf[:]); err != nil || string(buf[:n]) != "ready\n" {
+		t.Fatalf("%q %v", buf[:n], err)
+	}
+	helper, err := group.Helper(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := runLine(t, "grep ^0:: /proc/self/cgroup; sleep 600 >/dev/null 2>&1 & true", func(s *Spec) { s.Cgroup = helper })
+	if !strings.HasSuffix(strings.TrimSpace(got), "/svc.1/h-5") {
+		t.Errorf("the helper is in %q", got)
+	}
+	if !helper.Populated(0) || len(group.Processes()) != 1 || len(helper.Processes()) != 1 {
+		t.Errorf("the service has %v, its helper left %v", group.Processes(), helper.Processes())
+	}
+	if err := group.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitPID(pid)
+	await(t, "the group is empty", func() bool { return !group.Populated(0) })
+	if !helper.Populated(0) {
+		t.Error("the end of the service was that of its helper")
+	}
+	for _, h := range group.Helpers() {
+		if err := h.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+	await(t, "the helper is gone", func() bool { return !helper.Populated(0) })
+	for e, ok := Peek(); ok; e, ok = Peek() {
+		Reap(e.PID)
+	}
+	if err := group.Remove(); err != nil || exists(group.Path()) {
+		t.Error(err)
+	}
+}
+
+// TestGroupsOfTheOldLayout: up to version 0.4 a service was in the folder with the limits itself.
+func TestGroupsOfTheOldLayout(t *testing.T) {
+	root := testRoot(t)
+	path := filepath.Join(root.Path(), ID("svc", 3))
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	old := &Group{path: path, main: path, into: root.into}
+	s := &Spec{Plan: shellPlan("exec sleep 600"), Cgroup: old}
+	pid := mustStart(t, s)
+	group := root.Find("svc", 3)
+	if group == nil || group.Main() != path || root.Open(path).Main() != path {
+		t.Fatalf("got %+v", group)
+	}
+	if gen := GroupGen(pid); gen != 3 {
+		t.Errorf("incarnation %d", gen)
+	}
+	helper, err := group.Helper(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := mustStart(t, &Spec{Plan: shellPlan("exec sleep 600"), Cgroup: helper})
+	if gen := GroupGen(other); gen != Aside|1 {
+		t.Errorf("helper %x", gen)
+	}
+	if pids := group.Processes(); !slices.Equal(pids, []int{pid}) {
+		t.Errorf("the service has %v, want %d", pids, pid)
+	}
+	if err := helper.Kill(); err != nil {
+		t.Error(err)
+	}
+	if err := group.Kill(); err != nil {
+		t.Error(err)
+	}
+	waitPID(pid)
+	waitPID(other)
+	await(t, "the group is empty", func() bool { return !group.Populated(0) })
+	if err := group.Remove(); err != nil || exists(path) {
+		t.Error(err)
 	}
 }

@@ -83,11 +83,11 @@ func (s *Spec) explainCgroup(errno syscall.Errno) *Error {
 		return nil
 	}
 	var st unix.Stat_t
-	gone := unix.Stat(s.Cgroup.Path(), &st) != nil
+	gone := unix.Stat(s.Cgroup.Main(), &st) != nil
 	switch {
 	case gone, errno == syscall.EBUSY, errno == syscall.ENODEV, errno == syscall.EOPNOTSUPP, errno == syscall.EBADF,
 		errno == syscall.ENOSYS:
-		return failf(StepCgroup, errno, "cannot start in the control group %s: %v", s.Cgroup.Path(), errno)
+		return failf(StepCgroup, errno, "cannot start in the control group %s: %v", s.Cgroup.Main(), errno)
 	}
 	return nil
 }

@@ -50,12 +50,12 @@ func (w *GroupWatch) Close() {
 func (w *GroupWatch) Add(g *Group) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	id, err := unix.InotifyAddWatch(w.fd, g.path+"/cgroup.events", unix.IN_MODIFY|unix.IN_DELETE_SELF)
+	id, err := unix.InotifyAddWatch(w.fd, g.main+"/cgroup.events", unix.IN_MODIFY|unix.IN_DELETE_SELF)
 	if err != nil {
-		return fmt.Errorf("cannot watch the control group %s: %w", g.path, err)
+		return fmt.Errorf("cannot watch the control group %s: %w", g.main, err)
 	}
-	w.paths[int32(id)] = g.path
-	if !populated(g.path) {
+	w.paths[int32(id)] = g.main
+	if !populated(g.main) {
 		w.kick()
 	}
 	return nil

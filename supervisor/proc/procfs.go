@@ -40,6 +40,9 @@ func (p *Process) alive() bool {
 	return err == nil && now.Start == p.Start && !now.Dead()
 }
 
+// Lives reports whether exactly the process with this pid and start time is still there.
+func Lives(pid int, start uint64) bool { return (&Process{PID: pid, Start: start}).alive() }
+
 // CPU is the processor time that the process has used, without its children.
 func (p *Process) CPU() time.Duration {
 	return time.Duration(p.UTime+p.STime) * (time.Second / ticksPerSecond)

@@ -214,9 +214,9 @@ func (c *child) openCgroup() *Error {
 	if g == nil || !g.cloneInto() {
 		return nil
 	}
-	fd, err := unix.Open(g.Path(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(g.Main(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return failf(StepCgroup, errnoOf(err), "cannot open the control group %s: %v", g.Path(), err)
+		return failf(StepCgroup, errnoOf(err), "cannot open the control group %s: %v", g.Main(), err)
 	}
 	c.cgroup = fd
 	return nil

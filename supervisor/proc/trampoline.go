@@ -108,7 +108,7 @@ func (c *child) trampolineArgs() ([]string, *Error) {
 		}
 	}
 	if s.Cgroup != nil && !s.Cgroup.cloneInto() {
-		add(StepCgroup, s.Cgroup.Path()+"/cgroup.procs")
+		add(StepCgroup, s.Cgroup.Main()+"/cgroup.procs")
 	}
 	if inheritsScheduling() {
 		add("scheduling", "0")

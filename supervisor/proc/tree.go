@@ -68,7 +68,7 @@ func (s *Scanner) Look(owners []Owner) Found {
 		}
 		owner, below := t.resolve(n)
 		if owner < 0 && below == s.self() && pid != below {
-			if owner = t.lookAgain(n, below, quiet); owner < 0 && !(beforeExec(pid) && !quiet()) {
+			if owner = t.lookAgain(n, below, quiet); owner < 0 && !(beforeExec(pid) && !quiet()) && !s.aside(pid) {
 				strays = append(strays, n.Process)
 			}
 		}
@@ -115,6 +115,12 @@ func (t *table) veiledChildren() (out []Process) {
 		}
 	}
 	return out
+}
+
+// aside reports whether a process is of a helper, which runs beside the services.
+func (s *Scanner) aside(pid int) bool {
+	gen, _ := s.whose(pid)
+	return gen&Aside != 0
 }
 
 // lookAgain gives a child that was forked while we looked a second chance: before its exec it had our environment.

@@ -159,7 +159,7 @@ func launch(t *testing.T, f *fakeSupervisor, s *scenario, gen uint64, group *Gro
 	l.owner = Owner{Service: "svc", Gen: gen, Main: pid, Start: p.Start, PipeInodes: []uint64{st.Ino}}
 	o.w.Close()
 	if group != nil {
-		l.owner.Cgroup = group.Path()
+		l.owner.Cgroup = group.Main()
 	}
 	t.Cleanup(func() { killMarked(l.mark) })
 	await(t, "the processes of the scenario", func() bool {

@@ -205,7 +205,7 @@ func vmForkBombUnderPidsMax(t *testing.T) {
 	most := 0
 	await(t, "the bomb hits the limit", func() bool {
 		most = max(most, len(group.Processes()))
-		n, ok := keyed(group.Path()+"/pids.events", "max")
+		n, ok := keyed(group.Main()+"/pids.events", "max")
 		return ok && n > 0
 	})
 	if most > 30 {
@@ -262,7 +262,7 @@ func vmDelegatedSubtree(t *testing.T) {
 		t.Fatal(serr)
 	}
 	got := runLine(t, "cat /proc/self/cgroup", func(s *Spec) { s.Cgroup = group })
-	if !strings.HasSuffix(strings.TrimSpace(got), "/svc.2") {
+	if !strings.HasSuffix(strings.TrimSpace(got), "/svc.2/main") {
 		t.Errorf("the child is in %s", got)
 	}
 	if err := group.Remove(); err != nil {

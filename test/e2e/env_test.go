@@ -107,7 +107,7 @@ func TestEnvironmentFollowsUser(t *testing.T) {
 	}
 }
 
-// TestChecksRunAsTheService: an exec check has the service's user, directory, environment and control group, and its
+// TestChecksRunAsTheService: an exec check has the service's user, directory, environment and limits, and its
 // output is shown.
 func TestChecksRunAsTheService(t *testing.T) {
 	need.Root(t)
@@ -119,8 +119,8 @@ func TestChecksRunAsTheService(t *testing.T) {
 		if st.Health == nil || !strings.HasPrefix(st.Health.LastDetail, "nobody /usr blue h 0::") {
 			t.Fatalf("the check printed %+v", st.Health)
 		}
-		if st.Cgroup != "" && !strings.HasSuffix(st.Health.LastDetail, filepath.Base(st.Cgroup)) {
-			t.Errorf("the check ran in %q, the service is in %s", st.Health.LastDetail, st.Cgroup)
+		if st.Cgroup != "" && !strings.Contains(st.Health.LastDetail, filepath.Base(st.Cgroup)+"/h-") {
+			t.Errorf("the check ran in %q, the limits are in %s", st.Health.LastDetail, st.Cgroup)
 		}
 	})
 }
