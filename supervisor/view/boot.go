@@ -2,12 +2,12 @@ package view
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/internal/record"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/machine"
 )
@@ -83,32 +83,56 @@ const (
 	BootServiceNote = "boot/"
 )
 
+// fields visits what is kept of the line itself.
+func (b *BootLine) fields(c *record.Codec) {
+	record.Int(c, 1, &b.zero)
+	record.Int(c, 2, &b.spawned)
+	record.Int(c, 3, &b.began)
+	record.Int(c, 4, &b.loaded)
+}
+
+// fields visits what is kept of a service.
+func (t *bootTimes) fields(c *record.Codec) {
+	record.Int(c, 1, &t.due)
+	record.Int(c, 2, &t.start)
+	record.Int(c, 3, &t.ready)
+	c.Text(4, &t.waited)
+}
+
 // Kept is the line without its services, for the journal.
 func (b *BootLine) Kept() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return appendTimes(nil, b.zero, b.spawned, b.began, b.loaded)
+	c := record.Writer(nil)
+	b.fields(&c)
+	return c.Bytes()
 }
 
 // KeptService is what is known of a service, for the journal.
 func (b *BootLine) KeptService(name string) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	t := b.services[name]
-	return append(appendTimes(nil, t.due, t.start, t.ready), t.waited...)
+	c := record.Writer(nil)
+	b.services[name].fields(&c)
+	return c.Bytes()
 }
 
 // Restore makes it the line that another server has kept; what was not kept is not known.
 func (b *BootLine) Restore(notes map[string][]byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if times, _ := readTimes(notes[BootNote], 4); times != nil {
-		b.zero, b.spawned, b.began, b.loaded = times[0], times[1], times[2], times[3]
+	if kept, ok := notes[BootNote]; ok {
+		c := record.Reader(kept)
+		b.fields(&c)
 	}
 	for key, value := range notes {
 		name, ok := strings.CutPrefix(key, BootServiceNote)
-		if times, waited := readTimes(value, 3); ok && times != nil {
-			b.services[name] = &bootTimes{due: times[0], start: times[1], ready: times[2], waited: string(waited)}
+		if !ok {
+			continue
+		}
+		t, c := &bootTimes{}, record.Reader(value)
+		if t.fields(&c); c.Err() == nil {
+			b.services[name] = t
 			b.order = append(b.order, name)
 		}
 	}
@@ -123,25 +147,6 @@ func (b *BootLine) Forget(name string) {
 	defer b.mu.Unlock()
 	delete(b.services, name)
 	b.order = slices.DeleteFunc(b.order, func(n string) bool { return n == name })
-}
-
-func appendTimes(b []byte, times ...machine.Time) []byte {
-	for _, t := range times {
-		b = binary.LittleEndian.AppendUint64(b, uint64(t))
-	}
-	return b
-}
-
-// readTimes reads n times and returns what follows them; nil where there are fewer.
-func readTimes(b []byte, n int) (times []machine.Time, rest []byte) {
-	if len(b) < 8*n {
-		return nil, nil
-	}
-	for range n {
-		times = append(times, machine.Time(binary.LittleEndian.Uint64(b)))
-		b = b[8:]
-	}
-	return times, b
 }
 
 func (b *BootLine) ms(t machine.Time) float64 {

@@ -13,7 +13,7 @@ func TestBootLineIsKept(t *testing.T) {
 	v := &View{Graph: graph.New([]*graph.Config{{Name: "a"}, {Name: "b"}, {Name: "c"}}, nil)}
 	first := NewBootLine(NewClock(), false, 0)
 	first.Loaded()
-	notes := map[string][]byte{BootNote: first.Kept(), "instance": []byte("x"), BootServiceNote + "short": {1}}
+	notes := map[string][]byte{BootNote: first.Kept(), "instance": []byte("x"), BootServiceNote + "damaged": {1}}
 	note := func(line *BootLine, name string, to machine.State) {
 		if line.Note(name, machine.Note{To: to}) {
 			notes[BootServiceNote+name] = line.KeptService(name)
