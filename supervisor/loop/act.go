@@ -99,11 +99,7 @@ func (d *driver) forget(name string) {
 	d.undirect(name)
 	d.arena.Drop(name)
 	d.boot.Forget(name)
-	if d.journal != nil {
-		_ = d.journal.Forget(name)
-		_ = d.journal.Note(view.BootServiceNote+name, nil)
-		_ = d.journal.Undefine(name)
-	}
+	d.diary.forget(name)
 }
 
 // critical says on the console what failed and why; pid1 offers the emergency shell.

@@ -22,7 +22,7 @@ import (
 func newDriver(o *Options) (*driver, error) {
 	d := &driver{opt: o, log: o.Log, clock: view.NewClock(), inbox: make(chan func(), inboxLen), sigchld: make(chan os.Signal, 1),
 		deadlines: time.NewTimer(time.Hour), children: map[machine.Gen]*child{}, byPID: map[int]*child{}, helpers: map[int]*helper{},
-		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, journal: o.Journal, keeper: o.Keeper,
+		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, diary: diary{o.Journal, o.Log}, keeper: o.Keeper,
 		replies: map[machine.ReqID]chan<- machine.Outcome{}, events: view.NewEventLog(o.firstEvent())}
 	d.deadlines.Stop()
 	d.firstHelper = uint64(time.Now().UnixMilli()) % maxHelper
@@ -50,9 +50,7 @@ func newDriver(o *Options) (*driver, error) {
 	if o.Handover != nil && o.Keeper != nil {
 		d.scanner.Keeper = o.Handover.PID
 	}
-	if d.journal != nil {
-		_ = d.journal.Note("instance", []byte(d.scanner.Instance))
-	}
+	d.diary.note(instanceNote, []byte(d.scanner.Instance))
 	return d, nil
 }
 
@@ -75,7 +73,7 @@ func (o *Options) owner() int {
 // instance names this supervisor over all its lives, so that its services are told from those of another one.
 func (o *Options) instance() string {
 	if o.Restored != nil {
-		if name := o.Restored.Notes["instance"]; len(name) > 0 {
+		if name := o.Restored.Notes[instanceNote]; len(name) > 0 {
 			return string(name)
 		}
 	}
@@ -91,14 +89,9 @@ func (o *Options) firstEvent() uint64 {
 	return n
 }
 
-// eventNote is where the journal keeps the number of the next event.
-const eventNote = "event_seq"
-
 // countEvents writes the number behind n more events, before anybody sees them: after a crash none is given out twice.
 func (d *driver) countEvents(n int) {
-	if d.journal != nil {
-		_ = d.journal.Note(eventNote, strconv.AppendUint(nil, d.events.End()+uint64(n), 10))
-	}
+	d.diary.note(eventNote, strconv.AppendUint(nil, d.events.End()+uint64(n), 10))
 }
 
 // begin starts the helpers and feeds the first event, or after a restore the words about the time in between.
@@ -117,9 +110,7 @@ func (d *driver) begin() {
 	if d.resume == nil {
 		d.step(d.first)
 		d.startLegacy()
-		if d.journal != nil {
-			d.flushJournal()
-		}
+		d.diary.flush()
 	}
 	for _, ev := range d.resume {
 		d.step(ev)

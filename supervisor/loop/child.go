@@ -99,7 +99,7 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 		return
 	}
 	c.preparing = true
-	d.noteRun(c)
+	d.diary.run(c)
 	d.runHook(c, hookPreStart, cfg.PreStart, func(ok bool, detail string) {
 		c.preparing = false
 		switch {
@@ -108,7 +108,7 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 		case !ok:
 			d.spawnFailed(c, &proc.Error{Step: hookPreStart, Detail: "pre_start " + detail})
 		default:
-			d.noteRun(c)
+			d.diary.run(c)
 			d.spawnMain(c)
 		}
 	})
@@ -147,7 +147,7 @@ func (d *driver) spawned(c *child, f forked) {
 	if d.keeper != nil {
 		_ = d.keeper.Track(f.pid, uint64(c.gen))
 	}
-	d.noteRun(c)
+	d.diary.run(c)
 	fault.Here("spawned")
 	d.step(machine.Spawned{Gen: c.gen, PID: f.pid})
 	d.changed(c)
@@ -199,7 +199,7 @@ func (d *driver) release(c *child) {
 	if c.group != nil {
 		go d.removeGroup(c.group, c.hook == nil)
 	}
-	d.forgetRun(c)
+	d.diary.over(c)
 }
 
 // removeGroup removes the group of an incarnation that is gone. Where no hook of it runs any more, which removes it then,
@@ -247,7 +247,7 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 func (d *driver) sendStop(c *child, sig unix.Signal) {
 	d.signalTree(c, sig)
 	c.signalled = true
-	d.noteRun(c)
+	d.diary.run(c)
 }
 
 // signal sends what an operator asked for, to the group.

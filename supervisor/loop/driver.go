@@ -11,7 +11,6 @@ import (
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
-	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/notify"
@@ -69,10 +68,10 @@ type driver struct {
 	legacy    map[string]proc.Process // what a zinit 0.3.9 left running, by service, until it is adopted
 	inherited []keeper.Pipe           // readiness descriptors and notify sockets that the keeper held
 
-	arena   *logring.Arena
-	out     *output.Reader
-	journal *journal.Journal // nil: nothing outlives this process
-	keeper  *keeper.Client   // nil: no keeper above
+	arena  *logring.Arena
+	out    *output.Reader
+	diary  diary
+	keeper *keeper.Client // nil: no keeper above
 	// receiving is held while a word of the keeper is taken, and by an upgrade from its last word on.
 	receiving sync.Mutex
 
@@ -150,16 +149,7 @@ func (d *driver) step(ev machine.Event) {
 func (d *driver) record() {
 	dirty := d.m.Dirty()
 	d.touched = append(d.touched, dirty...)
-	if d.journal != nil && len(dirty) > 0 {
-		recs := make([]machine.Record, len(dirty))
-		for i, id := range dirty {
-			recs[i] = d.m.Record(id)
-		}
-		if err := d.journal.Services(recs, d.m.Globals()); err != nil {
-			d.log.Error("cannot write the journal: a crash of the server now would lose state", "error", err)
-		}
-		fault.Here("journal")
-	}
+	d.diary.services(d.m, dirty)
 	d.m.ClearDirty()
 }
 

@@ -82,11 +82,9 @@ func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, legacy map[string]pr
 	d := l.d
 	d.legacy = legacy
 	d.m = machine.New(g, d.opt.Machine)
-	if d.journal != nil {
-		d.journal.Hold() // until the first step is in it too, see begin
-		_ = d.journal.Note(view.BootNote, d.boot.Kept())
-	}
-	d.saveAll(defs)
+	d.diary.hold() // until the first step is in it too, see begin
+	d.diary.note(view.BootNote, d.boot.Kept())
+	d.diary.loaded(defs)
 	for _, c := range defs.Configs {
 		d.direct(c)
 	}
@@ -237,11 +235,8 @@ func (l *Loop) KillAll() {
 // Note keeps a value in the journal, and returns when it is there.
 func (l *Loop) Note(key string, value []byte) {
 	d := l.d
-	if d.journal == nil {
-		return
-	}
 	done := make(chan struct{})
-	d.post(func() { _ = d.journal.Note(key, value); close(done) })
+	d.post(func() { d.diary.note(key, value); close(done) })
 	await(d, done)
 }
 
@@ -249,7 +244,7 @@ func (l *Loop) Note(key string, value []byte) {
 func (l *Loop) ConvertJournal() {
 	d := l.d
 	d.post(func() {
-		if err := d.journal.Convert(journal.Version); err != nil {
+		if err := d.diary.journal.Convert(journal.Version); err != nil {
 			d.log.Error("the journal stays in the version that it was taken over in", "error", err)
 		}
 	})

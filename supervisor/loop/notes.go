@@ -34,8 +34,8 @@ func (d *driver) note(n machine.Note, c *graph.Config) {
 	e := wire.Event{Time: view.RFC3339(time.Now()), Service: c.Name, From: n.From.String(), To: n.To.String(), Cause: n.Cause.String(),
 		By: n.By, PID: i.PID, Text: noteText(n, c, i)}
 	d.notes = append(d.notes, e)
-	if d.boot.Note(c.Name, n) && d.journal != nil {
-		_ = d.journal.Note(view.BootServiceNote+c.Name, d.boot.KeptService(c.Name))
+	if d.boot.Note(c.Name, n) {
+		d.diary.note(view.BootServiceNote+c.Name, d.boot.KeptService(c.Name))
 	}
 	level := noteLevel(n)
 	attrs := []any{"service", c.Name, "cause", e.Cause, ownlog.Transition(e.From, e.To, n.To == machine.Failed)}

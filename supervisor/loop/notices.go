@@ -190,7 +190,7 @@ func (d *driver) mainChanged(c *child, pid int) {
 		c.adopted = p.PPID != os.Getpid()
 	}
 	d.byPID[pid] = c
-	d.noteRun(c)
+	d.diary.run(c)
 	if d.keeper != nil {
 		_ = d.keeper.Track(pid, uint64(c.gen))
 	}

@@ -291,7 +291,7 @@ func (d *driver) adoptMain(c *child, pid int) {
 	c.pid, c.start, c.gone, c.reaped, c.settleBy = pid, startTime(pid), false, false, time.Time{}
 	c.daemonized = true
 	d.byPID[pid] = c
-	d.noteRun(c)
+	d.diary.run(c)
 	d.changed(c)
 }
 

@@ -2,10 +2,7 @@ package loop
 
 import (
 	"encoding/json"
-	"maps"
 	"os"
-	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,41 +17,6 @@ import (
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
-
-// runNote is what the journal keeps of a running incarnation beside the machine's record.
-type runNote struct {
-	PID        int    `json:"pid"`
-	Start      uint64 `json:"start"`
-	Cgroup     string `json:"cgroup,omitempty"`
-	Daemonized bool   `json:"daemonized,omitempty"`
-	Warning    string `json:"warning,omitempty"`
-	Hook       bool   `json:"hook,omitempty"`      // pre_start runs or ran; the main process was not forked
-	Signalled  bool   `json:"signalled,omitempty"` // the stop signal was sent
-
-	Inputs proc.Inputs `json:"inputs,omitzero"` // what its files said when it started
-}
-
-func runKey(gen machine.Gen) string { return "run/" + strconv.FormatUint(uint64(gen), 10) }
-
-// noteRun writes how the incarnation can be found again.
-func (d *driver) noteRun(c *child) {
-	if d.journal == nil {
-		return
-	}
-	n := runNote{PID: c.pid, Start: c.start, Daemonized: c.daemonized, Warning: c.warning, Hook: c.preparing, Signalled: c.signalled,
-		Inputs: c.inputs}
-	if c.group != nil {
-		n.Cgroup = c.group.Path()
-	}
-	b, _ := json.Marshal(n)
-	_ = d.journal.Note(runKey(c.gen), b)
-}
-
-func (d *driver) forgetRun(c *child) {
-	if d.journal != nil {
-		_ = d.journal.Note(runKey(c.gen), nil)
-	}
-}
 
 // Restore makes the machine of the server before, and takes over from it: definitions, states, processes, pipes. Nothing is
 // signalled or started before Run; then every word about the time in between is given to the machine, and Resumed.
@@ -120,7 +82,7 @@ func restoreDefinitions(st *journal.State) *view.Definitions {
 			defs.Configs[c.Name] = c
 		}
 	}
-	_ = json.Unmarshal(st.Notes["broken"], &defs.Broken)
+	_ = json.Unmarshal(st.Notes[brokenNote], &defs.Broken)
 	return defs
 }
 
@@ -301,7 +263,7 @@ func (r *restorer) intent(c *child) {
 		}
 	}
 	if c.pid > 0 {
-		d.noteRun(c)
+		d.diary.run(c)
 		r.known(c)
 		return
 	}
@@ -420,31 +382,4 @@ func (r *restorer) unborn() (found []proc.Process) {
 		}
 	}
 	return found
-}
-
-// saveAll writes everything that is loaded into a fresh journal.
-func (d *driver) saveAll(defs *view.Definitions) {
-	if d.journal == nil {
-		return
-	}
-	configs := slices.Collect(maps.Values(defs.Configs))
-	texts := make([][]byte, len(configs))
-	parallel.Do(len(configs), func(i int) { texts[i] = confdir.TOML(configs[i]) })
-	for i, c := range configs {
-		_ = d.journal.Define(c.Name, texts[i], c.Source, c.Ephemeral)
-	}
-	d.noteBroken(defs)
-	_ = d.journal.Note(loadedNote, []byte{1})
-}
-
-// loadedNote says that the journal holds a first load as a whole. Without it the server before died while it came up.
-const loadedNote = "loaded"
-
-// Began reports whether a journal holds services to take over. A server that died before it had loaded its files leaves
-// one that does not.
-func Began(st *journal.State) bool { return st != nil && len(st.Notes[loadedNote]) > 0 }
-
-// define keeps one definition. TOML, because it holds everything and is read by the same code as files.
-func (d *driver) define(c *graph.Config) {
-	_ = d.journal.Define(c.Name, confdir.TOML(c), c.Source, c.Ephemeral)
 }
