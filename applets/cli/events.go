@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -46,10 +48,16 @@ func (v *invocation) showEvents(c *cli.Context, client *rpc.Client, only map[str
 		v.complain(fmt.Sprintf("%s before number %d not kept any more", plural(int(kept.Missed), "event"), c.Uint64("since")+kept.Missed))
 	}
 	var list []wire.Event
+	happened := map[string]bool{}
 	for _, e := range kept.Events {
 		if len(only) == 0 || only[e.Service] {
 			list = append(list, e)
+			happened[e.Service] = true
 		}
+	}
+	unknown := v.unknownEvents(client, only, happened)
+	if unknown != nil && len(unknown) == len(only) {
+		return silent(exitNoService)
 	}
 	if n := c.Int("lines"); c.IsSet("lines") && n >= 0 && n < len(list) {
 		list = list[len(list)-n:]
@@ -59,15 +67,38 @@ func (v *invocation) showEvents(c *cli.Context, client *rpc.Client, only map[str
 			list = []wire.Event{}
 		}
 		v.out.document(formatJSON, list)
-		return nil
+		return silent(codeOf(unknown))
 	}
 	for _, e := range list {
 		v.printEvent(e)
 	}
 	if !c.Bool("follow") {
-		return nil
+		return silent(codeOf(unknown))
 	}
 	return v.followEvents(kept.Next, only)
+}
+
+// unknownEvents says which of the names there are no events of because there is no such service, and returns them. A service
+// that was removed has its events as long as they are kept.
+func (v *invocation) unknownEvents(client *rpc.Client, only, happened map[string]bool) []string {
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(only)) {
+		if happened[name] {
+			continue
+		}
+		if known, err := client.List(v.ctx); err == nil && !slices.Contains(known, name) {
+			unknown = append(unknown, name)
+			v.complain(describe(v.explain(client, "show the events of", name, wire.NewError(wire.CodeNotFound, ""))))
+		}
+	}
+	return unknown
+}
+
+func codeOf(unknown []string) int {
+	if len(unknown) > 0 {
+		return exitNoService
+	}
+	return exitOK
 }
 
 func (v *invocation) followEvents(since uint64, only map[string]bool) error {

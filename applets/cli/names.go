@@ -84,6 +84,8 @@ func (v *invocation) explain(client *rpc.Client, verb, name string, err error) e
 		return nil
 	case isCode(err, wire.CodeNotFound):
 		return failf(exitNoService, "cannot %s %s: no such service%s", verb, name, v.suggestion(client, name))
+	case isCode(err, wire.CodeNotRunning) && err.Error() == "service "+name+" is not running":
+		return failf(exitNotRunning, "cannot %s %s: it is not running (zinit status %s)", verb, name, name)
 	case isCode(err, wire.CodeUnsafeRemoval):
 		return failf(exitCode(err), "cannot %s %s: %s (with them: zinit %s --cascade %s)", verb, name, dependentsText(err), verb, name)
 	}
