@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
@@ -67,7 +68,7 @@ func readLegacy(path string, now time.Time) (*legacyState, error) {
 
 // takeLegacy finds the processes that a 0.3.9 before this server has left running, once: the file is removed. Those whose
 // service is defined are adopted when it would be started; others are named in the log and left alone.
-func (s *Supervisor) takeLegacy(defs *view.Definitions) map[string]proc.Process {
+func (s *Supervisor) takeLegacy(defs *view.Definitions) map[string]loop.Found {
 	st, err := readLegacy(legacyPath, time.Now())
 	if err != nil {
 		s.log.Warn("the state of the zinit 0.3.9 before is not used", "error", err)
@@ -77,7 +78,7 @@ func (s *Supervisor) takeLegacy(defs *view.Definitions) map[string]proc.Process 
 		return nil
 	}
 	_ = os.Remove(legacyPath)
-	legacy := map[string]proc.Process{}
+	legacy := map[string]loop.Found{}
 	for _, name := range slices.Sorted(maps.Keys(st.Services)) {
 		old := st.Services[name]
 		if old.PID <= 0 {
@@ -91,7 +92,7 @@ func (s *Supervisor) takeLegacy(defs *view.Definitions) map[string]proc.Process 
 			s.log.Warn("a process of zinit 0.3.9 is left alone: "+why, "service", name, "pid", old.PID)
 			continue
 		}
-		legacy[name] = p
+		legacy[name] = loop.Found{Process: p}
 		s.log.Info("taking over a process of zinit 0.3.9; its output is captured after its next start", "service", name, "pid", old.PID)
 	}
 	return legacy

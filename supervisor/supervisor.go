@@ -18,7 +18,6 @@ import (
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/syslog"
 	"github.com/zinit/zinit/supervisor/view"
 	"github.com/zinit/zinit/supervisor/xinet"
@@ -31,6 +30,8 @@ type Options struct {
 	Loop   loop.Options // what the loop works with; Machine, Forward and NotifyDir are filled in by New
 	Exec   Exec         // what an upgrade in place needs
 	Syslog string       // path of a syslog socket to serve, "" = none
+	// StateLost says that a server was here before of which the state cannot be read.
+	StateLost bool
 	// KillAfter is after how long of a stop, by the keeper, what is left is killed; 0 = no such bound.
 	KillAfter time.Duration
 
@@ -72,6 +73,9 @@ func (o *Options) maxServices() int {
 func (o *Options) derive() {
 	o.About.ConfigDirs, o.About.Survives = o.Files.Dirs, o.Loop.Keeper != nil
 	o.Loop.Machine = machine.Options{PID1: o.About.Mode == "machine", ShutdownTimeout: int64(o.shutdownTimeout())}
+	if o.Loop.Restored == nil {
+		o.Loop.Machine.Seq = machine.Gen(lastGen(o.Loop.Handover))
+	}
 	if o.Files.Settings != nil {
 		o.Loop.Forward = o.Files.Settings.Forward
 	}
@@ -138,11 +142,15 @@ func New(opt Options) (*Supervisor, error) {
 // load reads the directories for the first time.
 func (s *Supervisor) load() {
 	defs, g := s.read()
-	var legacy map[string]proc.Process
+	var found map[string]loop.Found
 	if h := s.opt.Loop.Handover; h == nil || h.Starts <= 1 {
-		if legacy = s.takeLegacy(defs); len(legacy) > 0 {
+		if found = s.takeLegacy(defs); len(found) > 0 {
 			g = defs.Graph()
 		}
+	}
+	if s.opt.StateLost {
+		found = s.salvage(defs)
+		s.tellUnknown(defs, found)
 	}
 	s.defs.Store(defs)
 	s.shown.Boot.Loaded()
@@ -153,7 +161,7 @@ func (s *Supervisor) load() {
 		}
 		s.log.Log(context.Background(), level, problemLine(p))
 	}
-	s.loop.Load(defs, g, legacy, s.opt.Files.Only)
+	s.loop.Load(defs, g, found, s.opt.Files.Only)
 }
 
 // Run feeds the first event and runs the loop until the machine halts; it returns the exit code. Without a keeper it

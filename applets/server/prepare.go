@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/logring"
@@ -249,15 +247,6 @@ func (s *server) syslogPath() string {
 	return s.o.syslog
 }
 
-// endTracked ends what a server before has started and nobody knows any more: a second copy beside it would be worse. The
-// keeper has not reaped these, so the numbers are their own.
-func endTracked(h *keeper.Handover) {
-	for pid := range h.Tracked {
-		_ = unix.Kill(-pid, unix.SIGKILL)
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-}
-
 // takeJournal opens the journal of the server before, or makes a new one. A journal that cannot be used is a loss of
 // state, never a reason not to run.
 func (s *server) takeJournal(opt *supervisor.Options) {
@@ -270,8 +259,11 @@ func (s *server) takeJournal(opt *supervisor.Options) {
 			}
 			return
 		}
-		s.log.Error("the state of the server before is lost: services are ended and start afresh", "error", err)
-		endTracked(h)
+		s.log.Error("the state of the server before is lost: what can be proven to run is taken over", "error", err)
+		opt.StateLost = true
+	} else if h != nil && len(h.Tracked) > 0 {
+		s.log.Error("the server before had no state: what can be proven to run is taken over")
+		opt.StateLost = true
 	}
 	j, err := journal.Create()
 	if err != nil {

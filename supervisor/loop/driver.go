@@ -61,12 +61,12 @@ type driver struct {
 	belongings *proc.Belongings
 	clearing   sync.WaitGroup // of belongings of services that have ended
 
-	first     machine.Event           // what begins a fresh life
-	resume    []machine.Event         // what tells the machine about the time it was not there
-	lost      []*child                // incarnations whose main process ended in that time
-	awaited   []*child                // of whose end the keeper is about to tell
-	legacy    map[string]proc.Process // what a zinit 0.3.9 left running, by service, until it is adopted
-	inherited []keeper.Pipe           // readiness descriptors and notify sockets that the keeper held
+	first     machine.Event    // what begins a fresh life
+	resume    []machine.Event  // what tells the machine about the time it was not there
+	lost      []*child         // incarnations whose main process ended in that time
+	awaited   []*child         // of whose end the keeper is about to tell
+	legacy    map[string]Found // what was left running without a state, by service, until it is adopted
+	inherited []keeper.Pipe    // readiness descriptors and notify sockets that the keeper held
 
 	arena  *logring.Arena
 	out    *output.Reader

@@ -26,9 +26,32 @@ func (d *driver) adoptLegacy(c *child) bool {
 	}
 	c.adopted, c.daemonized = true, true // not started by us, so nobody but the kernel tells of its end
 	c.warning = "taken over from zinit 0.3.9: its output is captured after its next start"
+	if p.Gen != 0 {
+		c.warning = "taken over without the state of the server before"
+		if d.cgroups != nil {
+			c.group = d.cgroups.Find(c.config.Name, p.Gen)
+		}
+	}
 	d.spawned(c, forked{pid: p.PID, start: p.Start, at: time.Now()})
 	d.watchForeign(c)
 	return true
+}
+
+// takePipes reads on what the keeper holds of a server without a state; what it knew by the other descriptors is lost.
+func (d *driver) takePipes() {
+	if d.opt.Handover == nil {
+		return
+	}
+	for _, p := range d.opt.Handover.Pipes {
+		if p.Stream < streamReady {
+			d.inheritPipe(p)
+			continue
+		}
+		unix.Close(p.FD)
+		if d.keeper != nil {
+			_ = d.keeper.DropPipe(p.Gen, p.Stream)
+		}
+	}
 }
 
 // startLegacy asks for the services that ran without being wanted by their files.

@@ -76,11 +76,18 @@ func (l *Loop) Window() Window {
 		Scanner: d.scanner, Cgroups: d.cgroups, NoCgroups: d.noCgroups}
 }
 
-// Load makes the machine for a fresh start: of only, or of everything when that is "". What a zinit 0.3.9 left running, by
-// service, is adopted in place of a start.
-func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, legacy map[string]proc.Process, only string) {
+// Found is the main process of a service that a server left running of which there is no state.
+type Found struct {
+	proc.Process
+	Gen uint64 // its incarnation there, 0 = it was a zinit 0.3.9
+}
+
+// Load makes the machine for a fresh start: of only, or of everything when that is "". What was found, by service, is
+// adopted in place of a start.
+func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, found map[string]Found, only string) {
 	d := l.d
-	d.legacy = legacy
+	d.legacy = found
+	d.takePipes()
 	d.m = machine.New(g, d.opt.Machine)
 	d.diary.hold() // until the first step is in it too, see begin
 	d.diary.note(view.BootNote, d.boot.Kept())

@@ -2,7 +2,9 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +49,9 @@ func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Er
 	path := filepath.Join(r.base, ID(service, gen))
 	g := &Group{path: path, main: path + "/" + mainFolder, into: r.into}
 	err := r.mkdir(g.path)
+	if errors.Is(err, fs.ErrExist) && removeFolders(g.path, 0) == nil { // an empty one of an earlier life
+		err = r.mkdir(g.path)
+	}
 	if err == nil {
 		if err = os.Mkdir(g.main, 0o755); err != nil {
 			_ = os.Remove(g.path)

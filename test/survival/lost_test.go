@@ -17,8 +17,8 @@ import (
 	"github.com/zinit/zinit/test/survival/storm"
 )
 
-// TestUnusableJournal: a server that finds a state which it cannot read says why, ends what runs, and starts afresh: never
-// two copies, and never a service that nobody watches.
+// TestUnusableJournal: a server that finds a state which it cannot read says why, and takes over what can be proven to
+// run: never two copies, never a service that nobody watches, and nothing that an operator stopped starts without a word.
 func TestUnusableJournal(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -30,37 +30,75 @@ func TestUnusableJournal(t *testing.T) {
 		{"damaged at its head", func(b []byte) { copy(b, strings.Repeat("x", 128)) }, "damaged"},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			notes := filepath.Join(t.TempDir(), "notes")
-			s := testkit.Start(t, map[string]string{"one.toml": fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"run\", ZT_FILE = %q}\n", self(t), notes)},
-				testkit.Options{Applet: "pid1"})
-			one := s.AwaitState(s.Client(), "one", "running")
-			begun := func(n int) func() bool {
-				return func() bool { b, _ := os.ReadFile(notes); return strings.Count(string(b), "begin ") == n }
-			}
-			s.Await("the service to begin", begun(1))
-			server := storm.ServerOf(s.PID())
-			spoilJournal(t, server, test.spoil)
-			if err := syscall.Kill(server, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			s.Await("the service to begin again", begun(2))
-			s.Await("another process of it to be shown", func() bool {
-				c, err := rpc.Dial(ctx, s.Socket)
-				if err != nil {
-					return false
-				}
-				defer c.Close()
-				now, err := c.StatusFull(ctx, "one")
-				return err == nil && now.State.State == "running" && now.PID != one.PID
-			})
-			if b, _ := os.ReadFile(notes); strings.Contains(string(b), "double") {
-				t.Errorf("two copies at once:\n%s", b)
-			}
-			if log := s.Logs(); !strings.Contains(log, test.says) || !strings.Contains(log, "services are ended and start afresh") {
-				t.Errorf("the log does not say %q:\n%s", test.says, log)
-			}
-		})
+		t.Run(test.name, func(t *testing.T) { unusable(t, test.spoil, test.says) })
+	}
+}
+
+func unusable(t *testing.T, spoil func([]byte), says string) {
+	notes := filepath.Join(t.TempDir(), "notes")
+	s := testkit.Start(t, map[string]string{
+		"one.toml":  fmt.Sprintf("[service]\nname = \"one\"\nexec = [%q]\nenv = {ZT_ROLE = \"run\", ZT_FILE = %q}\n", self(t), notes),
+		"two.toml":  strings.ReplaceAll(sleeper, "one", "two"),
+		"gone.toml": strings.ReplaceAll(sleeper, "one", "gone"),
+	}, testkit.Options{Applet: "pid1"})
+	c := s.Client()
+	one := s.AwaitState(c, "one", "running")
+	gone := s.AwaitState(c, "gone", "running")
+	s.AwaitState(c, "two", "running")
+	if _, err := c.Stop(ctx, "two", rpc.Change{Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	s.Write(map[string]string{"gone.toml": ""}) // nobody can know what to do with it
+	server := storm.ServerOf(s.PID())
+	spoilJournal(t, server, spoil)
+	killServer(t, s, server)
+	c = s.Client()
+	now := s.AwaitState(c, "one", "running")
+	if now.PID != one.PID || now.Incarnation <= one.Incarnation {
+		t.Errorf("%d.%d, before %d.%d", now.PID, now.Incarnation, one.PID, one.Incarnation)
+	}
+	two := s.AwaitState(c, "two", "running")
+	s.Await("the end of what is not defined any more", func() bool { return syscall.Kill(gone.PID, 0) != nil })
+	log := s.Logs()
+	for _, want := range []string{says, "what can be proven to run is taken over", "had been stopped by hand, or had run to their end: two"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not say %q:\n%s", want, log)
+		}
+	}
+	// What was taken over is a service like any other.
+	for _, name := range []string{"one", "two"} {
+		if _, err := c.Restart(ctx, name, rpc.Change{Wait: true}); err != nil {
+			t.Errorf("restart of %s: %v", name, err)
+		}
+	}
+	if again := s.AwaitState(c, "one", "running"); again.PID == one.PID || syscall.Kill(one.PID, 0) == nil {
+		t.Errorf("after a restart pid %d, before %d", again.PID, one.PID)
+	}
+	if again := s.AwaitState(c, "two", "running"); again.PID == two.PID {
+		t.Errorf("after a restart pid %d", again.PID)
+	}
+	if b, _ := os.ReadFile(notes); strings.Contains(string(b), "double") {
+		t.Errorf("two copies at once:\n%s", b)
+	}
+}
+
+// TestWithoutMemfd: where the kernel or a sandbox has no memfd_create(2) and no fallocate(2), a crash of the server and an
+// upgrade lose nothing all the same.
+func TestWithoutMemfd(t *testing.T) {
+	for _, applet := range applets {
+		w := newVersionWorld(t, testkit.Options{Applet: applet, Bin: self(t), Env: []string{"ZT_DENY=" + testkit.Binary(t, "")}})
+		c := w.s.Client()
+		pid := serverPIDOf(t, c)
+		next := copyOf(t, testkit.Binary(t, ""), "next", nil)
+		if _, err := c.Upgrade(ctx, next); err != nil {
+			t.Fatalf("%s: %v\n%s", applet, err, w.s.Logs())
+		}
+		w.s.Await("the new executable", func() bool { return exeOf(pid) == next })
+		w.same("an upgrade")
+		if applet == "pid1" {
+			killServer(t, w.s, pid)
+			w.same("a crash")
+		}
 	}
 }
 

@@ -3,20 +3,39 @@ package survival
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/internal/testkit/seccomp"
 	"github.com/zinit/zinit/test/survival/storm"
 )
 
 // TestMain plays the services when the binary is executed as one, else runs the tests.
 func TestMain(m *testing.M) {
+	if bin := os.Getenv("ZT_DENY"); bin != "" {
+		deny(bin)
+	}
 	storm.Play()
 	code := m.Run()
 	if earlierDir != "" {
 		os.RemoveAll(earlierDir)
 	}
 	os.Exit(code)
+}
+
+// deny executes a zinit, with this process's arguments, that has no memfd_create(2) and no fallocate(2).
+func deny(bin string) {
+	os.Unsetenv("ZT_DENY")
+	err := seccomp.Deny(unix.ENOSYS, unix.SYS_MEMFD_CREATE, unix.SYS_FALLOCATE)
+	if err == nil {
+		err = syscall.Exec(bin, append([]string{"zinit"}, os.Args[1:]...), os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 func raw(text string) json.RawMessage { return json.RawMessage(text) }
