@@ -135,6 +135,16 @@ const (
 	OnExitShutdown        // stop everything and exit with this service's code
 )
 
+// KillMode says which processes of a service a stop reaches, in systemd's words.
+type KillMode uint8
+
+// The kill modes.
+const (
+	KillControlGroup KillMode = iota // the stop signal and SIGKILL go to all of them
+	KillMixed                        // the stop signal to the main process; SIGKILL to all when it has ended or is late
+	KillProcess                      // only to the main process: the rest is left
+)
+
 // Deps are the dependencies of a service by name, as written.
 type Deps struct {
 	After, Requires, Wants, Conflicts, Binds []string
@@ -151,6 +161,7 @@ type Lifecycle struct {
 	StartTimeout    time.Duration // 0 = none
 	StopTimeout     time.Duration // > 0
 	StopSignal      Signal
+	KillMode        KillMode
 	SuccessCodes    []int // exit codes that count as 0; 0 itself is always in it
 	OnExit          OnExit
 }

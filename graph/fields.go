@@ -63,6 +63,7 @@ var comparisons = []comparison{
 	{"stop_timeout_ms", false, by(func(c *Config) int64 { return int64(c.Lifecycle.StopTimeout) })},
 	{"stop_signal", false, by(func(c *Config) Signal { return c.Lifecycle.StopSignal })},
 	{"success_codes", false, list(func(c *Config) []int { return c.Lifecycle.SuccessCodes })},
+	{"kill_mode", false, by(func(c *Config) KillMode { return c.Lifecycle.KillMode })},
 	{"on_exit", false, by(func(c *Config) OnExit { return c.Lifecycle.OnExit })},
 
 	{"health", false, func(a, b *Config) bool { return sameHealth(a.Health, b.Health) }},

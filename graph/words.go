@@ -32,6 +32,7 @@ var (
 	classWords     = []string{"user", "system"}
 	statusWords    = []string{"start", "stop", "ignore"}
 	restartWords   = []string{"on-failure", "always", "never"}
+	killModeWords  = []string{"control-group", "mixed", "process"}
 	onExitWords    = []string{"continue", "shutdown"}
 	healthWords    = []string{"tcp", "http", "exec"}
 	envFormatWords = []string{"dotenv", "sh", "systemd"}
@@ -49,6 +50,9 @@ func StatusWords() []string { return statusWords }
 
 // RestartWords are the values of restart.
 func RestartWords() []string { return restartWords }
+
+// KillModeWords are the values of kill_mode.
+func KillModeWords() []string { return killModeWords }
 
 // OnExitWords are the values of on_exit.
 func OnExitWords() []string { return onExitWords }
@@ -84,6 +88,17 @@ func ParseRestart(s string) (Restart, error) {
 
 // String returns the word of the file.
 func (o OnExit) String() string { return wordOf(onExitWords, o) }
+
+// String returns the word of the file.
+func (k KillMode) String() string { return wordOf(killModeWords, k) }
+
+// ParseKillMode reads "control-group" (also "group"), "mixed" or "process".
+func ParseKillMode(s string) (KillMode, error) {
+	if s == "group" {
+		return KillControlGroup, nil
+	}
+	return word[KillMode](killModeWords, s)
+}
 
 // ParseOnExit reads "continue" or "shutdown".
 func ParseOnExit(s string) (OnExit, error) { return word[OnExit](onExitWords, s) }

@@ -35,6 +35,10 @@ func TestWords(t *testing.T) {
 	check(t, StatusWords(), ParseStatus)
 	check(t, RestartWords(), ParseRestart)
 	check(t, OnExitWords(), ParseOnExit)
+	check(t, KillModeWords(), ParseKillMode)
+	if k, err := ParseKillMode("group"); err != nil || k != KillControlGroup {
+		t.Errorf("group: %v %v", k, err)
+	}
 	check(t, HealthWords(), ParseHealthType)
 	check(t, MethodWords(), ParseHealthMethod)
 	check(t, readyKindWords, ParseReadyKind)

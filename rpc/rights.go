@@ -46,7 +46,8 @@ func sights() []sight {
 		{of: wire.CauseLink{}, states: "Name State", told: "Text"},
 		{of: wire.Tree{}, states: "ASCII Nodes"}, // names and states, drawn
 		{of: wire.TreeNode{}, states: "Name State IsTarget Dependencies"},
-		{of: wire.OK{}, states: "OK Pending State Outcome KilledAfterMS", hidden: "Text Removed ChangedOnDisk"},
+		{of: wire.OK{}, states: "OK Pending State Outcome KilledAfterMS LeftRunning", hidden: "Text Removed ChangedOnDisk"},
+		{of: wire.LeftProcess{}, states: "PID Name"},
 		{of: wire.Removed{}, hidden: "Deleted Kept"},
 		{of: wire.Waited{}, states: "States"},
 		{of: wire.Event{}, states: "Seq Time Service From To Cause By PID", told: "Text"},

@@ -113,6 +113,8 @@ type changed struct {
 	ChangedOnDisk string `json:"changed_on_disk,omitempty"` // start, restart: the definition that was loaded is not its file's any more
 
 	KilledAfterMS int64 `json:"killed_after_ms,omitempty"` // stop: SIGKILL was needed, so long after the stop signal
+	// stop: what it has left, as kill_mode = "process" says
+	LeftRunning []wire.LeftProcess `json:"left_running,omitempty"`
 }
 
 // maxAtOnce bounds the connections one command opens.
@@ -198,7 +200,7 @@ func changeFailed(name string, err error) changed {
 func settled(what verb, name string, ok wire.OK) changed {
 	r := changed{Name: name, OK: true, Outcome: ok.Outcome, Text: ok.Text, ChangedOnDisk: ok.ChangedOnDisk}
 	if what.name == verbStop.name {
-		r.KilledAfterMS = ok.KilledAfterMS
+		r.KilledAfterMS, r.LeftRunning = ok.KilledAfterMS, ok.LeftRunning
 	}
 	if ok.State != nil {
 		r.State = *ok.State
@@ -309,16 +311,29 @@ func successText(what verb, r changed, st style) string {
 	case r.Outcome == "accepted" && r.State.State == "":
 		return what.goes + ", not waited for"
 	case what.name == "stop": // what it is now, exited or failed with a broken file, is no matter of the stop
-		if r.KilledAfterMS > 0 {
-			return "stopped (killed after " + graph.Duration((time.Duration(r.KilledAfterMS) * time.Millisecond).Round(100*time.Millisecond)) + ")"
-		}
-		return "stopped"
+		return stoppedText(r)
 	case r.State.State == "":
 		return "done"
 	case r.State.PID != nil && *r.State.PID > 0:
 		return st.stateWord(r.State) + ", pid " + itoa(int64(*r.State.PID))
 	}
 	return st.stateWord(r.State)
+}
+
+// stoppedText tells whether SIGKILL was needed, and what was left.
+func stoppedText(r changed) string {
+	text := "stopped"
+	if r.KilledAfterMS > 0 {
+		text += " (killed after " + graph.Duration((time.Duration(r.KilledAfterMS) * time.Millisecond).Round(100*time.Millisecond)) + ")"
+	}
+	var left []string
+	for _, p := range r.LeftRunning {
+		left = append(left, fmt.Sprintf("%d (%s)", p.PID, p.Name))
+	}
+	if len(left) > 0 {
+		text += ", left running: " + strings.Join(left, ", ")
+	}
+	return text
 }
 
 func killCommand(v *invocation) *cli.Command {

@@ -241,7 +241,9 @@ var lifecycleSection = sync.OnceValue(func() *section {
 		millisField("stop_timeout_ms", "Time between the stop signal and SIGKILL",
 			func(c *graph.Config) *time.Duration { return &c.Lifecycle.StopTimeout }, 1),
 		stopSignalField(),
-	), successCodesField(),
+	), wordField("kill_mode", "control-group: a stop signals all processes; mixed: the main one, and SIGKILL for the rest; process: the main one",
+		func(c *graph.Config) *graph.KillMode { return &c.Lifecycle.KillMode }, graph.KillModeWords(), graph.ParseKillMode),
+		successCodesField(),
 		wordField("on_exit", "shutdown: when this service ends for good, stop everything and exit with its code",
 			func(c *graph.Config) *graph.OnExit { return &c.Lifecycle.OnExit }, graph.OnExitWords(), graph.ParseOnExit))}
 })

@@ -178,6 +178,7 @@ func (g generator) lifecycle(l *graph.Lifecycle) {
 	if g.maybe() {
 		l.SuccessCodes = []int{0, 1 + g.IntN(10), 100 + g.IntN(100)}
 	}
+	l.KillMode = pick(g, graph.KillControlGroup, graph.KillMixed, graph.KillProcess)
 	l.OnExit = pick(g, graph.OnExitContinue, graph.OnExitShutdown)
 }
 

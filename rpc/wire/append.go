@@ -258,6 +258,18 @@ func (o OK) AppendJSON(b []byte) []byte {
 		b = strconv.AppendInt(appendKey(b, "killed_after_ms"), o.KilledAfterMS, 10)
 	}
 	b = appendText(b, "changed_on_disk", o.ChangedOnDisk, false)
+	for i, p := range o.LeftRunning {
+		if i == 0 {
+			b = append(appendKey(b, "left_running"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = appendText(appendInt(append(b, `{"pid":`...), int64(p.PID)), "name", p.Name, true)
+		b = append(b, '}')
+		if i == len(o.LeftRunning)-1 {
+			b = append(b, ']')
+		}
+	}
 	b = o.AppendMembers(b)
 	return append(b, '}')
 }

@@ -241,11 +241,19 @@ type OK struct {
 	Text    string `json:"text,omitempty"`    // with wait: why, for people
 	// KilledAfterMS is how long after the stop signal SIGKILL was needed, 0 = it was not.
 	KilledAfterMS int64 `json:"killed_after_ms,omitempty"`
+	// LeftRunning are processes that a stop has left running, as kill_mode = "process" says.
+	LeftRunning []LeftProcess `json:"left_running,omitempty"`
 
 	// ChangedOnDisk: of start and restart, as in StatusFull: what was started is the loaded definition.
 	ChangedOnDisk string `json:"changed_on_disk,omitempty"`
 
 	Removed // of service.remove
+}
+
+// LeftProcess is a process that a stop has left running.
+type LeftProcess struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
 }
 
 // Removed is what became of the files of services that were removed.

@@ -8,6 +8,7 @@ import (
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
 
@@ -48,6 +49,11 @@ func (s *Reader) Outcome(name string, o machine.Outcome, wait bool) (wire.OK, er
 		answer.State, answer.Text = &st, s.causeText(view, id)
 		if killed := time.Duration(e.Info.Killed); killed > 0 && o == machine.OutcomeDone {
 			answer.KilledAfterMS = max(killed.Milliseconds(), 1)
+		}
+		for _, p := range e.Left {
+			if now, err := proc.ReadProcess(p.PID); err == nil && now.Start == p.Start && !now.Dead() {
+				answer.LeftRunning = append(answer.LeftRunning, wire.LeftProcess{PID: p.PID, Name: p.Comm})
+			}
 		}
 	}
 	return answer, nil

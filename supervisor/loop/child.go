@@ -29,6 +29,7 @@ type child struct {
 	reaped     bool         // and its zombie is away, so its group number may be somebody else's
 	ending     bool         // a stop or kill was begun
 	signalled  bool         // the stop signal was sent, and that is in the journal
+	asked      askedToEnd   // processes outside of the main one's group that got it
 	killed     bool         // SIGKILL was sent to the tree
 	told       bool         // the kernel tells when its control group is empty
 	endedAt    machine.Time // when the keeper reaped the main process, 0 = not told
@@ -94,6 +95,10 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 	if d.adoptLegacy(c) {
 		return
 	}
+	if other := d.onTerminal(c); other != "" {
+		d.spawnFailed(c, &proc.Error{Step: proc.StepTTY, Detail: "the terminal " + cfg.Tty + " is in use by " + other + ", which runs"})
+		return
+	}
 	if cfg.PreStart.Command.IsZero() {
 		d.spawnMain(c)
 		return
@@ -116,6 +121,7 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 
 // spawnMain hands the fork to a worker.
 func (d *driver) spawnMain(c *child) {
+	delete(d.leftRunning, c.config.Name)
 	base := d.opt.Environ
 	c.job = d.pool.submit(proc.Needs(c.config, c.config.Exec), func() func() {
 		f := d.forkMain(c, base)
@@ -246,8 +252,10 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 // their time any more, so that the next server does not send it again.
 func (d *driver) sendStop(c *child, sig unix.Signal) {
 	d.signalTree(c, sig)
-	c.signalled = true
-	d.diary.run(c)
+	if d.children[c.gen] == c {
+		c.signalled = true
+		d.diary.run(c)
+	}
 }
 
 // signal sends what an operator asked for, to the group.
@@ -307,21 +315,6 @@ func (c *child) unseen() bool {
 	return c.adopted && !c.gone && !c.daemonized && c.pid > 0 && c.start == 0
 }
 
-// signalTree is the stop signal: to the group, or to all that is left once the main process is gone, and SIGCONT, so
-// that a stopped process can act on it.
-func (d *driver) signalTree(c *child, sig unix.Signal) {
-	if c.gone {
-		owner := c.owner()
-		go func() {
-			d.scanner.SignalTree(&owner, sig)
-			d.scanner.SignalTree(&owner, unix.SIGCONT)
-		}()
-		return
-	}
-	d.signalGroup(c, sig)
-	d.signalGroup(c, unix.SIGCONT)
-}
-
 // kill ends everything that belongs to an incarnation. It goes on in treeWatch until nothing is left.
 func (d *driver) kill(gen machine.Gen) {
 	c := d.children[gen]
@@ -332,6 +325,13 @@ func (d *driver) kill(gen machine.Gen) {
 	d.trees.hurry()
 	if c.hook != nil {
 		d.endHelper(c.hook)
+	}
+	if c.config.Lifecycle.KillMode == graph.KillProcess {
+		if c.gone {
+			d.leaveRest(c)
+		}
+		d.signalMain(c, unix.SIGKILL)
+		return
 	}
 	if c.pid != 0 && !c.gone && !c.adopted {
 		_ = unix.Kill(-c.pid, unix.SIGKILL)

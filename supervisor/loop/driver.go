@@ -82,6 +82,9 @@ type driver struct {
 	answers []answer // outcomes of this batch, sent when its View is out
 	lastReq machine.ReqID
 
+	// leftRunning is what stopped services have left running, by name (kill_mode = "process")
+	leftRunning map[string][]proc.Process
+
 	waiting  waiting
 	booting  booting
 	halting  bool

@@ -250,21 +250,8 @@ func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 	}
 	d.trees.add(c)
 	if c.ending && !c.killed {
-		d.signalRest(c, survivors)
+		d.endRest(c, survivors)
 	}
-}
-
-// signalRest gives the stop signal to what is left of a tree that is being stopped and was not in the group of the main
-// process, which got it. Else a child in a session of its own would hold up every stop until its timeout.
-func (d *driver) signalRest(c *child, survivors []proc.Process) {
-	rest := slices.DeleteFunc(survivors, func(p proc.Process) bool { return p.PGRP == c.pid })
-	if len(rest) == 0 {
-		return
-	}
-	go func() {
-		d.scanner.Signal(rest, unix.Signal(c.config.Lifecycle.StopSignal))
-		d.scanner.Signal(rest, unix.SIGCONT)
-	}()
 }
 
 // daemon finds the process that a daemonizing program left as its main one: the one in pid_file if that is in the

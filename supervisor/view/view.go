@@ -25,7 +25,8 @@ type Entry struct {
 	Config   *graph.Config
 	Info     machine.Info
 	Standing graph.Standing
-	Run      *Run // what the driver knows of the present incarnation, nil without one
+	Left     []proc.Process // what it has left running when it was stopped (kill_mode = "process")
+	Run      *Run           // what the driver knows of the present incarnation, nil without one
 }
 
 // Run is the part of an incarnation that queries need; it is immutable, the driver replaces it.

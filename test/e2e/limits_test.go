@@ -245,13 +245,13 @@ func TestOOMScore(t *testing.T) {
 	}
 }
 
-// TestTerminal: tty makes a terminal the controlling one and descriptors 0, 1 and 2.
-func TestTerminal(t *testing.T) {
-	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+// terminal makes a pseudo-terminal; its master end does not block.
+func terminal(t *testing.T) (master int, path string) {
+	t.Helper()
+	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(master)
 	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,13 @@ func TestTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pts := fmt.Sprintf("/dev/pts/%d", n)
+	return master, fmt.Sprintf("/dev/pts/%d", n)
+}
+
+// TestTerminal: tty makes a terminal the controlling one and descriptors 0, 1 and 2.
+func TestTerminal(t *testing.T) {
+	master, pts := terminal(t)
+	defer unix.Close(master)
 	s := testkit.Start(t, map[string]string{
 		"getty.toml": service("getty", fmt.Sprintf("tty = %q\nexec = 'tty; echo to-the-terminal; exec sleep 100000'\n", pts)),
 		"file.toml":  service("file", "tty = \"/dev/null\"\n"+sleeper+"[lifecycle]\nrestart = \"never\"\n"),
@@ -272,7 +278,6 @@ func TestTerminal(t *testing.T) {
 		}
 	}
 	var seen strings.Builder
-	_ = unix.SetNonblock(master, true)
 	s.Await("the terminal to show it", func() bool {
 		var buf [512]byte
 		if n, err := unix.Read(master, buf[:]); err == nil {

@@ -1,0 +1,150 @@
+package loop
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+)
+
+// signalTree is the stop signal, to what kill_mode says: as a rule all processes, once the main one is gone all that are left.
+func (d *driver) signalTree(c *child, sig unix.Signal) {
+	sigs := c.stopSignals(sig)
+	switch mode := c.config.Lifecycle.KillMode; {
+	case c.gone && mode == graph.KillProcess:
+		d.leaveRest(c)
+	case c.gone && mode == graph.KillMixed:
+		d.kill(c.gen)
+	case c.gone:
+		owner := c.owner()
+		go func() {
+			for _, sig := range sigs {
+				d.scanner.SignalTree(&owner, sig)
+			}
+		}()
+	case mode != graph.KillControlGroup:
+		for _, sig := range sigs {
+			d.signalMain(c, sig)
+		}
+	default:
+		for _, sig := range sigs {
+			d.signalGroup(c, sig)
+		}
+		d.signalOthers(c, sigs)
+	}
+}
+
+// stopSignals are the stop signal and what follows it: SIGHUP where the service has a terminal, as when its line is hung up,
+// since a shell on one ignores SIGTERM, and SIGCONT, so that a stopped process can act on them.
+func (c *child) stopSignals(sig unix.Signal) []unix.Signal {
+	if c.config.Tty != "" {
+		return []unix.Signal{sig, unix.SIGHUP, unix.SIGCONT}
+	}
+	return []unix.Signal{sig, unix.SIGCONT}
+}
+
+// askedToEnd remembers who got the stop signal: a second one means to some programs that they must not take their time.
+type askedToEnd struct {
+	mu   sync.Mutex
+	pids map[int]uint64 // start times
+}
+
+// fresh returns those that have not got it, and takes them for such that have.
+func (a *askedToEnd) fresh(ps []proc.Process) (out []proc.Process) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range ps {
+		if start, ok := a.pids[p.PID]; ok && start == p.Start {
+			continue
+		}
+		if a.pids == nil {
+			a.pids = map[int]uint64{}
+		}
+		a.pids[p.PID] = p.Start
+		out = append(out, p)
+	}
+	return out
+}
+
+// signalOthers gives the stop signal to the processes of a service that are not in the group of its main process: that may
+// wait for them. Where its members are signalled one by one anyway they have had it.
+func (d *driver) signalOthers(c *child, sigs []unix.Signal) {
+	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
+		return
+	}
+	owner, known := c.owner(), d.accountedFor()
+	go func() {
+		tree := d.scanner.Tree(&owner, known)
+		others := slices.DeleteFunc(tree, func(p proc.Process) bool { return p.PGRP == owner.Main })
+		d.signalEach(c, others, sigs)
+	}()
+}
+
+// signalRest gives the stop signal to what is left of a tree after its main process and has not had it.
+func (d *driver) signalRest(c *child, survivors []proc.Process) {
+	rest := slices.DeleteFunc(survivors, func(p proc.Process) bool { return p.PGRP == c.pid })
+	sigs := c.stopSignals(unix.Signal(c.config.Lifecycle.StopSignal))
+	go d.signalEach(c, rest, sigs)
+}
+
+func (d *driver) signalEach(c *child, ps []proc.Process, sigs []unix.Signal) {
+	if ps = c.asked.fresh(ps); len(ps) == 0 {
+		return
+	}
+	for _, sig := range sigs {
+		d.scanner.Signal(ps, sig)
+	}
+}
+
+// endRest goes on with what a main process has left that was to end.
+func (d *driver) endRest(c *child, survivors []proc.Process) {
+	switch c.config.Lifecycle.KillMode {
+	case graph.KillProcess:
+		d.leaveRest(c)
+	case graph.KillMixed:
+		d.kill(c.gen)
+	default:
+		d.signalRest(c, survivors)
+	}
+}
+
+// leaveRest lets go of an incarnation whose main process is gone, with what it has left (kill_mode = "process").
+func (d *driver) leaveRest(c *child) {
+	owner := c.owner()
+	left := d.scanner.Tree(&owner, d.accountedFor())
+	if len(left) > 0 {
+		words := make([]string, len(left))
+		for i, p := range left {
+			words[i] = fmt.Sprintf("%d (%s)", p.PID, p.Comm)
+		}
+		d.log.Info(c.config.Name+": left running: "+strings.Join(words, ", ")+` (kill_mode = "process")`, "service", c.config.Name)
+		if d.leftRunning == nil {
+			d.leftRunning = map[string][]proc.Process{}
+		}
+		d.leftRunning[c.config.Name] = left
+	}
+	delete(d.trees.lingering, c.gen)
+	d.out.Drain([]uint64{uint64(c.gen)})
+	d.step(machine.TreeEmpty{Gen: c.gen})
+	d.release(c)
+}
+
+// onTerminal names another service that runs on the terminal of an incarnation, "" = none: two would share its input.
+func (d *driver) onTerminal(c *child) string {
+	if c.config.Tty == "" {
+		return ""
+	}
+	for _, other := range d.children {
+		if other != c && other.config.Tty != "" && filepath.Clean(other.config.Tty) == filepath.Clean(c.config.Tty) {
+			return other.config.Name
+		}
+	}
+	return ""
+}
