@@ -326,7 +326,7 @@ func (d *driver) kill(gen machine.Gen) {
 	if c.hook != nil {
 		d.endHelper(c.hook)
 	}
-	if c.config.Lifecycle.KillMode == graph.KillProcess {
+	if d.killMode(c) == graph.KillProcess {
 		if c.gone {
 			d.leaveRest(c)
 		}

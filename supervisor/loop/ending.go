@@ -17,7 +17,7 @@ import (
 // signalTree is the stop signal, to what kill_mode says: as a rule all processes, once the main one is gone all that are left.
 func (d *driver) signalTree(c *child, sig unix.Signal) {
 	sigs := c.stopSignals(sig)
-	switch mode := c.config.Lifecycle.KillMode; {
+	switch mode := d.killMode(c); {
 	case c.gone && mode == graph.KillProcess:
 		d.leaveRest(c)
 	case c.gone && mode == graph.KillMixed:
@@ -39,6 +39,14 @@ func (d *driver) signalTree(c *child, sig unix.Signal) {
 		}
 		d.signalOthers(c, sigs)
 	}
+}
+
+// killMode is what the present definition says: a reload may have changed it without a restart.
+func (d *driver) killMode(c *child) graph.KillMode {
+	if id, ok := d.m.ByGen(c.gen); ok {
+		return d.m.Config(id).Lifecycle.KillMode
+	}
+	return c.config.Lifecycle.KillMode
 }
 
 // stopSignals are the stop signal and what follows it: SIGHUP where the service has a terminal, as when its line is hung up,
@@ -105,7 +113,7 @@ func (d *driver) signalEach(c *child, ps []proc.Process, sigs []unix.Signal) {
 
 // endRest goes on with what a main process has left that was to end.
 func (d *driver) endRest(c *child, survivors []proc.Process) {
-	switch c.config.Lifecycle.KillMode {
+	switch d.killMode(c) {
 	case graph.KillProcess:
 		d.leaveRest(c)
 	case graph.KillMixed:
