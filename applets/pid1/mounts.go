@@ -37,6 +37,7 @@ var bootLinks = []struct{ path, target string }{
 
 // mountAll mounts what is missing and returns one line for each that failed.
 func mountAll(list []mount) (problems []string) {
+	defer func() { procAsked.done = false }()
 	for _, m := range list {
 		if isMountPoint(m.target) {
 			continue

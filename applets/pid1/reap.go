@@ -79,12 +79,12 @@ func nextZombie() int {
 func tagOf(pid int) uint64 {
 	values, err := mark.Read(pid)
 	if err == mark.ErrNotAllowed {
-		values, _ = mark.Parse([]byte(readFile("/proc/"+itoa(pid)+"/limits", 4096)))
+		values, _ = mark.Parse([]byte(ofProcess(pid, "limits")))
 	}
 	if value := values.Ours(); value != 0 {
 		return value
 	}
-	return groupGen(readFile("/proc/"+itoa(pid)+"/cgroup", 4096))
+	return groupGen(ofProcess(pid, "cgroup"))
 }
 
 // groupGen takes 7 out of the line 0::/…/zinit-1-42/name.7 of /proc/PID/cgroup, 0 = it is no such group.
@@ -103,6 +103,34 @@ func groupGen(text string) uint64 {
 	}
 	return 0
 }
+
+// ofProcess reads a small file of /proc/PID, "" where /proc is missing or that of another pid namespace: the number would
+// be another process.
+func ofProcess(pid int, name string) string {
+	if !procIsOurs() {
+		return ""
+	}
+	return readFile("/proc/"+itoa(pid)+"/"+name, 4096)
+}
+
+// procIsOurs asks /proc for our own numbers, in its namespace and all below it down to ours.
+func procIsOurs() bool {
+	if procAsked.done {
+		return procAsked.ours
+	}
+	procAsked.done, procAsked.ours = true, false
+	for line := range strings.Lines(readFile("/proc/self/status", 4096)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			procAsked.ours = strings.TrimSpace(numbers) == itoa(unix.Getpid())
+		} else if number, ok := strings.CutPrefix(line, "Pid:"); ok { // before Linux 4.1 there is no NSpid
+			procAsked.ours = strings.TrimSpace(number) == itoa(unix.Getpid())
+		}
+	}
+	return procAsked.ours
+}
+
+// procAsked keeps the answer of procIsOurs until something is mounted.
+var procAsked struct{ done, ours bool }
 
 // startTime is field 22 of /proc/PID/stat, in clock ticks since boot; 0 = unknown.
 func startTime(pid int) uint64 {
@@ -125,7 +153,7 @@ type procStat struct {
 // dead reports whether the process has ended. One whose first thread has ended is shown as a zombie, while others run on.
 func (st *procStat) dead() bool { return (st.state == 'Z' || st.state == 'X') && st.threads <= 1 }
 
-func readStat(pid int) (procStat, bool) { return parseStat(readFile("/proc/"+itoa(pid)+"/stat", 1024)) }
+func readStat(pid int) (procStat, bool) { return parseStat(ofProcess(pid, "stat")) }
 
 // parseStat reads a stat line. The name in parentheses may hold anything, so the fields begin behind the last ')'.
 func parseStat(line string) (st procStat, ok bool) {

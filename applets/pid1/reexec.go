@@ -213,7 +213,7 @@ func (s *shim) resume() bool {
 	}
 	exe := s.server.exe
 	path := s.server.path
-	s.server.openSelf(os.Args)
+	s.server.openSelf()
 	closeFD(s.server.exe)
 	s.server.exe, s.server.path = exe, path
 	if s.mode == keeper.Machine {

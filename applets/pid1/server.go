@@ -3,6 +3,7 @@ package pid1
 import (
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -38,28 +39,45 @@ type upgrade struct {
 	fresh   bool // and not yet settled
 }
 
-// openSelf finds the own executable, which is the first server too.
-func (v *server) openSelf(argv []string) {
+// openSelf finds the own executable, which is the first server too: by /proc, else by the path that the kernel was asked to
+// execute. Never by a usual name, which may be another init's.
+func (v *server) openSelf() {
 	v.self, v.exe = -1, -1
+	from := "/proc/self/exe"
 	buf := make([]byte, 4096)
-	if n, err := unix.Readlink("/proc/self/exe", buf); err == nil {
+	if n, err := unix.Readlink(from, buf); err == nil {
 		v.selfPath = strings.TrimSuffix(string(buf[:n]), " (deleted)")
+	} else {
+		from = executedFrom()
+		v.selfPath = from
 	}
-	if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+	if fd, err := unix.Open(from, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 		v.self = fd
 		if v.exe, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
 			v.exe = -1
 		}
 	}
-	if v.selfPath == "" {
-		v.selfPath = "/init"
-		if len(argv) > 0 && strings.Contains(argv[0], "/") {
-			v.selfPath = argv[0]
-		} else if !executable("/init") {
-			v.selfPath = "/sbin/init"
-		}
-	}
 	v.path = v.selfPath
+}
+
+// executedFrom is the path that this image was executed by, made absolute (AT_EXECFN of getauxval(3)).
+func executedFrom() string {
+	const execFn = 31
+	vector, err := unix.Auxv()
+	if err != nil {
+		return ""
+	}
+	for _, entry := range vector {
+		if entry[0] != execFn {
+			continue
+		}
+		path := unix.BytePtrToString((*byte)(unsafe.Add(unsafe.Pointer(nil), entry[1])))
+		if wd, err := unix.Getwd(); err == nil && !strings.HasPrefix(path, "/") {
+			path = wd + "/" + path
+		}
+		return path
+	}
+	return ""
 }
 
 // about is what the next handover tells.

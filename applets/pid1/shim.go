@@ -141,7 +141,7 @@ func (s *shim) begin(argv []string) (status int, ok bool) {
 	case keeper.Plain:
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
-	s.server.openSelf(argv)
+	s.server.openSelf()
 	s.protect()
 	s.startAll(rescue)
 	return 0, true

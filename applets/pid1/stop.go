@@ -273,6 +273,9 @@ func descendants() []int {
 
 // processes lists the numbers in /proc.
 func processes() (pids []int, ok bool) {
+	if !procIsOurs() {
+		return nil, false
+	}
 	for _, name := range dirNames("/proc") {
 		if pid := number(name); pid > 0 {
 			pids = append(pids, pid)

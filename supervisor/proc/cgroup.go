@@ -307,7 +307,10 @@ func subfolders(folder string, depth int) (out []string) {
 func (g *Group) Kill() error {
 	err := writeFile(g.main+"/cgroup.kill", "1")
 	switch err {
-	case nil, unix.ENODEV:
+	case nil:
+		g.killHeadless()
+		return nil
+	case unix.ENODEV:
 		return nil
 	case unix.ENOENT:
 		var st unix.Stat_t
@@ -317,6 +320,16 @@ func (g *Group) Kill() error {
 		return g.killFrozen()
 	}
 	return fmt.Errorf("cannot kill the control group %s: %w", g.main, err)
+}
+
+// killHeadless kills the processes whose first thread has ended while others run on: cgroup.kill sends its SIGKILL to that
+// first thread alone, which takes none any more (seen on Linux 6.18).
+func (g *Group) killHeadless() {
+	for _, pid := range g.Processes() {
+		if p, err := ReadProcess(pid); err == nil && p.State == 'Z' && !p.Dead() {
+			_ = SignalProcess(pid, p.Start, unix.SIGKILL)
+		}
+	}
 }
 
 // freezeWait bounds the wait for the members to stop; one in an uninterruptible sleep stops later, and is killed anyway.

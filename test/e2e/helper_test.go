@@ -38,6 +38,8 @@ var helpers = map[string]func(args []string){
 	"crowd":   helpCrowd,
 	"fuse":    helpFuse,
 
+	"headless": helpHeadless,
+
 	"fuse-daemon": helpFuseDaemon,
 }
 
