@@ -64,7 +64,7 @@ func verifyService(m *Machine, i int32) error {
 			return fmt.Errorf("up without a process")
 		}
 	case Running:
-		if life != 0 || s.config.Target && probing {
+		if life != 0 && !s.is(flagSelfStopping) || s.config.Target && probing {
 			return fmt.Errorf("a deadline in running")
 		}
 	case Stopping:

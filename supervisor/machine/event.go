@@ -105,7 +105,7 @@ type (
 		Trigger     bool
 	}
 
-	// StoppingSelf is STOPPING=1: the service ends itself; only the displayed status changes.
+	// StoppingSelf is STOPPING=1: the service ends itself. Its checks and its watchdog do not count any more, its stop timeout does.
 	StoppingSelf struct{ Gen Gen }
 
 	// MainChanged says that another process of the tree is the main process now (MAINPID, pid_file, daemonizing).

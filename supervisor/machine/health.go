@@ -123,7 +123,7 @@ func (m *Machine) onWatchdogTimer(i int32, _ any) {
 // onExtendedUp: starting, running.
 func (m *Machine) onExtendedUp(i int32, ev any) {
 	s, word := &m.services[i], ev.(Extended)
-	if word.Trigger && s.state == Running {
+	if word.Trigger && s.state == Running && !s.is(flagSelfStopping) {
 		detail := "the service reported a failure (WATCHDOG=trigger)"
 		m.leave(i, CauseWatchdog, Reason{Type: ReasonHealthCheckFailed, Kind: "watchdog", Detail: detail}, false)
 		return
@@ -132,7 +132,7 @@ func (m *Machine) onExtendedUp(i int32, ev any) {
 	if s.state == Running && (word.Watchdog || word.SetWatchdog > 0) {
 		m.armWatchdog(i)
 	}
-	if s.state == Starting {
+	if s.state == Starting || s.is(flagSelfStopping) {
 		m.extend(i, word.By)
 		s.startBy = m.timers.at(i, timerLife)
 	}
@@ -170,7 +170,32 @@ func (m *Machine) extend(i int32, by int64) {
 	}
 }
 
+// onStoppingSelf: the service has announced its end. From now on its checks and its watchdog do not count, or they would
+// kill it while it saves what it has; the stop timeout does.
 func (m *Machine) onStoppingSelf(i int32, _ any) {
-	m.services[i].set(flagSelfStopping)
+	s := &m.services[i]
+	if s.is(flagSelfStopping) {
+		return
+	}
+	s.set(flagSelfStopping)
 	m.touch(i)
+	if s.state == Stopping && s.phase != PhaseDependents {
+		return // the stop timeout counts already
+	}
+	s.startBy = m.now + Time(s.config.Lifecycle.StopTimeout)
+	if s.state != Stopping {
+		m.quiet(i)
+		m.arm(i, timerLife, s.startBy)
+	}
 }
+
+// overdue: it has announced its end and is there all the same when its stop timeout is over, so it is killed.
+func (m *Machine) overdue(i int32) {
+	m.leave(i, CauseTimeout, Reason{Type: ReasonStopTimeout, Detail: "it had announced its end by STOPPING=1"}, false)
+	if s := &m.services[i]; s.phase == PhaseTerm {
+		m.kill(i)
+	}
+}
+
+// onTimerRunning: the only deadline of a running service is that of the end it has announced.
+func (m *Machine) onTimerRunning(i int32, _ any) { m.overdue(i) }

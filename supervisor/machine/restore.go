@@ -203,7 +203,8 @@ func (m *Machine) hearFirst(i int32) {
 	s := &m.services[i]
 	if s.state == Running {
 		m.armWatchdog(i)
-	} else if s.startBy != 0 && s.startBy < m.now+Time(gapPatience) {
+	}
+	if s.startBy != 0 && s.startBy < m.now+Time(gapPatience) {
 		s.startBy = m.now + Time(gapPatience)
 		m.arm(i, timerLife, s.startBy)
 	}

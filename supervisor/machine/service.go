@@ -38,7 +38,7 @@ type service struct {
 	since       Time
 	spawnedAt   Time
 	readyAt     Time
-	startBy     Time   // start deadline, 0 = none; kept while a stop may still be cancelled
+	startBy     Time   // start deadline, or that of the end it has announced, 0 = none; kept while a stop may still be cancelled
 	signals     uint64 // operators' signals that wait for Spawned, bit n-1 for signal n
 
 	dueCause Cause // why a start is owed

@@ -534,9 +534,11 @@ func (m *Machine) onReadied(i int32, _ any) {
 func (m *Machine) ready(i int32, cause Cause) {
 	s := &m.services[i]
 	s.readyAt = m.now
-	s.startBy = 0
 	m.setState(i, Running, cause, "")
-	m.disarm(i, timerLife)
+	if !s.is(flagSelfStopping) {
+		s.startBy = 0
+		m.disarm(i, timerLife)
+	}
 	s.phase = PhaseUp
 	m.probeNext(i)
 	m.armWatchdog(i)

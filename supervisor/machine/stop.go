@@ -276,6 +276,9 @@ func (m *Machine) cancelStop(i int32, c command) {
 		s.phase = PhaseUp
 		m.probeNext(i)
 		m.armWatchdog(i)
+		if s.startBy != 0 {
+			m.arm(i, timerLife, s.startBy)
+		}
 	default:
 		m.setState(i, Starting, c.cause, c.by)
 		m.resumeStart(i)
@@ -529,5 +532,9 @@ func (m *Machine) onReadiedStopping(i int32, _ any) {
 
 // onTimerStarting: the start deadline.
 func (m *Machine) onTimerStarting(i int32, _ any) {
+	if m.services[i].is(flagSelfStopping) {
+		m.overdue(i)
+		return
+	}
 	m.leave(i, CauseTimeout, Reason{Type: ReasonStartTimeout}, false)
 }

@@ -163,7 +163,7 @@ func runningRow() [nInputs]cell {
 		inHookDone:      lateWord,
 		inVanished:      does((*Machine).onVanished),
 		inAdopted:       does((*Machine).onAdopted),
-		inLifeTimer:     noTimer,
+		inLifeTimer:     does((*Machine).onTimerRunning),
 		inProbeTimer:    does((*Machine).onProbeTimer),
 		inWatchdogTimer: does((*Machine).onWatchdogTimer),
 		inDown:          does((*Machine).onDownRunning),

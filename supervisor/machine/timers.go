@@ -115,8 +115,11 @@ func (t *timers) down(p int) {
 	}
 }
 
-// arm starts (or moves) a deadline.
+// arm starts (or moves) a deadline. For a service that has announced its end neither checks nor pings count any more.
 func (m *Machine) arm(i int32, kind timerKind, at Time) {
+	if kind != timerLife && m.services[i].is(flagSelfStopping) {
+		return
+	}
 	m.timers.arm(i, kind, at)
 	m.touch(i)
 }

@@ -125,8 +125,9 @@ func (c *checker) becomesStopping(s *service, a machine.Note) {
 	b.begun = false
 	c.w.proc(b.gen).extendedTo = 0
 	p := c.w.proc(b.gen)
-	// by itself: others of its tree are left, it was not ready in time, its checks failed
-	b.alone = p.heard&heardExit != 0 && a.From != machine.Exited || a.From == machine.Starting && c.startDeadline(s, p) || c.unhealthy(s)
+	// by itself: others of its tree are left, it was not ready in time, its checks failed, it has not ended as announced
+	b.alone = p.heard&heardExit != 0 && a.From != machine.Exited || a.From == machine.Starting && c.startDeadline(s, p) || c.unhealthy(s) ||
+		p.endsBy > 0 && c.w.now >= p.endsBy
 	explained := b.asked || b.wish != wishUp || c.shutting || !s.present || b.alone
 	c.stopped = append(c.stopped, stopping{s, explained})
 }
@@ -158,6 +159,9 @@ func startLimit(config *graph.Config) Time {
 
 // unhealthy reports whether enough checks in a row failed, or the watchdog was not fed.
 func (c *checker) unhealthy(s *service) bool {
+	if c.w.proc(s.book.gen).endsBy > 0 {
+		return false // neither counts any more
+	}
 	if h := s.config.Health; h != nil && s.book.sick >= h.Retries {
 		return true
 	}

@@ -74,6 +74,7 @@ func (c *checker) kill(s *service, gen Gen) {
 		c.failf("I11", s, "kill without a stop signal before")
 	case b.killGen == gen && b.killLife == c.w.life:
 		c.failf("I11", s, "a second kill")
+	case c.w.proc(gen).endsBy > 0 && c.w.now >= c.w.proc(gen).endsBy:
 	case c.w.now < max(b.stopAt+b.stopLimit, c.w.proc(gen).extendedTo):
 		c.failf("I11", s, "kill before the stop timeout")
 	}

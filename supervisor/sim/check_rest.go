@@ -81,7 +81,7 @@ func (c *checker) timers() {
 		info := w.m.Info(id)
 		config := w.m.Config(id)
 		if c.portBound(id, &info) || info.State == machine.Running &&
-			(config.Health != nil || w.proc(info.Gen).pingEvery() > 0) {
+			(config.Health != nil || w.proc(info.Gen).pingEvery() > 0 || info.SelfStop) {
 			return
 		}
 	}

@@ -54,6 +54,7 @@ type process struct {
 	outdated   bool  // a reload has replaced what it runs by
 	toldExits  int   // how many of exits the machine was told
 	triggered  bool  // WATCHDOG=trigger was told
+	endsBy     Time  // STOPPING=1 was told: by then it is to have ended, 0 = not told
 	extendedTo Time  // EXTEND_TIMEOUT_USEC was told: no deadline before
 	abandoned  bool  // its service was removed, and it could not be killed
 	prev       *process

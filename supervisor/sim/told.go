@@ -38,6 +38,10 @@ func (c *checker) told(ev machine.Event) {
 		c.toldExtended(w.proc(ev.Gen), ev)
 	case machine.ProcessExited:
 		c.toldExit(w.proc(ev.Gen), ev.Status, ev.Alive)
+	case machine.StoppingSelf:
+		if p := w.proc(ev.Gen); p.endsBy == 0 {
+			p.endsBy = w.now + Time(p.config.Lifecycle.StopTimeout)
+		}
 	case machine.TreeEmpty:
 		w.proc(ev.Gen).heard |= heardEmpty
 	case machine.Vanished:
@@ -61,7 +65,7 @@ func (c *checker) toldExtended(p *process, ev machine.Extended) {
 	if ev.SetWatchdog > 0 {
 		p.heard |= heardDog
 	}
-	if ev.Trigger && b.state == machine.Running {
+	if ev.Trigger && b.state == machine.Running && p.endsBy == 0 {
 		p.triggered = true
 	}
 	if ev.By > 0 && (b.state == machine.Starting || b.state == machine.Stopping && b.stopGen == p.gen) {

@@ -156,6 +156,7 @@ func TestHelperThatCannotBeKilled(t *testing.T) {
 			t.Errorf("%d commands hang, want 2", runs)
 		}
 		free()
+		s.Await("the commands to end", func() bool { return len(marked(dir)) == 0 })
 	})
 }
 

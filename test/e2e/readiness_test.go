@@ -353,3 +353,27 @@ func TestServerNotifies(t *testing.T) {
 		}
 	})
 }
+
+// TestStoppingItself: what has announced its end is left to it: watchdog and health checks do not count any more, the stop
+// timeout does.
+func TestStoppingItself(t *testing.T) {
+	need.Program(t, "systemd-notify")
+	ends := func(name, last, rest string) string {
+		return service(name, "ready = \"notify\"\nexec = '''\nsystemd-notify --ready; systemd-notify STOPPING=1; echo announced\n"+last+"\n'''\n"+rest)
+	}
+	s := testkit.Start(t, map[string]string{
+		"dog.toml": ends("dog", "sleep 1.5; exit 0", "watchdog_ms = 500\n[lifecycle]\nrestart = \"never\"\n"),
+		"sick.toml": ends("sick", "sleep 1.5; exit 0",
+			"[lifecycle]\nrestart = \"never\"\n[health]\ntype = \"exec\"\ntarget = \"false\"\ninterval_ms = 100\nretries = 4\n"),
+		"late.toml": ends("late", "exec sleep 100000", "[lifecycle]\nrestart = \"never\"\nstop_timeout_ms = 500\n"),
+	}, testkit.Options{})
+	c := s.Client()
+	for _, name := range []string{"dog", "sick"} {
+		if st := s.AwaitState(c, name, "exited"); st.LastExit == nil || st.LastExit.Code == nil || *st.LastExit.Code != 0 {
+			t.Errorf("%s was not left to its end: %+v", name, st.LastExit)
+		}
+	}
+	if r := s.AwaitState(c, "late", "failed").State.Reason; r.Type != "stop_timeout" {
+		t.Errorf("late: %+v", r)
+	}
+}
