@@ -24,6 +24,7 @@ type Config struct {
 	Credentials map[string]string
 	Dirs        [NDirs]Dir // what is made for it, by DirKind
 	Oneshot     bool
+	Schedules   []Schedule // when it runs by itself; then it is a oneshot
 
 	Ports          []uint16
 	KillOthers     bool

@@ -46,7 +46,7 @@ func sectionOf(list []*section, name string) *section {
 
 var (
 	serviceSections = sync.OnceValue(func() []*section {
-		return []*section{serviceSection(), dependenciesSection(), lifecycleSection(), healthSection(), loggingSection(), cgroupSection()}
+		return []*section{serviceSection(), dependenciesSection(), lifecycleSection(), scheduleSection(), healthSection(), loggingSection(), cgroupSection()}
 	})
 	targetSections = sync.OnceValue(func() []*section { return []*section{targetSection(), dependenciesSection()} })
 )

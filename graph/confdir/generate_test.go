@@ -72,6 +72,9 @@ func (g generator) config() *graph.Config {
 	}
 	c.Class, c.Status = pick(g, graph.ClassUser, graph.ClassSystem), pick(g, graph.StatusStart, graph.StatusStop, graph.StatusIgnore)
 	c.Exec, c.Oneshot = g.command(), g.maybe()
+	if c.Oneshot && g.maybe() {
+		c.Schedules = g.schedules()
+	}
 	g.service(c)
 	g.lifecycle(&c.Lifecycle)
 	c.PreStart, c.PostStop = g.hook(defaultPreStartTimeout), g.hook(defaultPostStopTimeout)
@@ -195,6 +198,26 @@ func (g generator) logging(l *graph.Logging) {
 	}
 	l.Forward = pick(g, graph.Forward{}, graph.Forward{Set: true}, graph.Forward{Set: true, On: true},
 		graph.Forward{Set: true, On: true, URL: "syslog+tcp://log.example:514"})
+}
+
+// schedules draws schedules as reading gives them.
+func (g generator) schedules() []graph.Schedule {
+	var list []graph.Schedule
+	for range 1 + g.IntN(3) {
+		s := graph.Schedule{Kind: graph.ScheduleKind(g.IntN(4)), Keep: 1 + g.IntN(40), CatchUp: g.maybe(), FromEnd: g.maybe(),
+			Overlap: pick(g, graph.OverlapSkip, graph.OverlapQueue, graph.OverlapReplace), Jitter: g.millis(0)}
+		s.Text = map[graph.ScheduleKind]string{graph.ScheduleCron: "*/5 2 * * mon-fri", graph.ScheduleCalendar: "Mon..Fri 02:30 UTC",
+			graph.ScheduleEvery: "90m", graph.ScheduleBoot: "5m"}[s.Kind]
+		if err := resolve(&s); err != nil {
+			panic(err)
+		}
+		if g.maybe() {
+			s.Timezone = pick(g, "UTC", "Europe/Berlin")
+			s.Zone, _ = time.LoadLocation(s.Timezone)
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 func (g generator) health() *graph.Health {

@@ -190,6 +190,10 @@ func (r *reader) tables(sections []*section, document map[string]any) {
 			continue
 		}
 		r.key = s.name
+		if s == scheduleSection() {
+			r.schedules(v)
+			continue
+		}
 		values, isTable := v.(map[string]any)
 		if !isTable {
 			r.fail("want one [%s] section, not %s", s.name, describe(v))
@@ -260,6 +264,7 @@ func (r *reader) check() {
 	if c.Health != nil {
 		r.checkHealth()
 	}
+	r.checkSchedules()
 	r.checkOneshot()
 	r.checkPairs()
 	derive(c, r.has)
@@ -454,8 +459,14 @@ func dropNull(document map[string]any) {
 		if v == nil {
 			delete(document, key)
 		}
-		if section, ok := v.(map[string]any); ok {
-			maps.DeleteFunc(section, func(_ string, v any) bool { return v == nil })
+		sections, isList := v.([]any) // as [[schedule]] has them
+		if !isList {
+			sections = []any{v}
+		}
+		for _, section := range sections {
+			if section, ok := section.(map[string]any); ok {
+				maps.DeleteFunc(section, func(_ string, v any) bool { return v == nil })
+			}
 		}
 	}
 }

@@ -3,6 +3,8 @@ package confdir
 import (
 	"encoding/json"
 	"math"
+
+	"github.com/zinit/zinit/graph"
 )
 
 func typed(name string) map[string]any { return map[string]any{"type": name} }
@@ -58,6 +60,9 @@ func Schema() []byte {
 				map[string]any{"required": []string{"endpoint"}}}
 		}
 		properties[s.name] = object
+		if s == scheduleSection() {
+			oneOrMany(object)
+		}
 	}
 	properties["lifecycle"].(map[string]any)["properties"].(map[string]any)["restart"].(map[string]any)["enum"] =
 		[]string{"on-failure", "on_failure", "always", "never"}
@@ -67,7 +72,7 @@ func Schema() []byte {
 		"oneOf": []any{
 			map[string]any{"required": []string{"service"}, "properties": map[string]any{"target": false}},
 			map[string]any{"required": []string{"target"}, "properties": map[string]any{"service": false, "lifecycle": false,
-				"health": false, "logging": false, "cgroup": false}},
+				"health": false, "logging": false, "cgroup": false, "schedule": false}},
 		},
 	}
 	text, err := json.MarshalIndent(schema, "", "  ")
@@ -75,4 +80,16 @@ func Schema() []byte {
 		return nil // the table holds nothing that cannot be written; a test sees to it
 	}
 	return append(text, '\n')
+}
+
+// oneOrMany makes the schema of a section also that of an array of such sections, each of which has one key that says
+// when.
+func oneOrMany(object map[string]any) {
+	var kinds []any
+	for kind := graph.ScheduleCron; kind <= graph.ScheduleBoot; kind++ {
+		kinds = append(kinds, map[string]any{"required": []string{kind.String()}})
+	}
+	object["type"] = []string{"object", "array"}
+	object["items"] = map[string]any{"type": "object", "$ref": "#/properties/schedule"}
+	object["if"], object["then"] = typed("object"), map[string]any{"oneOf": kinds}
 }

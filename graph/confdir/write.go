@@ -83,30 +83,38 @@ func TOML(c *graph.Config) []byte {
 	base := baselineOf(c)
 	var b bytes.Buffer
 	for _, s := range sectionsOf(c) {
-		t := differing(c, base, s)
-		if len(t) == 0 {
+		if s == scheduleSection() {
+			eachSchedule(c, func(one *graph.Config) { writeSection(&b, "[["+s.name+"]]", s, differing(one, base, s)) })
 			continue
 		}
-		if b.Len() > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString("[" + s.name + "]\n")
-		var below []pair
-		for _, p := range t {
-			if p.key == "env" {
-				below = append(below, p)
-				continue
-			}
-			b.WriteString(p.key + " = " + tomlValue(p.value) + "\n")
-		}
-		for _, p := range below {
-			b.WriteString("\n[" + s.name + "." + p.key + "]\n")
-			for _, inner := range p.value.(table) {
-				b.WriteString(tomlKey(inner.key) + " = " + tomlValue(inner.value) + "\n")
-			}
-		}
+		writeSection(&b, "["+s.name+"]", s, differing(c, base, s))
 	}
 	return b.Bytes()
+}
+
+// writeSection writes a section under its head, nothing where there are no keys.
+func writeSection(b *bytes.Buffer, head string, s *section, t table) {
+	if len(t) == 0 {
+		return
+	}
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	b.WriteString(head + "\n")
+	var below []pair
+	for _, p := range t {
+		if p.key == "env" {
+			below = append(below, p)
+			continue
+		}
+		b.WriteString(p.key + " = " + tomlValue(p.value) + "\n")
+	}
+	for _, p := range below {
+		b.WriteString("\n[" + s.name + "." + p.key + "]\n")
+		for _, inner := range p.value.(table) {
+			b.WriteString(tomlKey(inner.key) + " = " + tomlValue(inner.value) + "\n")
+		}
+	}
 }
 
 func tomlKey(key string) string {
@@ -208,6 +216,10 @@ func serviceDocument(c *graph.Config) table {
 			document = append(document, pair{s.name, nil})
 			continue
 		}
+		if s == scheduleSection() {
+			document = append(document, scheduleMember(c, base)...)
+			continue
+		}
 		ours := differing(c, base, s)
 		t := table{}
 		for i := range s.fields {
@@ -226,6 +238,16 @@ func serviceDocument(c *graph.Config) table {
 		}
 	}
 	return document
+}
+
+// scheduleMember is the list of schedules, nothing where there is none.
+func scheduleMember(c *graph.Config, base baseline) []pair {
+	var list []table
+	eachSchedule(c, func(one *graph.Config) { list = append(list, differing(one, base, scheduleSection())) })
+	if list == nil {
+		return nil
+	}
+	return []pair{{scheduleSection().name, list}}
 }
 
 // legacyForm gives a member the type that it has in zinit 0.3.9, with what that type cannot carry in a member beside it.
