@@ -67,7 +67,7 @@ var comparisons = []comparison{
 	{"on_exit", false, by(func(c *Config) OnExit { return c.Lifecycle.OnExit })},
 
 	{"health", false, func(a, b *Config) bool { return sameHealth(a.Health, b.Health) }},
-	{"schedule", false, func(a, b *Config) bool { return slices.EqualFunc(a.Schedules, b.Schedules, Schedule.same) }},
+	{"schedule", false, func(a, b *Config) bool { return slices.EqualFunc(a.Schedules, b.Schedules, Schedule.Equal) }},
 	{"logging", false, by(func(c *Config) Logging { return c.Logging })},
 }
 

@@ -69,8 +69,8 @@ type Schedule struct {
 // DefaultKeep is how many runs of a job are remembered.
 const DefaultKeep = 20
 
-// same reports whether two schedules are due at the same times and treated alike.
-func (s Schedule) same(o Schedule) bool {
+// Equal reports whether two schedules are due at the same times and treated alike.
+func (s Schedule) Equal(o Schedule) bool {
 	s.When, o.When, s.Zone, o.Zone = nil, nil, nil, nil // both follow from the rest
 	return s == o
 }

@@ -85,6 +85,12 @@ type (
 	// Critical says that a critical service has failed for good.
 	Critical struct{ ID graph.ID }
 
+	// LeftOut says that a run of a job was due and a rule kept it from running.
+	LeftOut struct {
+		ID   graph.ID
+		Rule string // "the run before has not ended", …
+	}
+
 	// Halt says that everything is stopped; the server exits with Code.
 	Halt struct{ Code int }
 )
@@ -113,10 +119,11 @@ const (
 	CauseTarget                  // a target's requirements are met
 	CauseMissing                 // a required name does not exist
 	CauseWatchdog                // no ping in time, or the service asked to be failed
+	CauseSchedule                // a job is due
 )
 
 var causeNames = [...]string{"load", "asked", "pulled_in", "dependency", "conflict", "port", "spawned", "ready", "health", "exit",
-	"timeout", "restart", "spawn_error", "reload", "shutdown", "restore", "target", "missing", "watchdog"}
+	"timeout", "restart", "spawn_error", "reload", "shutdown", "restore", "target", "missing", "watchdog", "schedule"}
 
 // String returns the cause as events and logs write it.
 func (c Cause) String() string {
@@ -157,3 +164,4 @@ func (Reply) act()       {}
 func (Forget) act()      {}
 func (Critical) act()    {}
 func (Halt) act()        {}
+func (LeftOut) act()     {}

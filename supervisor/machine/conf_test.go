@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/calendar"
 )
 
 // conf returns a definition with the defaults of docs/config.md.
@@ -26,6 +27,8 @@ func conf(name string, change func(*graph.Config)) *graph.Config {
 //	target oneshot set ready critical kill_others post_stop=2s pre_start=1s pid_file broken exec=v2
 //	status=stop class=system requires=a,b binds= after= wants= conflicts=
 //	restart=always delay=1s..5m max=10 stable=30s start=30s stop=10s success=2,3 on_exit=shutdown
+//	cron=*/5_*_*_*_* calendar=Mon_02:30 every=10m boot=5m (blanks as _), each with the words behind it:
+//	from_end jitter=1m catch_up overlap=queue
 //	health=10s/3 check=exec timeout=5s period=0s watchdog=5s ports=80 filter=name
 func parseGraph(text string) (*graph.Graph, error) {
 	var configs []*graph.Config
@@ -103,9 +106,48 @@ func configWord(c *graph.Config, word string) (err error) {
 		l.OnExit, err = graph.ParseOnExit(value)
 	case "filter":
 		c.ProcessFilters = names
+	case "cron", "calendar", "every", "boot", "jitter", "catch_up", "from_end", "overlap":
+		return configSchedule(c, key, strings.ReplaceAll(value, "_", " "))
 	default:
 		return configNumber(c, key, value)
 	}
+	return err
+}
+
+func configSchedule(c *graph.Config, key, value string) (err error) {
+	c.Oneshot = true
+	if n := len(c.Schedules); n > 0 {
+		s := &c.Schedules[n-1]
+		switch key {
+		case "jitter":
+			s.Jitter, err = calendar.ParseSpan(value)
+			return err
+		case "catch_up":
+			s.CatchUp = true
+			return nil
+		case "from_end":
+			s.FromEnd = true
+			return nil
+		case "overlap":
+			s.Overlap, err = graph.ParseOverlap(value)
+			return err
+		}
+	}
+	s := graph.Schedule{Text: value, Keep: graph.DefaultKeep}
+	switch key {
+	case "cron":
+		s.When, err = calendar.ParseCron(value)
+	case "calendar":
+		s.Kind = graph.ScheduleCalendar
+		s.When, err = calendar.ParseCalendar(value, time.LoadLocation)
+	case "every":
+		s.Kind = graph.ScheduleEvery
+		s.Interval, err = calendar.ParseSpan(value)
+	default:
+		s.Kind = graph.ScheduleBoot
+		s.Interval, err = calendar.ParseSpan(value)
+	}
+	c.Schedules = append(c.Schedules, s)
 	return err
 }
 

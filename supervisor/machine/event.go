@@ -1,6 +1,10 @@
 package machine
 
-import "github.com/zinit/zinit/graph"
+import (
+	"time"
+
+	"github.com/zinit/zinit/graph"
+)
 
 // Event is one word from the world. Events are past tense. Those about a process carry its Gen; one with a Gen that
 // is not the service's current one is dropped in one place and causes nothing.
@@ -31,6 +35,7 @@ const (
 	EvTicked
 	EvReloaded
 	EvShutdownAsked
+	EvClockSet
 	nEvents
 )
 
@@ -49,7 +54,11 @@ const (
 type (
 	// Loaded is the first event of a new machine: everything with status = start becomes wanted up and due, with
 	// what it pulls in. Only names a target or service that alone is loaded (kernel word zinit.target=), "" = all.
-	Loaded struct{ Only string }
+	// LastRuns says when jobs ran last (ns since 1970), by name, so that what was missed is known; one without is new.
+	Loaded struct {
+		Only     string
+		LastRuns map[string]int64
+	}
 
 	// Asked is an operator's request for one or several services; it is answered by exactly one Reply when Req != 0.
 	// With Wait (one ID only) the Reply comes when the outcome is known or at Deadline (0 = none).
@@ -165,6 +174,13 @@ type (
 		Plan  *graph.Plan
 	}
 
+	// ClockSet tells the wall clock (ns since 1970) and the local time zone: before Loaded and before Resumed, and
+	// whenever either was changed. Between two of them the wall clock goes as the Steps' times do.
+	ClockSet struct {
+		Wall  int64
+		Local *time.Location
+	}
+
 	// ShutdownAsked stops everything in order and then emits Halt. Code is the exit code to pass on; that of the first
 	// one counts. Now (a second SIGTERM) sends SIGKILL to what is left, whatever the order.
 	ShutdownAsked struct {
@@ -201,4 +217,5 @@ func (Adopted) kind() EventKind       { return EvAdopted }
 func (Resumed) kind() EventKind       { return EvResumed }
 func (Ticked) kind() EventKind        { return EvTicked }
 func (Reloaded) kind() EventKind      { return EvReloaded }
+func (ClockSet) kind() EventKind      { return EvClockSet }
 func (ShutdownAsked) kind() EventKind { return EvShutdownAsked }

@@ -1,6 +1,10 @@
 package machine
 
-import "github.com/zinit/zinit/graph"
+import (
+	"time"
+
+	"github.com/zinit/zinit/graph"
+)
 
 const (
 	second      = int64(1e9)
@@ -15,10 +19,12 @@ const (
 
 // Options are what a machine is told once.
 type Options struct {
-	PID1            bool  // act on critical = true
-	Seq             Gen   // the first Gen is Seq + 1
-	ShutdownTimeout int64 // ns after ShutdownAsked until what is left is killed, 0 = only the services' own timeouts
-	Bugs            Bugs  // tests only
+	PID1            bool   // act on critical = true
+	Seq             Gen    // the first Gen is Seq + 1
+	ShutdownTimeout int64  // ns after ShutdownAsked until what is left is killed, 0 = only the services' own timeouts
+	HostSeed        uint64 // of jitter: the same for ever on one host
+	JobsAtOnce      int    // how many jobs may run because they were due, 0 = no bound
+	Bugs            Bugs   // tests only
 }
 
 // Machine holds the state of all services. It is not safe for concurrent use: one goroutine owns it.
@@ -53,6 +59,11 @@ type Machine struct {
 	forced      bool
 	halted      bool
 
+	wallOffset  int64 // wall clock less Time, ns
+	local       *time.Location
+	jobAt       Time // when the next job is due, 0 = none
+	jobsRunning int
+
 	requests  []request
 	requestAt Time // earliest deadline of a request, 0 = none
 	answerDue bool // some request may have its answer now
@@ -61,13 +72,16 @@ type Machine struct {
 
 // New makes a machine over g with every service Inactive and wanted down. Its first event should be Loaded.
 func New(g *graph.Graph, options Options) *Machine {
-	m := &Machine{graph: g, options: options, nextGen: options.Seq}
+	m := &Machine{graph: g, options: options, nextGen: options.Seq, local: time.UTC}
 	m.services = make([]service, g.Len())
 	rest := make([]seldom, g.Len())
 	for i := range m.services {
 		s := &m.services[i]
 		s.seldom = &rest[i]
 		s.define(g.Config(graph.ID(i)))
+	}
+	for i := range m.services {
+		m.adoptJob(int32(i), nil)
 	}
 	m.timers = newTimers(len(m.services))
 	m.gens = make(map[Gen]int32, len(m.services))
@@ -86,7 +100,8 @@ func (m *Machine) Step(now Time, event Event) []Action {
 		return m.actions
 	}
 	m.receive(event)
-	m.settle()
+	for m.settle(); m.endJobs(); m.settle() {
+	}
 	if m.answerDue {
 		m.answer()
 	}
@@ -111,6 +126,8 @@ func (m *Machine) receive(event Event) {
 		m.resume()
 	case ShutdownAsked:
 		m.shutdownAsked(ev)
+	case ClockSet:
+		m.clockSet(ev)
 	case Prechecked:
 		m.word(ev.Gen, inPrechecked, ev)
 	case Spawned:
@@ -214,6 +231,9 @@ func (m *Machine) tick() {
 	if m.forceAt != 0 && m.forceAt <= m.now {
 		m.force()
 	}
+	if m.jobAt != 0 && m.jobAt <= m.now {
+		m.runJobs()
+	}
 }
 
 // Deadline returns when Ticked is due next, false when nothing is waited for.
@@ -222,7 +242,7 @@ func (m *Machine) Deadline() (Time, bool) {
 	if len(m.timers.heap) > 0 {
 		at = m.timers.heap[0].at
 	}
-	for _, other := range [...]Time{m.requestAt, m.forceAt} {
+	for _, other := range [...]Time{m.requestAt, m.forceAt, m.jobAt} {
 		if other != 0 && (at == 0 || other < at) {
 			at = other
 		}

@@ -29,6 +29,11 @@ func (m *Machine) pullIn(root int32, strong bool) {
 	slices.SortFunc(found, func(a, b int32) int { return int(m.services[a].rank) - int(m.services[b].rank) })
 	by := m.services[root].name
 	for _, i := range found {
+		if s := &m.services[i]; s.job != nil { // it runs when it is due, not because it is needed
+			s.put(flagWanted, !s.is(flagHeld) || s.is(flagWanted))
+			m.touch(i)
+			continue
+		}
 		m.dispatch(i, inPull, command{CausePulledIn, by})
 	}
 }

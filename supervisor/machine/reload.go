@@ -52,6 +52,7 @@ func (m *Machine) reloadGraph(ev Reloaded) {
 	w := m.place(ev.Graph)
 	w.matchPlan(ev.Plan)
 	m.install(w)
+	m.moveJobs(w)
 	m.rebuild()
 	m.takeDown(w)
 	m.takeUp(w)
@@ -381,7 +382,10 @@ func (m *Machine) dropGen(i int32) {
 // adoptConfig lets a definition count that had to wait for the processes of the old one.
 func (m *Machine) adoptConfig(i int32) {
 	if s := &m.services[i]; int(i) < m.graph.Len() && s.config != m.graph.Config(graph.ID(i)) {
+		before := s.config.Schedules
 		s.define(m.graph.Config(graph.ID(i)))
+		m.adoptJob(i, before)
+		m.findJob()
 		m.dropGen(i)
 	}
 }
@@ -435,7 +439,7 @@ func (m *Machine) onChangedEnded(i int32, _ any) {
 		m.noLongerFinished(i)
 		return
 	}
-	if s.is(flagWanted) && !s.is(flagDue|flagBroken) && !s.finished() && !s.has(traitIgnored) {
+	if s.is(flagWanted) && !s.is(flagDue|flagBroken) && !s.finished() && !s.has(traitIgnored) && s.job == nil {
 		m.owed(i, CauseReload, "")
 	}
 }
@@ -444,7 +448,7 @@ func (m *Machine) onChangedEnded(i int32, _ any) {
 // that, as if the reload had come an instant later.
 func (m *Machine) onChangedStopping(i int32, _ any) {
 	s := &m.services[i]
-	if s.is(flagWanted) && s.is(flagResult) && !s.is(flagDue|flagBroken) && m.status(i) != graph.StatusIgnore {
+	if s.is(flagWanted) && s.is(flagResult) && !s.is(flagDue|flagBroken) && m.status(i) != graph.StatusIgnore && s.job == nil {
 		s.set(flagKillOthers)
 		s.forgetCounts()
 		s.owe(CauseReload, "")

@@ -78,6 +78,12 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 	if ev.Verb == VerbRestart {
 		in = inRestart
 	}
+	if s.job != nil && len(ev.IDs) > 1 { // all were meant, not this one: it runs when it is due
+		s.set(flagWanted)
+		s.clear(flagHeld)
+		m.touch(i)
+		return undecided
+	}
 	if !ev.NoDeps {
 		m.pullIn(i, true)
 	}

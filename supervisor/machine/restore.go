@@ -48,6 +48,9 @@ func (m *Machine) Record(id graph.ID) Record {
 	}
 	extra[extraPortDelay] = s.portDelay
 	extra[extraDueCause] = int64(s.dueCause)
+	if s.job != nil {
+		extra = s.job.record(extra)
+	}
 	return Record{
 		Name: s.name, Gone: s.is(flagGone), State: s.state, Phase: uint8(s.phase),
 		WantedUp: s.is(flagWanted), HeldDown: s.is(flagHeld), Due: s.is(flagDue),
@@ -151,6 +154,11 @@ func (m *Machine) takeExtra(i int32, extra []int64) {
 	s.probe.count, s.probe.row = int32(extra[extraProbeCount]), int32(extra[extraProbeRow])
 	s.watchdog, s.signals, s.reload = extra[extraPings], uint64(extra[extraSignals]), extra[extraReload] != 0
 	s.portDelay, s.dueCause = extra[extraPortDelay], Cause(extra[extraDueCause])
+	if s.job != nil {
+		if s.job.restore(extra); s.job.running {
+			m.jobsRunning++
+		}
+	}
 }
 
 // resume ends a restore: what may not have been done is emitted again, highest rank first as stops go.
@@ -159,6 +167,10 @@ func (m *Machine) resume() {
 		return
 	}
 	m.restoring = false
+	for i := range m.services {
+		m.armJob(int32(i))
+	}
+	m.findJob()
 	for i := m.graph.Len(); i < len(m.services); i++ {
 		if s := &m.services[i]; s.is(flagForgotten) {
 			m.say(Forget{Name: s.name}) // the last word about it may not have been carried out

@@ -13,7 +13,7 @@ import (
 
 // TestScripts plays testdata/machine/*.txt. Commands:
 //
-//	config [pid1] [shutdown=30s]   a new machine over the definitions below it (conf_test.go)
+//	config [pid1] [shutdown=30s] [jobs=2]   a new machine over the definitions below it (conf_test.go)
 //	run                            the lines below it, an event each: "[+DURATION] EVENT ARGS" (world_test.go); "tick" goes on to
 //	                               the deadline
 //	reload                         the new definitions
@@ -37,6 +37,9 @@ func playCommand(t *testing.T, p **player, d *datadriven.TestData) string {
 		var ms int
 		d.ScanArgs(t, "shutdown", &ms)
 		opt.ShutdownTimeout = int64(ms) * millisecond
+	}
+	if d.HasArg("jobs") {
+		d.ScanArgs(t, "jobs", &opt.JobsAtOnce)
 	}
 	sent := ""
 	if d.HasArg("sent") {

@@ -60,6 +60,7 @@ type seldom struct {
 	portDelay int64 // ns, the delay before the next Precheck
 	probe     probeState
 	watchdog  int64   // ns between pings, 0 = as configured
+	job       *job    // nil = it has no schedule
 	extra     []int32 // dependencies by edges that the present graph no longer has (reload.go)
 }
 

@@ -6,6 +6,7 @@ func (m *Machine) load(ev Loaded) {
 		return
 	}
 	m.loaded = true
+	m.findJob()
 	for i := range m.services {
 		if m.services[i].is(flagBroken) {
 			m.services[i].set(flagWanted)
@@ -22,6 +23,11 @@ func (m *Machine) load(ev Loaded) {
 	for i := range m.services {
 		if s := &m.services[i]; s.config.Status == 0 && !s.is(flagBroken) {
 			m.dispatch(int32(i), inLoad, nil)
+		}
+	}
+	for i := range m.services {
+		if s := &m.services[i]; s.job != nil && s.is(flagWanted) {
+			m.catchUp(int32(i), ev.LastRuns[s.name])
 		}
 	}
 }
@@ -43,7 +49,7 @@ func (m *Machine) EndedBy() string { return m.endedBy }
 
 // shutdown takes everything down: what has no process rests at once, the others stop in order.
 func (m *Machine) shutdown(code int) {
-	m.shutting, m.shutdownDue, m.haltCode, m.answerDue = true, false, code, true
+	m.shutting, m.shutdownDue, m.haltCode, m.answerDue, m.jobAt = true, false, code, true, 0
 	if m.options.ShutdownTimeout > 0 {
 		m.forceAt = m.now + Time(m.options.ShutdownTimeout)
 	}

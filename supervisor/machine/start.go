@@ -40,6 +40,11 @@ func (m *Machine) onLoad(i int32, ev any) {
 		m.failBroken(i, CauseLoad)
 		return
 	}
+	if m.services[i].job != nil {
+		m.services[i].set(flagWanted) // it runs when it is due
+		m.touch(i)
+		return
+	}
 	m.owed(i, CauseLoad, "")
 }
 
@@ -68,7 +73,8 @@ func (m *Machine) failBroken(i int32, cause Cause) {
 func (m *Machine) onStartIdle(i int32, ev any) {
 	c := ev.(command)
 	m.services[i].clear(flagHeld)
-	if m.services[i].is(flagBroken) {
+	unasked := m.services[i].job != nil && c.cause != CauseAsked && c.cause != CauseSchedule
+	if m.services[i].is(flagBroken) || unasked { // a job runs when it is due or asked for
 		m.services[i].set(flagWanted)
 		m.touch(i)
 		return
@@ -442,6 +448,7 @@ func (m *Machine) spawn(i int32) {
 		s.stopAt, s.portDelay, s.watchdog = 0, 0, 0
 	}
 	m.setState(i, Starting, cause, by)
+	m.jobBegan(i)
 	s.phase = PhaseSpawning
 	m.armStart(i)
 	m.do(Spawn{ID: m.id(i), Gen: s.gen})

@@ -31,9 +31,10 @@ var inputsOf = [nEvents][]input{
 	EvVanished:      {inVanished},
 	EvAdopted:       {inAdopted},
 	EvResumed:       {inResumed},
-	EvTicked:        {inLifeTimer, inProbeTimer, inWatchdogTimer, inForce},
+	EvTicked:        {inLifeTimer, inProbeTimer, inWatchdogTimer, inForce, inStart, inRestart},
 	EvReloaded:      {inCycle, inChanged, inRemoved, inLoad, inDown},
 	EvShutdownAsked: {inShutdown, inForce},
+	EvClockSet:      {}, // only the times at which jobs are due
 }
 
 // TestTable lists every cell of state x input: each must have a handler or a reason, and every event must reach one.

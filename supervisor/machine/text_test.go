@@ -57,6 +57,8 @@ func actionText(m *Machine, names []string, a Action) string {
 		return "forget " + a.Name
 	case Critical:
 		return "critical " + name(a.ID)
+	case LeftOut:
+		return fmt.Sprintf("left_out %s: %s", name(a.ID), a.Rule)
 	case Halt:
 		return fmt.Sprintf("halt %d", a.Code)
 	}
@@ -85,6 +87,10 @@ func stateText(m *Machine, id graph.ID) string {
 	add(info.Reason.Type != ReasonNone, "reason=%s", reasonText(info.Reason))
 	add(info.Restarts > 0, "restarts=%d", info.Restarts)
 	add(info.NextRestart != 0, "next=%s", seconds(info.NextRestart))
+	if info.Job && info.NextRun != 0 {
+		add(true, "due_at=%s", time.Unix(0, int64(info.NextRun)+m.wallOffset).UTC().Format(wallLayout))
+	}
+	add(info.Queued > 0, "queued=%d", info.Queued)
 	add(info.FailuresRow > 0, "bad_probes=%d", info.FailuresRow)
 	add(info.Conflict != nil, "port_conflict=%v", portText(info.Conflict))
 	if info.State == Blocked {

@@ -75,6 +75,17 @@ func (m *Machine) Info(id graph.ID) Info {
 		Probes:   int(s.probe.count), FailuresRow: int(s.probe.row), LastProbeOK: s.is(flagProbeOK),
 		LastProbe: s.probe.detail, LastProbeAt: s.probe.lastAt,
 	}
+	if j := s.job; j != nil {
+		info.Job, info.RunBegan, info.RunEnded, info.Queued = true, j.began, j.ended, int(j.queued)
+		if j.waiting {
+			info.Queued++
+		}
+		for _, at := range j.at {
+			if at != 0 && !m.shutting && (info.NextRun == 0 || at < info.NextRun) {
+				info.NextRun = at
+			}
+		}
+	}
 	if s.state == Stopping {
 		info.StopBy = m.timers.at(int32(id), timerLife)
 		if s.is(flagResult) {

@@ -128,6 +128,9 @@ func (p *player) summary() {
 	}
 }
 
+// wallLayout is how scripts write the wall clock, in UTC.
+const wallLayout = "2006-01-02T15:04:05"
+
 // args are the words of a line: names first, then key=value.
 type args struct {
 	names []string
@@ -192,7 +195,20 @@ func (p *player) event(what string, words []string) (Event, error) {
 	}
 	switch what {
 	case "loaded":
-		return Loaded{Only: a.named["only"]}, nil
+		ev := Loaded{Only: a.named["only"], LastRuns: map[string]int64{}}
+		for name, at := range a.named {
+			if ran, err := time.Parse(wallLayout, at); err == nil {
+				ev.LastRuns[name] = ran.UnixNano()
+			}
+		}
+		return ev, nil
+	case "clock":
+		wall, err := time.Parse(wallLayout, a.named["wall"])
+		if err != nil {
+			return nil, err
+		}
+		local, err := time.LoadLocation(a.named["zone"])
+		return ClockSet{Wall: wall.UnixNano(), Local: local}, err
 	case "cancelled":
 		return Cancelled{ReqID(a.number("req", 0))}, nil
 	case "resumed":
