@@ -32,7 +32,7 @@ var floors = map[string]int{
 	"": 8, "applets": 7, "applets/pid1": 6, "applets/server": 6, "applets/cli": 6, "supervisor": 5, "rpc": 5,
 	"supervisor/loop": 4, "supervisor/answer": 4, "supervisor/view": 3,
 	"supervisor/proc": 2, "supervisor/probe": 2, "supervisor/notify": 2, "supervisor/output": 2, "supervisor/ship": 2, "supervisor/logfile": 2,
-	"supervisor/syslog": 2, "supervisor/ownlog": 2, "supervisor/xinet": 2, "supervisor/keeper": 2, "supervisor/journal": 2,
+	"supervisor/syslog": 2, "supervisor/ownlog": 2, "supervisor/xinet": 2, "supervisor/jobs": 2, "supervisor/keeper": 2, "supervisor/journal": 2,
 	"applets/cli/initramfs": 2, "applets/pid1/early": 2,
 	"supervisor/machine": 1, "supervisor/sim": 1, "graph": 0, "graph/calendar": 0, "graph/confdir": 0, "logring": 0, "rpc/wire": 0, "docs": 0,
 	"internal/anon": 0, "internal/closer": 0, "internal/elf": 0, "internal/fault": 0, "internal/mark": 0, "internal/memory": 0, "internal/parallel": 0, "internal/record": 0, "internal/tee": 0, "internal/terminal": 0, "internal/version": 0,

@@ -25,13 +25,16 @@ type NodeView struct {
 	RestartIn time.Duration // until the next attempt, valid when RestartDue
 	// RestartDue says that a restart is scheduled.
 	RestartDue bool
-	CheckError string   // starting, running: what its last health check got, when that did not pass
-	CheckRow   int      // running: failures of the check in a row
-	Conflict   string   // blocked by a port or a process: "port 80 is held by nginx (pid 12)"
-	Phase      string   // starting, stopping: what it is doing, "pre_start runs", "SIGTERM was sent, SIGKILL in 4 s"
-	Unkillable bool     // stopping: SIGKILL was sent and a process is still there
-	Obstacle   string   // stopping: why it is, "" = not known
-	Children   []string // one line a process below the main one: "sleep (pid=12, state=S)"
+	CheckError string        // starting, running: what its last health check got, when that did not pass
+	CheckRow   int           // running: failures of the check in a row
+	Conflict   string        // blocked by a port or a process: "port 80 is held by nginx (pid 12)"
+	Phase      string        // starting, stopping: what it is doing, "pre_start runs", "SIGTERM was sent, SIGKILL in 4 s"
+	Unkillable bool          // stopping: SIGKILL was sent and a process is still there
+	Obstacle   string        // stopping: why it is, "" = not known
+	Job        bool          // it has a schedule; the next two count then
+	NextRun    time.Duration // until it is due, < 0 = it is not due again
+	LeftOut    string        // the rule that left its last due run out, "" = none did
+	Children   []string      // one line a process below the main one: "sleep (pid=12, state=S)"
 }
 
 // View tells the explanations about one service. It is called often and must be cheap.

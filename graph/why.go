@@ -325,6 +325,8 @@ func (g *Graph) whyInactive(id ID, v *NodeView, of func(ID) Standing) (string, I
 		return "is inactive: " + v.Phase, None, ""
 	case v.HeldDown:
 		return "is inactive: an operator stopped it" + g.sinceText(v), None, ""
+	case v.Job && v.WantedUp:
+		return "is inactive: " + v.jobText(), None, ""
 	case v.WantedUp:
 		if u, ok := FirstUnmet(g, id, of); ok && u.On != None {
 			return "is inactive: " + kindClauses[u.Kind] + u.Name, u.On, ""
@@ -334,4 +336,16 @@ func (g *Graph) whyInactive(id ID, v *NodeView, of func(ID) Standing) (string, I
 		return "has status = " + c.Status.String() + ": only an explicit start starts it", None, ""
 	}
 	return "is inactive: nobody has started it", None, ""
+}
+
+// jobText is what is to come of a job, and which rule left its last due run out.
+func (v *NodeView) jobText() string {
+	text := "its schedule has no further run"
+	if v.NextRun >= 0 {
+		text = "its next run is due in " + Duration(v.NextRun)
+	}
+	if v.LeftOut != "" {
+		text += "; the last one that was due was left out: " + v.LeftOut
+	}
+	return text
 }

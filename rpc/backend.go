@@ -81,4 +81,7 @@ type Backend interface {
 	XinetList() []string
 	XinetStatus(name string) (wire.XinetStatus, error)
 	XinetStatusAll() []wire.XinetStatus
+
+	Jobs() ([]wire.Job, error)
+	JobHistory(name string) ([]wire.JobRun, error)
 }

@@ -289,6 +289,16 @@ func (c *Client) XinetStatus(ctx context.Context, name string) (wire.XinetStatus
 	return call[wire.XinetStatus](ctx, c, "xinet.status", nameParams{name})
 }
 
+// Jobs returns every service with a schedule.
+func (c *Client) Jobs(ctx context.Context) ([]wire.Job, error) {
+	return call[[]wire.Job](ctx, c, "jobs.list", nil)
+}
+
+// JobHistory returns the runs of a job that are remembered, oldest first.
+func (c *Client) JobHistory(ctx context.Context, name string) ([]wire.JobRun, error) {
+	return call[[]wire.JobRun](ctx, c, "jobs.history", nameParams{name})
+}
+
 // XinetStatusAll returns the states of all proxies.
 func (c *Client) XinetStatusAll(ctx context.Context) ([]wire.XinetStatus, error) {
 	return call[[]wire.XinetStatus](ctx, c, "xinet.status_all", nil)

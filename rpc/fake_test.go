@@ -220,3 +220,7 @@ func (f *fakeBackend) XinetStatus(name string) (wire.XinetStatus, error) {
 	return wire.XinetStatus{}, wire.NewError(wire.CodeNotFound, "proxy not found")
 }
 func (f *fakeBackend) XinetStatusAll() []wire.XinetStatus { return nil }
+func (f *fakeBackend) Jobs() ([]wire.Job, error)          { return []wire.Job{}, nil }
+func (f *fakeBackend) JobHistory(name string) ([]wire.JobRun, error) {
+	return found(f, name, []wire.JobRun{})
+}

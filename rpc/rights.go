@@ -62,6 +62,9 @@ func sights() []sight {
 				"LastCrash RolledBack LastUpgrade Sinks ShuttingDown LogArenaBytes"},
 		{of: wire.Boot{}, states: "KernelMS PID1MS ServerMS LoadedMS DoneMS Services Critical"},
 		{of: wire.BootService{}, states: "Name DueMS StartMS ReadyMS Waited"},
+		{of: wire.Job{}, states: "Name State Wanted Schedules NextAt LeftMS RunningMS Queued Last"},
+		{of: wire.JobSchedule{}, states: "Kind Text Timezone Overlap CatchUp"},
+		{of: wire.JobRun{}, states: "Incarnation BeganAt EndedAt TookMS Cause Code Signal LeftOut", hidden: "Failed"},
 		{of: wire.XinetStatus{}, states: "Name Listen Backend Service Running Connections ActiveConnections " +
 			"TotalConnections BytesIn BytesOut"},
 	}

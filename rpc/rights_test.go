@@ -134,6 +134,8 @@ func (telling) Events(uint64, int) (wire.Events, error)      { return full[wire.
 func (telling) XinetList() []string                          { return []string{"proxy"} }
 func (telling) XinetStatus(string) (wire.XinetStatus, error) { return full[wire.XinetStatus](), nil }
 func (telling) XinetStatusAll() []wire.XinetStatus           { return full[[]wire.XinetStatus]() }
+func (telling) Jobs() ([]wire.Job, error)                    { return full[[]wire.Job](), nil }
+func (telling) JobHistory(string) ([]wire.JobRun, error)     { return full[[]wire.JobRun](), nil }
 func (telling) Get(string) (json.RawMessage, error)          { return json.RawMessage(`{"secret":"Get"}`), nil }
 func (telling) Plan() (wire.Plan, error)                     { return full[wire.Plan](), nil }
 func (telling) DebugState() (string, error)                  { return "secret state", nil }

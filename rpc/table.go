@@ -16,7 +16,17 @@ func table() []method {
 	list = append(list, configMethods()...)
 	list = append(list, logMethods()...)
 	list = append(list, eventMethods()...)
+	list = append(list, jobMethods()...)
 	return append(list, xinetMethods()...)
+}
+
+func jobMethods() []method {
+	return []method{
+		{name: "jobs.list", summary: "Every service with a schedule: when it runs next and how it ended last.",
+			result: []wire.Job(nil), call: plain(func(b Backend) (any, error) { return answer(b.Jobs()) })},
+		{name: "jobs.history", summary: "The runs of a job that are remembered, oldest first.", params: []param{paramName},
+			result: []wire.JobRun(nil), call: named(func(b Backend, name string) (any, error) { return answer(b.JobHistory(name)) })},
+	}
 }
 
 func systemMethods() []method {

@@ -5,8 +5,10 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/answer"
+	"github.com/zinit/zinit/supervisor/jobs"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -78,10 +81,28 @@ func (o *Options) derive() {
 	}
 	if o.Files.Settings != nil {
 		o.Loop.Forward = o.Files.Settings.Forward
+		o.Loop.Machine.JobsAtOnce = o.Files.Settings.JobsAtOnce
 	}
+	o.Loop.Machine.HostSeed = hostSeed()
+	o.Loop.Jobs = jobs.Open(o.Files.StateDir, "jobs-"+strconv.FormatUint(textHash(strings.Join(o.Files.Dirs, ":")), 16)+".jsonl", o.Loop.Log)
 	if o.About.Socket != "" {
 		o.Loop.NotifyDir = o.About.Socket + ".notify"
 	}
+}
+
+// hostSeed is a number that stays the same on one host and differs between hosts (machine-id(5), else the name).
+func hostSeed() uint64 {
+	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(id) > 1 {
+		return textHash(string(id))
+	}
+	name, _ := os.Hostname()
+	return textHash(name)
+}
+
+func textHash(s string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return h.Sum64()
 }
 
 // executable is the file this server was started from.
@@ -128,7 +149,7 @@ func New(opt Options) (*Supervisor, error) {
 	w := s.loop.Window()
 	s.shown = w
 	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: w.Clock, Defs: &s.defs, LastUpgrade: &s.last,
-		Arena: opt.Loop.Arena, Files: w.Files, Ship: w.Ship, Scanner: w.Scanner, Cgroups: w.Cgroups, NoCgroups: w.NoCgroups, Done: s.loop.Done()})
+		Arena: opt.Loop.Arena, Files: w.Files, Ship: w.Ship, Jobs: opt.Loop.Jobs, Scanner: w.Scanner, Cgroups: w.Cgroups, NoCgroups: w.NoCgroups, Done: s.loop.Done()})
 	s.proxies = xinet.New(proxied{s}, s.log)
 	if opt.Loop.Restored != nil {
 		s.takeLastUpgrade(opt.Loop.Restored)

@@ -31,6 +31,7 @@ type Settings struct {
 	MaxServices     int           // 0 = no bound
 	MaxConnections  int
 	MaxRequestBytes int
+	JobsAtOnce      int // how many jobs run at the same time because they were due, 0 = no bound
 }
 
 // DefaultSettings returns the settings without a file.
@@ -104,10 +105,11 @@ var settingKeys = []setting{
 	}},
 	settingInt("limits.services", 1, math.MaxInt32, func(s *Settings) *int { return &s.MaxServices }),
 	settingInt("limits.connections", 1, math.MaxInt32, func(s *Settings) *int { return &s.MaxConnections }),
+	settingInt("jobs.concurrency", 0, math.MaxInt32, func(s *Settings) *int { return &s.JobsAtOnce }),
 	settingInt("limits.request_bytes", 4096, math.MaxInt32, func(s *Settings) *int { return &s.MaxRequestBytes }),
 }
 
-var settingSections = []string{"socket", "logging", "shutdown", "limits"}
+var settingSections = []string{"socket", "logging", "shutdown", "limits", "jobs"}
 
 // LoadSettings reads the settings file. What is wrong in it keeps its default and is reported; a file that does not
 // exist is no problem.

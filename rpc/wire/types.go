@@ -470,3 +470,38 @@ type XinetStatus struct {
 	BytesIn           uint64   `json:"bytes_to_backend"`
 	BytesOut          uint64   `json:"bytes_from_backend"`
 }
+
+// Job is one service with a schedule, as jobs.list has it.
+type Job struct {
+	Name      string        `json:"name"`
+	State     string        `json:"state"`
+	Wanted    string        `json:"wanted"` // "down": it is stopped and does not run
+	Schedules []JobSchedule `json:"schedules"`
+	NextAt    string        `json:"next_at"`    // RFC 3339, "" = it is not due again, or not before the present run has ended
+	LeftMS    *int64        `json:"left_ms"`    // until then
+	RunningMS *int64        `json:"running_ms"` // of the present run, null = none
+	Queued    int           `json:"queued"`     // runs that wait for it, or for their turn
+	Last      *JobRun       `json:"last"`       // the last run that has ended, null = none is known
+}
+
+// JobSchedule is when a job runs.
+type JobSchedule struct {
+	Kind     string `json:"kind"` // cron, calendar, every, boot
+	Text     string `json:"text"`
+	Timezone string `json:"timezone"` // "" = the system's
+	Overlap  string `json:"overlap"`
+	CatchUp  bool   `json:"catch_up"`
+}
+
+// JobRun is one run of a job, or one that was due and left out.
+type JobRun struct {
+	Incarnation uint64 `json:"incarnation"` // 0 = left out
+	BeganAt     string `json:"began_at"`    // or when it was due
+	EndedAt     string `json:"ended_at"`
+	TookMS      int64  `json:"took_ms"`
+	Cause       string `json:"cause"`
+	Code        *int   `json:"code"`
+	Signal      *int   `json:"signal"`
+	Failed      string `json:"failed"`   // why it counts as failed, "" = it does not
+	LeftOut     string `json:"left_out"` // the rule that left it out
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/jobs"
 	"github.com/zinit/zinit/supervisor/logfile"
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/ship"
@@ -38,6 +39,7 @@ type Sources struct {
 	Arena     *logring.Arena
 	Files     *logfile.Files
 	Ship      *ship.Shipper
+	Jobs      *jobs.History
 	Scanner   *proc.Scanner
 	Cgroups   *proc.Root // nil: none
 	NoCgroups string     // why not

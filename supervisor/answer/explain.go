@@ -36,6 +36,13 @@ func (s *Reader) node(v *view.View, id graph.ID) graph.NodeView {
 	case i.State == machine.Exited && i.LastExit.Valid:
 		n.Failure = view.ExitText(i.LastExit.Status)
 	}
+	if n.Job = i.Job; n.Job {
+		n.NextRun = -1
+		if i.NextRun != 0 {
+			n.NextRun = max(0, time.Duration(i.NextRun-now))
+		}
+		n.LeftOut = s.from.Jobs.LeftOut(e.Config.Name)
+	}
 	if i.Conflict != nil && i.State == machine.Blocked {
 		n.Conflict = conflictText(*i.Conflict)
 	}

@@ -31,6 +31,7 @@ func recordFields(c *record.Codec, r *machine.Record) {
 	record.Ints(c, 21, &r.Extra)
 	c.Text(22, &r.LastProbe)
 	record.Optional(c, 23, &r.Conflict, conflictFields)
+	record.Ints(c, 24, &r.Job)
 }
 
 func reasonFields(c *record.Codec, r *machine.Reason) {

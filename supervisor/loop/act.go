@@ -34,6 +34,8 @@ func (d *driver) resolve(a machine.Action) order {
 	case machine.Note:
 		o.config = d.m.Config(a.ID)
 		d.note(a, o.config)
+	case machine.LeftOut:
+		d.leftOut(a, d.m.Config(a.ID))
 	}
 	return o
 }

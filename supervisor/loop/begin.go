@@ -30,7 +30,7 @@ func newDriver(o *Options) (*driver, error) {
 	d.boot = view.NewBootLine(d.clock, o.Machine.PID1, o.spawned())
 	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
-	d.belongings = proc.NewBelongings(o.Environ)
+	d.belongings, d.jobCauses = proc.NewBelongings(o.Environ), map[string]string{}
 	d.survey = &survey{d: d}
 	out, err := output.New(o.Arena, output.Options{Closed: d.outputClosed})
 	if err != nil {
@@ -107,6 +107,7 @@ func (d *driver) begin() {
 		runs[c.config.Name] = true
 	}
 	d.belongings.Sweep(func(service string) bool { return runs[service] })
+	d.tellClock()
 	if d.resume == nil {
 		d.step(d.first)
 		d.startLegacy()

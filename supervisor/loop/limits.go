@@ -62,6 +62,8 @@ const (
 	sinkPatience = 2 * time.Second
 	// exitPatience is how long the keeper may take to tell of a process that is gone.
 	exitPatience = 2 * time.Second
+	// historyPatience is how long the end waits for the history of jobs to be written.
+	historyPatience = 2 * time.Second
 	// forkPatience is how long an upgrade waits for forks under way; one that hangs is told by its intent afterwards.
 	forkPatience = 2 * time.Second
 )

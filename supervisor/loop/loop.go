@@ -11,6 +11,7 @@ import (
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/logring"
+	"github.com/zinit/zinit/supervisor/jobs"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/logfile"
@@ -33,6 +34,7 @@ type Options struct {
 	Arena    *logring.Arena
 	Journal  *journal.Journal // nil: nothing outlives this process
 	Restored *journal.State   // what the journal held, nil = a fresh start
+	Jobs     *jobs.History    // of services with a schedule
 
 	Order  func(keeper.Order) // gets what the keeper asks, and what was asked of the image before; nil = nobody listens
 	Ending func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
@@ -97,7 +99,7 @@ func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, found map[string]Fou
 	}
 	d.allDirty = true
 	d.publish()
-	d.first = machine.Loaded{Only: only}
+	d.first = machine.Loaded{Only: only, LastRuns: d.opt.Jobs.LastRuns()}
 }
 
 // Begin feeds the first events. Then Run has to follow, on the same goroutine.
@@ -122,6 +124,10 @@ func (l *Loop) FlushLogs() { l.d.sinks.close() }
 // Close lets go of those who wait for an answer. It comes after Run.
 func (l *Loop) Close() {
 	l.d.awaitClearing()
+	if l.d.clockWatch != nil {
+		l.d.clockWatch()
+	}
+	l.d.opt.Jobs.Flush(historyPatience)
 	if l.d.cgroups != nil {
 		l.d.cgroups.Close()
 	}

@@ -16,6 +16,9 @@ func (d *driver) reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan
 	d.diary.hold()
 	d.diary.reloaded(next, plan)
 	d.step(machine.Reloaded{Graph: g, Plan: plan})
+	if d.clockWatch == nil && hasJobs(g) {
+		d.tellClock()
+	}
 	d.diary.flush()
 	for _, c := range next.Configs {
 		d.direct(c)

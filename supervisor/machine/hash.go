@@ -76,6 +76,9 @@ func (h *hasher) record(r Record) {
 	}
 	h.reason(r.Result)
 	h.reason(r.Reason)
+	for _, v := range r.Job {
+		h.word(uint64(v))
+	}
 	for place, v := range r.Extra {
 		if place != extraDueCause {
 			h.word(uint64(v))

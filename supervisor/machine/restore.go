@@ -48,8 +48,9 @@ func (m *Machine) Record(id graph.ID) Record {
 	}
 	extra[extraPortDelay] = s.portDelay
 	extra[extraDueCause] = int64(s.dueCause)
+	var places []int64
 	if s.job != nil {
-		extra = s.job.record(extra)
+		places = s.job.record()
 	}
 	return Record{
 		Name: s.name, Gone: s.is(flagGone), State: s.state, Phase: uint8(s.phase),
@@ -58,7 +59,7 @@ func (m *Machine) Record(id graph.ID) Record {
 		Since: s.since, ReadyAt: s.readyAt, SpawnedAt: s.spawnedAt, StopAt: s.stopAt,
 		Restarts: int(s.restarts), Backoff: s.backoff, NextRestart: s.nextRestart, LastExit: s.lastExit,
 		Flags: uint32(s.flags&flagsRecorded) | stuckBit(s), Extra: extra,
-		LastProbe: s.probe.detail, Conflict: s.conflict,
+		LastProbe: s.probe.detail, Conflict: s.conflict, Job: places,
 	}
 }
 
@@ -119,6 +120,11 @@ func (m *Machine) take(r *Record, stopSent bool) {
 	s.restarts, s.backoff, s.nextRestart, s.lastExit = int32(r.Restarts), r.Backoff, r.NextRestart, r.LastExit
 	s.conflict, s.probe.detail, s.wokenBy, s.wokenFor = r.Conflict, r.LastProbe, i, CauseRestore
 	m.takeExtra(i, r.Extra)
+	if s.job != nil {
+		if s.job.restore(r.Job); s.job.running {
+			m.jobsRunning++
+		}
+	}
 	if s.target() && (s.state == Starting || s.state == Stopping || s.is(flagLeft)) {
 		s.define(&graph.Config{Name: r.Name, Lifecycle: goneDefaults}) // it became a target meanwhile (adoptConfig)
 	}
@@ -154,11 +160,6 @@ func (m *Machine) takeExtra(i int32, extra []int64) {
 	s.probe.count, s.probe.row = int32(extra[extraProbeCount]), int32(extra[extraProbeRow])
 	s.watchdog, s.signals, s.reload = extra[extraPings], uint64(extra[extraSignals]), extra[extraReload] != 0
 	s.portDelay, s.dueCause = extra[extraPortDelay], Cause(extra[extraDueCause])
-	if s.job != nil {
-		if s.job.restore(extra); s.job.running {
-			m.jobsRunning++
-		}
-	}
 }
 
 // resume ends a restore: what may not have been done is emitted again, highest rank first as stops go.

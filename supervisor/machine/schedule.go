@@ -356,35 +356,35 @@ func (m *Machine) catchUp(i int32, ran int64) {
 	}
 }
 
-// The places of a job in Record.Extra, behind the others; the times of its schedules follow.
+// The places in Record.Job; the times that the schedules count from follow.
 const (
-	extraJobBegan = nExtras + iota
-	extraJobEnded
-	extraJobRunning
-	extraJobQueued
-	nJobExtras
+	jobBegan = iota
+	jobEnded
+	jobState // bit 0: running, bit 1: waiting
+	jobQueued
+	nJobPlaces
 )
 
-func (j *job) record(extra []int64) []int64 {
-	running := int64(0)
+func (j *job) record() []int64 {
+	state := int64(0)
 	if j.running {
-		running |= 1
+		state |= 1
 	}
 	if j.waiting {
-		running |= 2
+		state |= 2
 	}
-	return append(append(extra, int64(j.began), int64(j.ended), running, int64(j.queued)), j.last...)
+	return append([]int64{int64(j.began), int64(j.ended), state, int64(j.queued)}, j.last...)
 }
 
 // restore takes back what record gave. Schedules of another number have no past.
-func (j *job) restore(extra []int64) {
-	if len(extra) < nJobExtras {
+func (j *job) restore(places []int64) {
+	if len(places) < nJobPlaces {
 		return
 	}
-	j.began, j.ended = Time(extra[extraJobBegan]), Time(extra[extraJobEnded])
-	j.running, j.waiting = extra[extraJobRunning]&1 != 0, extra[extraJobRunning]&2 != 0
-	j.queued = int32(extra[extraJobQueued])
-	if last := extra[nJobExtras:]; len(last) == len(j.last) {
+	j.began, j.ended = Time(places[jobBegan]), Time(places[jobEnded])
+	j.running, j.waiting = places[jobState]&1 != 0, places[jobState]&2 != 0
+	j.queued = int32(places[jobQueued])
+	if last := places[nJobPlaces:]; len(last) == len(j.last) {
 		copy(j.last, last)
 	}
 }

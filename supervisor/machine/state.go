@@ -103,6 +103,7 @@ type Record struct {
 	LastExit    LastExit
 	Flags       uint32 // internal, versioned by the journal
 	Extra       []int64
+	Job         []int64   // of a service with schedules: when it ran, and what they count from
 	LastProbe   string    // Info.LastProbe; may be lost
 	Conflict    *Conflict // Info.Conflict; may be lost, the next Precheck finds it again
 }

@@ -1,0 +1,86 @@
+package jobs
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func run(job string, n int) Run {
+	at := time.Unix(1_800_000_000+int64(n), 0).UTC()
+	return Run{Job: job, Gen: uint64(n + 1), Began: at, Ended: at.Add(time.Second), Cause: "schedule"}
+}
+
+func TestHistoryOutlivesTheServer(t *testing.T) {
+	dir := t.TempDir()
+	h := Open(dir, "jobs.jsonl", slog.Default())
+	for n := range 30 {
+		h.Add(run("backup", n), 20)
+	}
+	left := run("backup", 30)
+	left.Left = "the run before has not ended"
+	h.Add(left, 20)
+	h.Add(run("report", 5), 20)
+	h.Flush(10 * time.Second)
+
+	h = Open(dir, "jobs.jsonl", slog.Default())
+	if last, ok := h.Last("backup"); !ok || last.Gen != 30 {
+		t.Errorf("last run: %+v, %v", last, ok)
+	}
+	if got := h.LastRuns(); len(got) != 2 || got["backup"] != run("backup", 29).Began.UnixNano() {
+		t.Errorf("last runs: %v", got)
+	}
+	h.Add(run("backup", 31), 20)
+	h.Flush(10 * time.Second)
+	if runs := h.Of("backup"); len(runs) != 20 || runs[18].Left == "" || runs[19].Gen != 32 {
+		t.Errorf("%d runs, %+v", len(runs), runs)
+	}
+}
+
+// TestTornFile: a line that was cut by a power failure costs itself and nothing else.
+func TestTornFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "jobs.jsonl")
+	whole := encode([]Run{run("a", 1), run("a", 2), run("a", 3)})
+	for cut := range len(whole) {
+		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h := Open(dir, "jobs.jsonl", slog.Default())
+		if got, want := len(h.Of("a")), 3*cut/len(whole); got < want {
+			t.Fatalf("cut at %d: %d runs, want %d", cut, got, want)
+		}
+	}
+}
+
+func TestCompaction(t *testing.T) {
+	dir := t.TempDir()
+	h := Open(dir, "jobs.jsonl", slog.Default())
+	for n := range 3 * compactAt {
+		h.Add(run(fmt.Sprintf("job%d", n%3), n), 5)
+		if n%100 == 0 {
+			h.Flush(10 * time.Second)
+		}
+	}
+	h.Flush(10 * time.Second)
+	h = Open(dir, "jobs.jsonl", slog.Default())
+	if h.lines > 2*compactAt+100 {
+		t.Errorf("%d lines for 15 runs", h.lines)
+	}
+	if runs := h.Of("job0"); len(runs) < 5 || runs[len(runs)-1].Gen < 3*compactAt-3 {
+		t.Errorf("%d runs", len(runs))
+	}
+}
+
+// TestNoPlace: where nothing can be written memory serves.
+func TestNoPlace(t *testing.T) {
+	h := Open("/proc/nowhere", "jobs.jsonl", slog.New(slog.DiscardHandler))
+	h.Add(run("a", 1), 5)
+	h.Flush(10 * time.Second)
+	if len(h.Of("a")) != 1 {
+		t.Error("the run is forgotten")
+	}
+}

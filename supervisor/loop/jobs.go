@@ -1,0 +1,87 @@
+package loop
+
+import (
+	"time"
+
+	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/jobs"
+	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/view"
+)
+
+// tellClock tells the machine what the wall clock shows, and from the first job on watches for its changes.
+func (d *driver) tellClock() {
+	d.watchClock()
+	d.step(machine.ClockSet{Wall: time.Now().UnixNano(), Local: proc.LocalZone()})
+}
+
+// watchClock begins to watch the wall clock when there is a job for the first time.
+func (d *driver) watchClock() {
+	if d.clockWatch != nil || !hasJobs(d.m.Graph()) {
+		return
+	}
+	stop, err := proc.WatchClock(func() { d.post(d.tellClock) })
+	if err != nil {
+		d.log.Warn("cannot watch the wall clock: after it is set, jobs go by the old time until the next reload", "error", err)
+		stop = func() {}
+	}
+	d.clockWatch = stop
+}
+
+func hasJobs(g *graph.Graph) bool {
+	for id := range graph.ID(g.Len()) {
+		if len(g.Config(id).Schedules) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// leftOut tells of a run that was due and that a rule kept from running.
+func (d *driver) leftOut(a machine.LeftOut, c *graph.Config) {
+	now := time.Now()
+	run := jobs.Run{Job: c.Name, Began: now, Ended: now, Cause: machine.CauseSchedule.String(), Left: a.Rule}
+	if !d.opt.Jobs.Add(run, keep(c)) {
+		return // that it is left out again is no news
+	}
+	d.log.Info(c.Name+": its run was left out: "+a.Rule, "service", c.Name)
+	d.notes = append(d.notes, wire.Event{Time: view.RFC3339(now), Service: c.Name, From: d.m.Info(a.ID).State.String(),
+		To: d.m.Info(a.ID).State.String(), Cause: machine.CauseSchedule.String(), Text: c.Name + ": its run was left out: " + a.Rule})
+}
+
+// noteJob remembers how a run of a job ended.
+func (d *driver) noteJob(n machine.Note, c *graph.Config, i machine.Info) {
+	if len(c.Schedules) > 0 && n.To == machine.Starting {
+		if n.Cause != machine.CauseRestore { // the run goes on
+			d.jobCauses[c.Name] = n.Cause.String()
+		}
+		return
+	}
+	ran := n.From == machine.Starting || n.From == machine.Stopping
+	if len(c.Schedules) == 0 || !ran || n.To != machine.Exited && n.To != machine.Failed && n.To != machine.Blocked {
+		return
+	}
+	r := jobs.Run{Job: c.Name, Gen: uint64(n.Gen), Began: d.clock.Wall(i.RunBegan), Ended: time.Now(), Cause: d.jobCauses[c.Name]}
+	if exit := i.LastExit; exit.Valid && exit.At >= i.SpawnedAt && !exit.Status.Unknown {
+		number := int(exit.Status.Code)
+		if r.Code = &number; exit.Status.Signal != 0 {
+			number = int(exit.Status.Signal)
+			r.Code, r.Signal = nil, &number
+		}
+	}
+	if n.To == machine.Failed {
+		r.Failed = view.ReasonText(i, c)
+	}
+	d.opt.Jobs.Add(r, keep(c))
+}
+
+// keep is how many runs of a job are remembered.
+func keep(c *graph.Config) int {
+	n := 1
+	for _, s := range c.Schedules {
+		n = max(n, s.Keep)
+	}
+	return n
+}
