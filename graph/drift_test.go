@@ -11,7 +11,7 @@ func TestDiffOfDrift(t *testing.T) {
 	plan := Diff(old, new, func(name string) bool { return name != "idle" }, func(name string) []string {
 		return map[string][]string{"db": {"env_file", "credentials"}, "idle": {"env_file"}}[name]
 	})
-	want := "restart api: requires db, credentials, env_file changed\nrestart db: credentials, env_file\nupdate idle: critical"
+	want := "restart api: requires db, credentials, env_file changed\nrestart db: credentials env_file\nupdate idle: critical"
 	if got := planText(plan); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
