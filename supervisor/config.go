@@ -136,7 +136,7 @@ func (s *Supervisor) Plan() (wire.Plan, error) {
 	}
 	defer s.endTurn()
 	next, g := s.read()
-	plan, shown := s.diff(g), s.shown.Views.Load()
+	plan, shown := s.diff(g, true), s.shown.Views.Load()
 	if err := refuseCycles(g); err != nil { // the differences around a cycle are none that can be applied
 		answer := answer.WirePlan(&graph.Plan{}, g, shown, view.AllProblems(next, g))
 		answer.Refused = err.Error()
@@ -174,7 +174,7 @@ func (s *Supervisor) Reload(ctx context.Context, allowRemoval bool) (wire.Plan, 
 	defer s.endTurn()
 	next, g := s.read()
 	shown := s.shown.Views.Load()
-	plan := s.diff(g)
+	plan := s.diff(g, true)
 	if err := refuseCycles(g); err != nil {
 		return wire.Plan{}, err
 	}
@@ -190,19 +190,24 @@ func (s *Supervisor) Reload(ctx context.Context, allowRemoval bool) (wire.Plan, 
 	return answer, nil
 }
 
-// diff compares with what is loaded, knowing which services have a process.
-func (s *Supervisor) diff(g *graph.Graph) *graph.Plan {
+// diff compares with what is loaded, knowing which services have a process. With files it also looks at the files that
+// running services have read: that is a reload's to do, and not of one who adds or removes another service.
+func (s *Supervisor) diff(g *graph.Graph, files bool) *graph.Plan {
 	v := s.shown.Views.Load()
+	var changed func(name string) []string
+	if files {
+		changed = func(name string) []string {
+			e, _, ok := v.Lookup(name)
+			if !ok {
+				return nil
+			}
+			return drifted(e)
+		}
+	}
 	return graph.Diff(v.Graph, g, func(name string) bool {
 		e, _, ok := v.Lookup(name)
 		return ok && view.Active(e.Info.State)
-	}, func(name string) []string {
-		e, _, ok := v.Lookup(name)
-		if !ok {
-			return nil
-		}
-		return drifted(e)
-	})
+	}, changed)
 }
 
 // refuseCycles makes the error of a reload or a set that would bring a cycle.

@@ -67,7 +67,7 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if c.Source != "" {
 		answer.Path = &c.Source
 	}
-	plan := s.diff(g)
+	plan := s.diff(g, false)
 	if r.mustBeNew {
 		plan.Quiet = []string{c.Name} // service.add does not start
 	}

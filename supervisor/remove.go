@@ -86,7 +86,7 @@ func (s *Supervisor) removeNames(names []string, choice wire.FilesChoice) (files
 		s.log.Warn("the list of the files that the server wrote cannot be written", "error", err)
 	}
 	g := next.Graph()
-	return files, s.apply(next, g, s.diff(g))
+	return files, s.apply(next, g, s.diff(g, false))
 }
 
 // deletedText says what a removal that failed has done to files.

@@ -63,6 +63,27 @@ func FuzzParseEnvFile(f *testing.F) {
 	})
 }
 
+// TestEnvFilesInOrder: a later file wins over an earlier one, and a broken one says where.
+func TestEnvFilesInOrder(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"a": "X=a\nA=1\n", "b": "X=b\nB=2\n", "bad": "A=1\n\"secret\"\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &graph.Config{Name: "s", Source: filepath.Join(dir, "s.toml"), EnvFiles: []string{"a", "-none", filepath.Join(dir, "b")}}
+	env, err := Environ(nil, c, 1)
+	if got := strings.Join(env[:3], " "); err != nil || got != "X=b A=1 B=2" {
+		t.Errorf("got %s, %v", got, err)
+	}
+	c.EnvFiles = append(c.EnvFiles, "bad")
+	_, err = Environ(nil, c, 1)
+	want := "cannot read env_file " + dir + "/bad:2: want NAME=VALUE with a name of letters, digits, _ . and -"
+	if got := detail(err); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestEnvironLayers(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "env")

@@ -66,6 +66,12 @@ func TestChangedOnDisk(t *testing.T) {
 	if !strings.Contains(plan, "a  restart  env_file changed") || strings.Contains(plan, " b ") {
 		t.Errorf("plan: %s", plan)
 	}
+	if _, stderr, code := s.Zinit("add-service", "other", "--exec", "sleep 1000"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if pid := s.AwaitState(s.Client(), "a", "running").PID; pid != first {
+		t.Error("adding another service restarted one whose env_file changed")
+	}
 	s.Write(map[string]string{"b.toml": service("b", "exec = \"sleep 2000000\"\n")})
 	_, stderr, code := s.Zinit("restart", "b")
 	if want := "b: changed on disk: exec; what was loaded before counts (apply it: zinit reload)\n"; code != 0 || stderr != want {
