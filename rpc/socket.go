@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,7 +31,9 @@ type SocketOptions struct {
 type Socket struct {
 	Path     string // absolute
 	Listener *net.UnixListener
-	lock     *os.File
+	// Dead are the names that servers before this one have noted and that ended without Forget: they were killed.
+	Dead []string
+	lock *os.File
 }
 
 // Listen makes the control socket: its directory is created, PATH.lock is locked, a dead socket is replaced, mode and
@@ -60,8 +63,44 @@ func Listen(o SocketOptions) (*Socket, error) {
 		lock.Close() //nolint:errcheck // nothing was written
 		return nil, err
 	}
-	return &Socket{Path: path, Listener: listener, lock: lock}, nil
+	return newSocket(path, listener, lock), nil
 }
+
+// newSocket writes our pid into the lock, and reads what is left in it of servers before.
+func newSocket(path string, listener *net.UnixListener, lock *os.File) *Socket {
+	s := &Socket{Path: path, Listener: listener, lock: lock}
+	text := make([]byte, deadMax)
+	n, _ := lock.ReadAt(text, 0)
+	if words := strings.Fields(string(text[:n])); len(words) > 1 {
+		s.Dead = words[1:]
+	}
+	s.sign(s.Dead)
+	return s
+}
+
+// deadMax bounds what is read of a lock, in bytes.
+const deadMax = 4096
+
+// deadKept is how many names of servers before are kept beside our own.
+const deadKept = 16
+
+// sign writes our pid into the lock, for the message of the next who wants it, and the names that are not done with.
+func (s *Socket) sign(names []string) {
+	text := strings.Join(append([]string{strconv.Itoa(os.Getpid())}, names...), "\n") + "\n"
+	if len(text) <= deadMax && s.lock.Truncate(0) == nil {
+		_, _ = s.lock.WriteAt([]byte(text), 0)
+	}
+}
+
+// Note keeps the name of this server beside the socket, so that the next one knows it when this one is killed.
+func (s *Socket) Note(name string) {
+	if !slices.Contains(s.Dead, name) {
+		s.sign(append(slices.Clone(s.Dead[max(0, len(s.Dead)-deadKept):]), name))
+	}
+}
+
+// Forget drops all names: nothing is left of this server and those before.
+func (s *Socket) Forget() { s.sign(nil) }
 
 // ListenDefault listens on flag (the value of --socket), else ZINIT_SOCKET, else the default path of this user. Where
 // the default's directory cannot be written, /dev/shm serves; fallback is then true, and the caller says so.
@@ -102,7 +141,7 @@ func prepareDir(dir string) error {
 	return checkPrivate(dir, os.Geteuid())
 }
 
-// lockSocket takes PATH.lock, and writes our pid into it for the message of the next who wants it.
+// lockSocket takes PATH.lock.
 func lockSocket(path string) (*os.File, error) {
 	name := path + ".lock"
 	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
@@ -118,19 +157,12 @@ func lockSocket(path string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", name, err)
 	}
-	sign(lock)
 	return lock, nil
 }
 
-// sign writes our pid into the lock.
-func sign(lock *os.File) {
-	if lock.Truncate(0) == nil {
-		_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-}
-
 func pidText(holder []byte) string {
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(holder))); err == nil && pid > 0 {
+	first, _, _ := strings.Cut(string(holder), "\n")
+	if pid, err := strconv.Atoi(strings.TrimSpace(first)); err == nil && pid > 0 {
 		return fmt.Sprintf(" (pid %d)", pid)
 	}
 	return ""
@@ -228,10 +260,8 @@ func AdoptSocket(path string, listener, lock *os.File) (*Socket, error) {
 			unixListener.Close() //nolint:errcheck // it is given up
 			return nil, err
 		}
-	} else {
-		sign(lock)
 	}
-	return &Socket{Path: path, Listener: unixListener, lock: lock}, nil
+	return newSocket(path, unixListener, lock), nil
 }
 
 // Files returns duplicates of the listener and the lock for the next process; the caller closes them. Close-on-exec is set.

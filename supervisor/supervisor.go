@@ -185,6 +185,9 @@ func (s *Supervisor) load() {
 	s.loop.Load(defs, g, found, s.opt.Files.Only)
 }
 
+// Instance names this server, and those that go on with its services.
+func (s *Supervisor) Instance() string { return s.loop.Instance() }
+
 // Run feeds the first event and runs the loop until the machine halts; it returns the exit code. Without a keeper it
 // must be called on the main thread of the process, with runtime.LockOSThread: the services are forked there.
 func (s *Supervisor) Run() int {

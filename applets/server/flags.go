@@ -30,6 +30,7 @@ type options struct {
 	socketGroup string
 	readyFD     int
 	pid1Mode    bool
+	keepLeft    bool // what a server that was killed has left runs on
 	lenient     bool
 	only        string // start only what this target pulls in
 }
@@ -86,6 +87,7 @@ const usage = `usage: zinit server [--config DIR]… [--socket PATH] [flags]
       --socket-mode M   mode of the socket, octal (default 0660)
       --socket-group G  group of the socket
       --ready-fd N      write a newline to descriptor N when the socket is served
+      --keep-leftovers  let run on what a server that was killed has left behind
       --pid1-mode       load system/ too (a zinit-pid1 above does this by itself)
       --target NAME     start only what NAME pulls in
       --lenient         unknown keys and parameters are warnings
@@ -111,6 +113,7 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 	fs.StringVar(&o.socketMode, "socket-mode", "", "")
 	fs.StringVar(&o.socketGroup, "socket-group", "", "")
 	fs.IntVar(&o.readyFD, "ready-fd", -1, "")
+	fs.BoolVar(&o.keepLeft, "keep-leftovers", false, "")
 	fs.BoolVar(&o.pid1Mode, "pid1-mode", false, "")
 	fs.BoolVar(&o.lenient, "lenient", os.Getenv("ZINIT_LENIENT") == "1", "")
 	fs.StringVar(&o.only, "target", os.Getenv("ZINIT_TARGET"), "")

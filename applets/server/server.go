@@ -220,6 +220,7 @@ func (s *server) supervise(opt *supervisor.Options) error {
 	os.Setenv("ZINIT_SOCKET", s.socket.Path) // so that a service can call zinit
 	opt.Loop.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(opt)
+	opt.Loop.Dead, opt.Loop.KeepLeftovers = s.socket.Dead, s.o.keepLeft
 	if listener, lock, err := s.socket.Files(); err == nil && s.keeper == nil {
 		opt.Exec.ListenerFD, opt.Exec.LockFD = descriptor(listener), descriptor(lock)
 		s.kept = []*os.File{listener, lock}
@@ -229,6 +230,7 @@ func (s *server) supervise(opt *supervisor.Options) error {
 	if s.sup, err = supervisor.New(*opt); err != nil {
 		return err
 	}
+	s.socket.Note(s.sup.Instance())
 	signal.Notify(s.sup.Reap(), unix.SIGCHLD)
 	s.rpc = rpc.NewServer(s.sup, rpc.ServerOptions{Lenient: s.o.lenient, MaxConnections: s.settings.MaxConnections,
 		MaxRequestBytes: s.settings.MaxRequestBytes, GID: s.gid, GroupName: s.settings.SocketGroup, Log: s.log})
@@ -275,6 +277,9 @@ func (s *server) announce() {
 
 // farewell takes the socket's path away and says that the server ends.
 func (s *server) farewell(code int) {
+	if code == exitOK && !s.o.keepLeft {
+		s.socket.Forget()
+	}
 	_ = s.socket.Close(true)
 	s.own.Flush()
 	s.log.Info("zinit server ends", "code", code)

@@ -3,6 +3,7 @@ package loop
 import (
 	"crypto/rand"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,6 +48,7 @@ func newDriver(o *Options) (*driver, error) {
 	d.notices = d.newNotices()
 	d.sinks = newSinks(d)
 	d.scanner = &proc.Scanner{Instance: o.instance()}
+	o.Dead = slices.DeleteFunc(slices.Clone(o.Dead), func(name string) bool { return name == d.scanner.Instance })
 	if o.Handover != nil && o.Keeper != nil {
 		d.scanner.Keeper = o.Handover.PID
 	}

@@ -37,6 +37,11 @@ func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 			}
 			return d.capture(ctx, h, proc.Needs(cfg, cfg.Health.Exec), func(stdout int) (int, *proc.Error) { return d.startCheck(h, cfg, stdout) })
 		})
+		if ok && d.leftovers {
+			if by := d.impostor(cfg.Health); by != "" {
+				ok, detail = false, by
+			}
+		}
 		d.post(func() {
 			d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})
 			d.noteProbe(gen, cfg, ok, detail)

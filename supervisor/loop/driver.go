@@ -87,6 +87,8 @@ type driver struct {
 	// leftRunning is what stopped services have left running, by name (kill_mode = "process")
 	leftRunning map[string][]proc.Process
 
+	leftovers bool // of servers before are there, see Options.Dead
+
 	waiting  waiting
 	booting  booting
 	halting  bool

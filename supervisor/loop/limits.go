@@ -33,6 +33,8 @@ const (
 	// how often in the end.
 	obstacleFirst = time.Second
 	obstacleSlow  = 30 * time.Second
+	// leftoverGrace is how long what a server before has left gets after SIGTERM.
+	leftoverGrace = 2 * time.Second
 	// groupTries is how often a start makes its control group again when somebody has removed it before the fork.
 	groupTries = 5
 	// treePollFirst and treePollMax bound the back-off of looking for leftover processes where no cgroup tells.

@@ -36,6 +36,11 @@ type Options struct {
 	Restored *journal.State   // what the journal held, nil = a fresh start
 	Jobs     *jobs.History    // of services with a schedule
 
+	// Dead are the names of servers before this one that were killed and had no keeper, see Loop.Instance; what they have
+	// left is ended before anything starts, unless KeepLeftovers is set.
+	Dead          []string
+	KeepLeftovers bool
+
 	Order  func(keeper.Order) // gets what the keeper asks, and what was asked of the image before; nil = nobody listens
 	Ending func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
 	AtRest func()             // called, on a goroutine of its own, when much work is done and all is quiet; nil = not
@@ -102,8 +107,16 @@ func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, found map[string]Fou
 	d.first = machine.Loaded{Only: only, LastRuns: d.opt.Jobs.LastRuns()}
 }
 
+// Instance names this server, and those that go on with its services: what they start carries it.
+func (l *Loop) Instance() string { return l.d.scanner.Instance }
+
 // Begin feeds the first events. Then Run has to follow, on the same goroutine.
-func (l *Loop) Begin() { l.d.begin() }
+func (l *Loop) Begin() {
+	if l.d.opt.Restored == nil {
+		l.d.settleLeftovers()
+	}
+	l.d.begin()
+}
 
 // Run is the loop, until the machine halts; it returns the exit code, which is not 0 when a process could not be ended.
 func (l *Loop) Run() int {

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/wait"
+)
+
+// next starts another server on the socket of one that was killed.
+func next(t *testing.T, s *testkit.Server, env []string, args ...string) (log func() string, stop func() int) {
+	t.Helper()
+	file, err := os.Create(t.TempDir() + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := exec.Command(s.Bin, append([]string{"server", "--config", s.Dir, "--socket", s.Socket}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = file, file
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	stop = func() int {
+		stopped = true
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		return cmd.ProcessState.ExitCode()
+	}
+	t.Cleanup(func() {
+		if !stopped {
+			stop()
+		}
+	})
+	return func() string { b, _ := os.ReadFile(file.Name()); return string(b) }, stop
+}
+
+// TestLeftovers: what a server without a keeper leaves when it is killed is named by the next one and ended before anything
+// starts; when it is to be kept, it does not pass for the new copy.
+func TestLeftovers(t *testing.T) {
+	bothWays(t, func(t *testing.T, env []string) {
+		port := freePort(t)
+		file := t.TempDir() + "/pid"
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := testkit.Start(t, map[string]string{"web.toml": service("web", fmt.Sprintf("exec = [\"sh\", \"-c\", \"setsid %s & exec sleep 7000\"]\n"+
+			"env = {%s = \"listen %d %s\"}\n[health]\ntype = \"tcp\"\ntarget = \"127.0.0.1:%d\"\n[lifecycle]\nrestart = \"never\"\n",
+			self, helperVariable, port, file, port))}, testkit.Options{Env: env})
+		s.AwaitState(s.Client(), "web", "running")
+		old, _ := os.ReadFile(file)
+		left, _ := strconv.Atoi(string(old))
+		kill := func() {
+			if code := s.Stop(syscall.SIGKILL); code == 0 || !alive(left) {
+				t.Fatalf("exit code %d; the listener is there: %v", code, alive(left))
+			}
+		}
+		kill()
+
+		log, stop := next(t, s, env, "--keep-leftovers")
+		said := fmt.Sprintf("pid %d (%s) is left over from a server that was killed, of service web; it is kept", left, comm(left))
+		answered := fmt.Sprintf("answered by pid %d (", left)
+		ok := wait.Until(wait.Patience, func() bool {
+			why, _, _ := s.Zinit("status", "web")
+			return strings.Contains(log(), said) && strings.Contains(why, answered)
+		})
+		if out := firstOf(s.Zinit("list")); !ok || strings.Contains(out, "running") {
+			t.Errorf("with the leftover kept: %s\n%s", out, log())
+		}
+		if code := stop(); code != 0 || !alive(left) {
+			t.Errorf("exit code %d; the leftover that was to be kept is there: %v", code, alive(left))
+		}
+
+		log, stop = next(t, s, env)
+		running := wait.Until(wait.Patience, func() bool {
+			out, _, _ := s.Zinit("list")
+			return strings.Contains(out, "running")
+		})
+		fresh, _ := os.ReadFile(file)
+		if !running || alive(left) || string(fresh) == string(old) {
+			t.Errorf("running: %v, the leftover is there: %v, the listener is %s, it was %s\n%s", running, alive(left), fresh, old, log())
+		}
+		if code := stop(); code != 0 {
+			t.Errorf("exit code %d\n%s", code, log())
+		}
+		if lock, _ := os.ReadFile(s.Socket + ".lock"); len(strings.Fields(string(lock))) > 1 {
+			t.Errorf("after a clean end the lock holds %q", lock)
+		}
+	})
+}
+
+func comm(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(b))
+}
