@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"sort"
 	"strings"
@@ -124,6 +125,10 @@ func (t schemas) of(typ reflect.Type) schema {
 func (t schemas) object(typ reflect.Type) schema {
 	properties, required := schema{}, []string{}
 	for i := range typ.NumField() {
+		if field := typ.Field(i); field.Anonymous { // its members stand among the others
+			maps.Copy(properties, t.object(field.Type)["properties"].(schema))
+			continue
+		}
 		name, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
 		if name == "-" || name == "" {
 			continue
