@@ -247,14 +247,14 @@ func (s *server) copyToStdout() (finish func()) {
 		return func() {}
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
-	from := map[string]uint64{}
-	if s.handover == nil || s.handover.Arena < 0 { // else the server before has written what there is
+	from := copiedBefore(s.arena)
+	if s.handover == nil || s.handover.Arena < 0 { // else the server before has written some of it
 		from[ownlog.Service] = 1
 	}
 	follower := s.arena.Follow(nil, from)
 	go func() {
 		defer close(ended)
-		newStdoutCopy(os.Stdout, format, s.o.color).run(follower, done)
+		newStdoutCopy(s.arena, os.Stdout, format, s.o.color).run(follower, done)
 	}()
 	return func() {
 		close(done)

@@ -24,6 +24,32 @@ type stdoutCopy struct {
 	show   func(string) string // makes text fit for the stream, nil = as it is
 	cut    cutLine
 	buf    []byte
+	arena  *logring.Arena
+	marks  map[string]placed
+	copied map[string]uint64 // by service the line after the last one that was written, and not yet marked
+}
+
+// placed is the mark in a ring that says how far it was copied.
+type placed struct {
+	ring *logring.Ring
+	mark *logring.Mark
+}
+
+// stdoutMark is its name. It outlives the server with the lines: the next one goes on there.
+const stdoutMark = "stdout"
+
+// copiedBefore is by service the first line that the server before has not copied. A service without an entry is copied from
+// now on.
+func copiedBefore(a *logring.Arena) map[string]uint64 {
+	from := map[string]uint64{}
+	for _, name := range a.Names() {
+		if ring := a.Find(name); ring != nil {
+			if mark, known := ring.Mark(stdoutMark); known {
+				from[name] = mark.Get().Seq
+			}
+		}
+	}
+	return from
 }
 
 // cutLine is whose line was written without its end, because it is longer than the rings keep in one piece.
@@ -35,8 +61,8 @@ type cutLine struct {
 }
 
 // newStdoutCopy makes one. when says whether services may have colours on a terminal: auto, always or never.
-func newStdoutCopy(w io.Writer, format, when string) *stdoutCopy {
-	c := &stdoutCopy{out: bufio.NewWriterSize(w, 64<<10), format: format}
+func newStdoutCopy(a *logring.Arena, w io.Writer, format, when string) *stdoutCopy {
+	c := &stdoutCopy{out: bufio.NewWriterSize(w, 64<<10), format: format, arena: a, marks: map[string]placed{}, copied: map[string]uint64{}}
 	c.host, _ = os.Hostname()
 	switch onTerminal := terminal.Is(w); {
 	case onTerminal:
@@ -56,8 +82,14 @@ func (c *stdoutCopy) run(f *logring.Follower, done <-chan struct{}) {
 			if b.Service != ownlog.Service || c.format == "json" {
 				c.batch(&b)
 			}
+			if n := len(b.Records); n > 0 {
+				c.copied[b.Service] = b.Records[n-1].Seq + 1
+			}
+			if len(b.Records) == followBatch && !c.flush() { // a flood does not let this loop end
+				return
+			}
 		}
-		if c.out.Flush() != nil || last {
+		if !c.flush() || last {
 			return
 		}
 		select {
@@ -66,6 +98,28 @@ func (c *stdoutCopy) run(f *logring.Follower, done <-chan struct{}) {
 			last = true // what came until now is still written
 		}
 	}
+}
+
+// flush writes what is buffered and notes how far each service was copied.
+func (c *stdoutCopy) flush() bool {
+	if c.out.Flush() != nil {
+		return false
+	}
+	for service, next := range c.copied {
+		ring := c.arena.Find(service)
+		if ring == nil {
+			continue
+		}
+		at := c.marks[service]
+		if at.ring != ring {
+			at.ring = ring
+			at.mark, _ = ring.Mark(stdoutMark)
+			c.marks[service] = at
+		}
+		at.mark.Set(logring.Position{Seq: next})
+	}
+	clear(c.copied)
+	return true
 }
 
 // followBatch is how many lines are taken from a ring at a time.

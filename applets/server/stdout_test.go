@@ -33,7 +33,7 @@ func copied(t *testing.T, format string, a *logring.Arena, write func()) string 
 	write()
 	done := make(chan struct{})
 	close(done)
-	newStdoutCopy(&out, format, "auto").run(f, done)
+	newStdoutCopy(a, &out, format, "auto").run(f, done)
 	return out.String()
 }
 
@@ -114,6 +114,24 @@ func TestStdoutJSON(t *testing.T) {
 	}
 }
 
+// The next server goes on with the line after the last one that this one has written, for services that it knows.
+func TestStdoutGoesOn(t *testing.T) {
+	t.Parallel()
+	a := testArena(t)
+	a.Ring("old", logring.Limits{}).Append(line("before it was copied"))
+	if got := copied(t, "plain", a, func() { a.Ring("web", logring.Limits{}).Append(line("one")) }); got != "one\n" {
+		t.Errorf("got %q", got)
+	}
+	a.Ring("web", logring.Limits{}).Append(line("two"))
+	var out bytes.Buffer
+	done := make(chan struct{})
+	close(done)
+	newStdoutCopy(a, &out, "plain", "auto").run(a.Follow(nil, copiedBefore(a)), done)
+	if out.String() != "two\n" {
+		t.Errorf("the next server wrote %q", out.String())
+	}
+}
+
 // On a terminal the colours of services stay, and nothing else that steers it.
 func TestStdoutOnTerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
@@ -122,7 +140,7 @@ func TestStdoutOnTerminal(t *testing.T) {
 		"auto": `web | \x1b[2J` + "\x1b[31mred\x1b[0m\x1b[0m", "never": `web | \x1b[2Jred`,
 	} {
 		master, slave := pty(t)
-		c := newStdoutCopy(slave, "prefix", when)
+		c := newStdoutCopy(testArena(t), slave, "prefix", when)
 		c.batch(&logring.Batch{Service: "web", Records: []logring.Record{line("\x1b[2J\x1b[31mred\x1b[0m")}})
 		_ = c.out.Flush()
 		got, err := bufio.NewReader(master).ReadString('\n')
