@@ -23,6 +23,7 @@ type helper struct {
 	group  *proc.Group
 
 	pid     int          // 0 = the fork is under way
+	start   uint64       // its start time, 0 = not known
 	dead    bool         // the process itself
 	expired bool         // it was killed
 	stuck   bool         // and was there all the same after killPatience: nobody waits for it any more
@@ -47,7 +48,10 @@ const maxHelper = 1 << 39
 
 // owner is how the processes of a helper are recognised.
 func (h *helper) owner() proc.Owner {
-	o := proc.Owner{Gen: h.gen, Main: h.pid}
+	o := proc.Owner{Gen: h.gen}
+	if h.start != 0 { // else the number alone could be another's by now
+		o.Main, o.Start = h.pid, h.start
+	}
 	if h.group != nil {
 		o.Cgroup = h.group.Main()
 	}
@@ -98,12 +102,14 @@ func (d *driver) startHelper(h *helper, needs []string, timeout time.Duration, s
 			timer = time.AfterFunc(timeout, func() { d.post(func() { d.killHelper(h) }) })
 		}
 		err := h.makeGroup(d)
-		pid := 0
+		pid, at := 0, uint64(0)
 		if err == nil {
-			pid, err = start()
+			if pid, err = start(); err == nil {
+				at = startTime(pid)
+			}
 		}
 		return func() {
-			h.pid, h.timer = pid, timer
+			h.pid, h.start, h.timer = pid, at, timer
 			if err != nil {
 				d.notStarted(h, err)
 				return
@@ -203,15 +209,10 @@ func (d *driver) helperExited(h *helper, st machine.Status) {
 	}()
 }
 
-// left reports whether a helper that has ended may have left a process. It is cheap.
+// left reports whether a helper that has ended may have left a process. It takes no time.
 func (d *driver) left(h *helper) bool {
 	return h.group != nil && h.group.Populated(h.pid) || !proc.Usable() && proc.GroupLives(h.pid) ||
-		slices.ContainsFunc(d.scanner.Orphans(d.knows), h.mayOwn)
-}
-
-// mayOwn reports whether an orphan is of this helper.
-func (h *helper) mayOwn(o proc.Orphan) bool {
-	return o.Gen == h.gen || o.Gen == 0 && (o.Session == h.pid || o.PGRP == h.pid)
+		!d.scanner.Unknown(d.knows).None()
 }
 
 // sweep ends what a helper has left. It takes a moment until killed processes have ended, at most sweepPatience: one may be

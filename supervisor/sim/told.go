@@ -40,7 +40,7 @@ func (c *checker) told(ev machine.Event) {
 		c.toldExit(w.proc(ev.Gen), ev.Status, ev.Alive)
 	case machine.StoppingSelf:
 		if p := w.proc(ev.Gen); p.endsBy == 0 {
-			p.endsBy = w.now + Time(p.config.Lifecycle.StopTimeout)
+			p.endsBy = w.now + Time(min(p.config.Lifecycle.StopTimeout, p.svc.config.Lifecycle.StopTimeout)) // a reload changes it
 		}
 	case machine.TreeEmpty:
 		w.proc(ev.Gen).heard |= heardEmpty

@@ -17,7 +17,7 @@ await 'zinit status hog -o json | grep -q "\"kind\": *\"oom\""' hog && echo T:oo
 zinit status hog -o json | grep -q '"type": *"signal"' && echo T:oom-type
 await 'zinit status partly | grep -q running' partly && echo T:partly
 g=$(zinit status bomb | grep -o '/sys/fs/cgroup[^ ]*' | head -n 1)
-await 'grep -q "max [1-9]" $g/pids.events' bomb && echo "T:bomb $([ $(cat $g/pids.current) -le 30 ] && echo bounded)"
+await 'grep -q "max [1-9]" $g/pids.events $g/main/pids.events' bomb && echo "T:bomb $([ $(cat $g/pids.current) -le 30 ] && echo bounded)"
 zinit stop bomb && await '! [ -d $g ]' bomb && echo "T:bomb gone $(ps -o args | grep -c '[b]oom')"
 g=$(zinit status busy | grep -o '/sys/fs/cgroup[^ ]*' | head -n 1)
 await 'grep -q "nr_throttled [1-9]" $g/cpu.stat' busy && echo T:throttled
