@@ -32,8 +32,9 @@ type Socket struct {
 	Path     string // absolute
 	Listener *net.UnixListener
 	// Dead are the names that servers before this one have noted and that ended without Forget: they were killed.
-	Dead []string
-	lock *os.File
+	Dead  []string
+	lock  *os.File
+	inode uint64 // of Path, as far as known: whether it is still ours
 }
 
 // Listen makes the control socket: its directory is created, PATH.lock is locked, a dead socket is replaced, mode and
@@ -68,7 +69,7 @@ func Listen(o SocketOptions) (*Socket, error) {
 
 // newSocket writes our pid into the lock, and reads what is left in it of servers before.
 func newSocket(path string, listener *net.UnixListener, lock *os.File) *Socket {
-	s := &Socket{Path: path, Listener: listener, lock: lock}
+	s := &Socket{Path: path, Listener: listener, lock: lock, inode: inodeAt(path)}
 	text := make([]byte, deadMax)
 	n, _ := lock.ReadAt(text, 0)
 	if words := strings.Fields(string(text[:n])); len(words) > 1 {
@@ -287,4 +288,60 @@ func (s *Socket) Close(remove bool) error {
 		err = nil
 	}
 	return errors.Join(err, s.lock.Close())
+}
+
+// Restore makes the socket anew when its path, or the whole directory, was deleted, and takes the lock again when that was.
+// It returns the listener in whose place there is a new one now, nil when nothing was missing: connections that wait in the
+// old one are still accepted, nobody finds it any more. What somebody else has put there is left alone, with an error.
+func (s *Socket) Restore(o SocketOptions) (old *net.UnixListener, err error) {
+	switch info, err := os.Lstat(s.Path); {
+	case err == nil && (s.inode == 0 || inodeOf(info) == s.inode):
+		return nil, nil
+	case err == nil:
+		return nil, fmt.Errorf("the control socket %s was replaced by something else; move that away and send SIGHUP", s.Path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("cannot look at the control socket %s: %w", s.Path, bareError(err))
+	}
+	if err := prepareDir(filepath.Dir(s.Path)); err != nil {
+		return nil, fmt.Errorf("cannot make the control socket %s again: %w", s.Path, err)
+	}
+	if err := s.relock(); err != nil {
+		return nil, err
+	}
+	listener, err := bind(s.Path, o)
+	if err != nil {
+		return nil, err
+	}
+	old, s.Listener, s.inode = s.Listener, listener, inodeAt(s.Path)
+	return old, nil
+}
+
+// relock takes the lock of a new file when the old one is no longer where others look for it.
+func (s *Socket) relock() error {
+	held, err := s.lock.Stat()
+	if err != nil {
+		return fmt.Errorf("cannot look at the lock of %s: %w", s.Path, bareError(err))
+	}
+	if inodeAt(s.Path+".lock") == inodeOf(held) {
+		return nil
+	}
+	lock, err := lockSocket(s.Path)
+	if err != nil {
+		return err
+	}
+	text := make([]byte, deadMax)
+	n, _ := s.lock.ReadAt(text, 0)
+	_, _ = lock.WriteAt(text[:n], 0) // what it says of this server and those before
+	_ = s.lock.Close()
+	s.lock = lock
+	return nil
+}
+
+// inodeAt is the number of the file that has a name now, 0 when none has.
+func inodeAt(path string) uint64 {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	return inodeOf(info)
 }

@@ -278,3 +278,47 @@ func TestDialDefault(t *testing.T) {
 	}
 	_ = client.Close()
 }
+
+// TestRestore: a deleted socket is made anew with its mode, a deleted lock is taken again, and what somebody else has put
+// into its place is left alone.
+func TestRestore(t *testing.T) {
+	o := SocketOptions{Path: filepath.Join(t.TempDir(), "run", "s"), Mode: 0o640}
+	s, err := Listen(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(true) }()
+	for _, gone := range [][]string{nil, {s.Path}, {s.Path, s.Path + ".lock"}, {filepath.Dir(s.Path)}} {
+		for _, path := range gone {
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		old, err := s.Restore(o)
+		if err != nil || (old != nil) != (gone != nil) {
+			t.Fatalf("without %v: %v, %v", gone, old, err)
+		}
+		info, err := os.Lstat(s.Path)
+		if err != nil || info.Mode().Type() != os.ModeSocket || info.Mode().Perm() != 0o640 {
+			t.Errorf("without %v: %v %v", gone, info.Mode(), err)
+		}
+		if _, err := Listen(o); err == nil || !strings.Contains(err.Error(), "locked") {
+			t.Errorf("without %v: another server may listen: %v", gone, err)
+		}
+		if old != nil {
+			_ = old.Close()
+		}
+	}
+	if err := os.Remove(s.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.Path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if old, err := s.Restore(o); old != nil || err == nil || !strings.Contains(err.Error(), "replaced by something else") {
+		t.Errorf("%v, %v", old, err)
+	}
+	if b, _ := os.ReadFile(s.Path); string(b) != "mine" {
+		t.Errorf("somebody else's file has %q now", b)
+	}
+}

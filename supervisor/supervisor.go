@@ -53,9 +53,10 @@ type Files struct {
 
 // Exec is what an upgrade in place needs to know of the server around the supervisor.
 type Exec struct {
-	Argv       []string // of this server
-	ListenerFD int      // descriptors that a lone server leaves open for the executable that replaces it, -1 = none
-	LockFD     int
+	Argv []string // of this server
+	// Socket returns the descriptors of the control socket and its lock that a lone server leaves open for the executable
+	// that replaces it, -1 = none; nil under a keeper, which has them.
+	Socket func() (listener, lock int)
 	// HandOver gives up the clients' connections for an exec in place, and keeps orders from then on; nil = they are closed.
 	// An error calls the upgrade off: something that was asked for is not finished.
 	HandOver func() ([]Connection, error)

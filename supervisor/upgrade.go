@@ -143,8 +143,11 @@ func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 		}
 		return o.Keeper.Upgrade(u.fd, u.path)
 	}
-	return u.passOn(conns, &inheritance{Syslog: s.syslogFD, Listener: s.opt.Exec.ListenerFD, Arena: o.Arena.FD(),
-		Journal: o.Journal.FD(), Lock: s.opt.Exec.LockFD, Pipes: s.loop.Pipes()})
+	in := &inheritance{Syslog: s.syslogFD, Listener: -1, Arena: o.Arena.FD(), Journal: o.Journal.FD(), Lock: -1, Pipes: s.loop.Pipes()}
+	if s.opt.Exec.Socket != nil {
+		in.Listener, in.Lock = s.opt.Exec.Socket()
+	}
+	return u.passOn(conns, in)
 }
 
 // undoExec goes on where there was no exec.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/zinit/zinit/applets/pid1/early"
@@ -16,18 +17,37 @@ import (
 // pending. A query that is not answered then loses its connection. Calls that wait are asked again in the new server.
 const handOverPatience = 5 * time.Second
 
-// serve begins to accept connections.
+// serve begins to accept connections from the socket's present listener.
 func (s *server) serve() {
 	served := make(chan struct{})
-	s.served.Store(&served)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	listener := s.socket.Listener
+	s.served = append(slices.DeleteFunc(s.served, ended), served)
 	go func() {
-		_ = s.rpc.Serve(s.socket.Listener)
+		_ = s.rpc.Serve(listener)
 		close(served)
 	}()
 }
 
+func ended(served chan struct{}) bool {
+	select {
+	case <-served:
+		return true
+	default:
+		return false
+	}
+}
+
 // awaitServed waits until no connection is accepted any more. Two may wait: an upgrade, and the end of the server.
-func (s *server) awaitServed() { <-*s.served.Load() }
+func (s *server) awaitServed() {
+	s.mu.Lock()
+	list := slices.Clone(s.served)
+	s.mu.Unlock()
+	for _, served := range list {
+		<-served
+	}
+}
 
 // inheritConnections takes the clients over from the server that this process was before an exec. Without them their
 // owners would connect again.

@@ -163,6 +163,7 @@ func (s *server) listen() error {
 		}
 		o.GID, s.gid = gid, gid
 	}
+	s.socketOptions = o
 	if h := s.handover; h != nil && h.Listener >= 0 {
 		return s.adoptSocket(h)
 	}

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -91,26 +92,28 @@ func selfTest(args []string) int {
 
 // server is the applet at work.
 type server struct {
-	o         *options
-	argv      []string
-	own       *ownlog.Handler
-	log       *slog.Logger
-	settings  *confdir.Settings
-	arena     *logring.Arena
-	keeper    *keeper.Client
-	handover  *keeper.Handover      // from a keeper, or from the server this process was before an exec; nil on a fresh start
-	lock      int                   // descriptor of the socket's lock after an exec, -1 = none
-	inherited *supervisor.Inherited // from the image before, nil on a fresh start
-	socket    *rpc.Socket
-	sup       *supervisor.Supervisor
-	rpc       *rpc.Server
-	gid       int                           // group whose members may do everything, 0 = none
-	served    atomic.Pointer[chan struct{}] // closed when Serve has returned
-	handed    []rpc.ConnState
-	orders    orders
-	flushed   chan struct{}             // gets a word for each flushSignal
-	kept      []*os.File                // duplicates of listener and lock for an exec
-	stopped   atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
+	o             *options
+	argv          []string
+	own           *ownlog.Handler
+	log           *slog.Logger
+	settings      *confdir.Settings
+	arena         *logring.Arena
+	keeper        *keeper.Client
+	handover      *keeper.Handover      // from a keeper, or from the server this process was before an exec; nil on a fresh start
+	lock          int                   // descriptor of the socket's lock after an exec, -1 = none
+	inherited     *supervisor.Inherited // from the image before, nil on a fresh start
+	mu            sync.Mutex            // of socket and served, and of what is made anew
+	socket        *rpc.Socket
+	sup           *supervisor.Supervisor
+	rpc           *rpc.Server
+	gid           int             // group whose members may do everything, 0 = none
+	served        []chan struct{} // each closed when its Serve has returned
+	socketOptions rpc.SocketOptions
+	handed        []rpc.ConnState
+	orders        orders
+	flushed       chan struct{}             // gets a word for each flushSignal
+	kept          []*os.File                // duplicates of listener and lock for an exec
+	stopped       atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
 }
 
 // run wires everything and runs until the end.
@@ -183,6 +186,7 @@ func (s *server) begin() (int, error) {
 	go s.handleSignals()
 	s.inheritConnections()
 	s.serve()
+	go s.watchSocket()
 	s.announce()
 	return exitOK, nil
 }
@@ -195,7 +199,7 @@ func (s *server) options() *supervisor.Options {
 		About: answer.About{Version: version.String(), Mode: "server", Starts: 1},
 		Loop: loop.Options{Log: s.log, Arena: s.arena, Keeper: s.keeper, Handover: s.handover, AtRest: memory.Rest,
 			Ending: func() { notifyAbove("STOPPING=1") }},
-		Exec:   supervisor.Exec{Argv: s.argv, ListenerFD: -1, LockFD: -1},
+		Exec:   supervisor.Exec{Argv: s.argv},
 		Syslog: s.syslogPath(),
 	}
 	opt.Loop.Order = s.order
@@ -221,9 +225,8 @@ func (s *server) supervise(opt *supervisor.Options) error {
 	opt.Loop.Environ = proc.BaseEnviron(os.Environ())
 	s.takeJournal(opt)
 	opt.Loop.Dead, opt.Loop.KeepLeftovers = s.socket.Dead, s.o.keepLeft
-	if listener, lock, err := s.socket.Files(); err == nil && s.keeper == nil {
-		opt.Exec.ListenerFD, opt.Exec.LockFD = descriptor(listener), descriptor(lock)
-		s.kept = []*os.File{listener, lock}
+	if s.keeper == nil {
+		opt.Exec.Socket = s.socketDescriptors
 	}
 	opt.Exec.HandOver, opt.Exec.LastWord, opt.Exec.TakeBack = s.handOver, s.lastWord, s.takeBack
 	var err error

@@ -84,6 +84,7 @@ func (s *server) reload() {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	notifyAbove("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(now.Nano()/1000, 10))
+	s.restoreSocket()
 	s.sup.ReopenLogs()
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()

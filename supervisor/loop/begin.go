@@ -38,7 +38,7 @@ func newDriver(o *Options) (*driver, error) {
 		return nil, err
 	}
 	d.out = out
-	d.devNull, _ = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	d.devNull = proc.EmptyInput()
 	if d.noCgroups = "switched off by ZINIT_CGROUP=0"; os.Getenv("ZINIT_CGROUP") != "0" {
 		d.cgroups, d.noCgroups = proc.DetectCgroupsOf(o.owner())
 	}
