@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -93,7 +94,7 @@ func (s *shim) checkedNewSelf(ws unix.WaitStatus) {
 	s.reexec.exe, s.reexec.pid = -1, 0
 	s.dropCheck()
 	s.con.info("executing ", path)
-	s.execute(execPath(exe, path))
+	s.execute(exe, path)
 	closeFD(exe)
 }
 
@@ -115,16 +116,19 @@ func checkState() int {
 func (c console) writeAll(text string) { c.write([]byte(text)) }
 
 // execute replaces this image by another, which takes over everything. It returns when that could not be done.
-func (s *shim) execute(path string) {
-	kept := append(s.descriptors(), early.Page())
+func (s *shim) execute(exe int, path string) {
+	kept := append(s.descriptors(), exe, early.Page())
 	for _, fd := range kept {
 		setCloexec(fd, false)
 	}
 	early.Block(s.holdSignals())
+	self, selfPath := s.server.self, s.server.selfPath
+	s.server.self, s.server.selfPath = exe, path // as the next image has them
 	state, err := s.saveState()
+	s.server.self, s.server.selfPath = self, selfPath
 	if err == nil {
 		setCloexec(state, false)
-		err = syscall.Exec(path, os.Args, append(environ(stateEnv), stateEnv+"="+itoa(state)))
+		err = execFile(exe, path, os.Args, append(environ(stateEnv), stateEnv+"="+itoa(state)))
 		closeFD(state)
 	}
 	early.Unblock()
@@ -132,6 +136,28 @@ func (s *shim) execute(path string) {
 		setCloexec(fd, true)
 	}
 	s.con.warn("cannot execute ", path, ": ", err.Error())
+}
+
+// execFile executes an open file, by its descriptor also where there is no /proc; -1 means the path.
+func execFile(exe int, path string, argv, env []string) error {
+	if exe < 0 || exists("/proc/self/fd/"+itoa(exe)) {
+		return syscall.Exec(execPath(exe, path), argv, env)
+	}
+	none, err := unix.BytePtrFromString("")
+	if err != nil {
+		return err
+	}
+	args, err := syscall.SlicePtrFromStrings(argv)
+	if err != nil {
+		return err
+	}
+	vars, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return err
+	}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVEAT, uintptr(exe), uintptr(unsafe.Pointer(none)),
+		uintptr(unsafe.Pointer(&args[0])), uintptr(unsafe.Pointer(&vars[0])), unix.AT_EMPTY_PATH, 0)
+	return errno
 }
 
 // holdSignals starts the process that keeps signals away during the execution. Where that is not possible a few
@@ -211,11 +237,7 @@ func (s *shim) resume() bool {
 	for _, fd := range s.descriptors() {
 		setCloexec(fd, true)
 	}
-	exe := s.server.exe
-	path := s.server.path
-	s.server.openSelf()
-	closeFD(s.server.exe)
-	s.server.exe, s.server.path = exe, path
+	s.server.goOn()
 	if s.mode == keeper.Machine {
 		quiet := s.con.quiet
 		s.con = openConsole()

@@ -60,6 +60,21 @@ func (v *server) openSelf() {
 	v.path = v.selfPath
 }
 
+// goOn finds the own executable again after an execution, and keeps what is started as the server. Without /proc the
+// image before has left it open: the kernel only tells that a descriptor was executed.
+func (v *server) goOn() {
+	before := *v
+	v.openSelf()
+	closeFD(v.exe)
+	v.exe, v.path = before.exe, before.path
+	if v.self < 0 && before.self >= 0 {
+		v.self, v.selfPath = before.self, before.selfPath
+		setCloexec(v.self, true)
+		return
+	}
+	closeFD(before.self)
+}
+
 // executedFrom is the path that this image was executed by, made absolute (AT_EXECFN of getauxval(3)).
 func executedFrom() string {
 	const execFn = 31

@@ -258,7 +258,7 @@ func (s *shim) panicked(r any) {
 		// It does not help: at least do not spin.
 		_, _ = unix.Poll(nil, 1000)
 	}
-	s.execute(execPath(s.server.self, s.server.selfPath))
+	s.execute(s.server.self, s.server.selfPath)
 	s.closePoll()
 }
 

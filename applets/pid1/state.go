@@ -144,6 +144,8 @@ func serverFields(c *record.Codec, v *server) {
 	c.Text(12, &v.path)
 	c.Text(13, &v.crash)
 	c.Text(14, &v.rollback)
+	record.Int(c, 15, &v.self)
+	c.Text(16, &v.selfPath)
 }
 
 func upgradeFields(c *record.Codec, u *upgrade) {
