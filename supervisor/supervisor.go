@@ -77,6 +77,9 @@ func (o *Options) maxServices() int {
 func (o *Options) derive() {
 	o.About.ConfigDirs, o.About.Survives = o.Files.Dirs, o.Loop.Keeper != nil
 	o.Loop.Machine = machine.Options{PID1: o.About.Mode == "machine", ShutdownTimeout: int64(o.shutdownTimeout())}
+	if n := len(o.Loop.Dead); o.StateLost && n > 0 {
+		o.Loop.Instance = o.Loop.Dead[n-1] // what it left is no stranger's
+	}
 	if o.Loop.Restored == nil {
 		o.Loop.Machine.Seq = machine.Gen(lastGen(o.Loop.Handover))
 	}

@@ -79,6 +79,9 @@ func (o *Options) instance() string {
 			return string(name)
 		}
 	}
+	if o.Instance != "" {
+		return o.Instance
+	}
 	return rand.Text()
 }
 

@@ -40,6 +40,8 @@ type Options struct {
 	// left is ended before anything starts, unless KeepLeftovers is set.
 	Dead          []string
 	KeepLeftovers bool
+	// Instance is the name of the server before whose state is lost and whose processes are taken over, "" = none.
+	Instance string
 
 	Order  func(keeper.Order) // gets what the keeper asks, and what was asked of the image before; nil = nobody listens
 	Ending func()             // called once when the stop of everything has begun; must not block; nil = nobody listens
