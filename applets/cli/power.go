@@ -99,7 +99,7 @@ const (
 
 // tellEnding says what the server waits for until it has ended, a line when that has changed.
 func (v *invocation) tellEnding(ctx context.Context) {
-	client, err := v.another()
+	client, err := v.another(rpc.WithReconnect(reconnectLimit))
 	if err != nil || v.quiet {
 		return
 	}

@@ -189,26 +189,54 @@ func absolutePath(path string) (string, error) {
 	return absolute, nil
 }
 
-// waitForEnd reads from a connection of its own until the server closes it by ending.
+// waitForEnd reads from a connection of its own until the server closes it by ending. Where another server has taken over
+// that goes on with the end, after a crash, it is that one's end which is waited for.
 func (v *invocation) waitForEnd(socket string) (func() error, error) {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
-		defer conn.Close() //nolint:errcheck // nothing is left to send
-		ended := make(chan error, 1)
-		go func() {
-			_, err := io.Copy(io.Discard, conn)
-			ended <- err
-		}()
-		select {
-		case <-v.ctx.Done():
-			return failf(exitInterrupted, "stopped waiting; the server goes on shutting down")
-		case <-ended:
+		for conn != nil {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+			select {
+			case <-v.ctx.Done():
+				_ = conn.Close()
+				return failf(exitInterrupted, "stopped waiting; the server goes on shutting down")
+			case <-ended:
+			}
+			_ = conn.Close()
+			conn = v.nextEnding(socket)
+		}
+		return nil
+	}, nil
+}
+
+// nextEnding connects to the server that goes on with the end of everything, nil when there is none.
+func (v *invocation) nextEnding(socket string) net.Conn {
+	for {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
 			return nil
 		}
-	}, nil
+		client, err := rpc.Dial(v.ctx, socket)
+		if err == nil {
+			var p wire.Ping
+			p, err = client.Ping(v.ctx)
+			_ = client.Close()
+			if err == nil && p.Ending != nil {
+				return conn
+			}
+		}
+		_ = conn.Close()
+		if err == nil || !pauseFor(v.ctx, awayFirst) {
+			return nil
+		}
+	}
 }
 
 // notReachable reports whether err says that no server could be talked to.

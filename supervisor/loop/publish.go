@@ -11,7 +11,7 @@ import (
 func (d *driver) publish() {
 	old := d.views.Load()
 	n := d.m.Len()
-	v := &view.View{Graph: d.m.Graph(), All: make([]*view.Entry, n), Halting: d.halting, KillAt: d.m.KillAt()}
+	v := &view.View{Graph: d.m.Graph(), All: make([]*view.Entry, n), Halting: d.halting || d.m.Globals().ShuttingDown, KillAt: d.m.KillAt()}
 	if old != nil && old.Graph == v.Graph && len(old.All) == n && !d.allDirty {
 		copy(v.All, old.All)
 		for _, id := range d.touched {
