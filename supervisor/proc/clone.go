@@ -207,7 +207,7 @@ func (p *program) write(c *child, path string, argv []string) *Error {
 	if id.NoNewPrivileges {
 		p.addPrctl(note{step: StepPrivileges}, unix.PR_SET_NO_NEW_PRIVS, 1)
 	}
-	if s.Pdeathsig {
+	if s.Pdeathsig && deathSignals() {
 		p.addPrctl(note{step: StepFork}, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 		// Who asked may have ended before the signal was set.
 		p.add(note{step: StepFork}, call{nr: syscall.SYS_GETPPID,

@@ -98,6 +98,9 @@ func (l *orphanage) look() (settled bool) {
 		children = adoptedBy(children, l.scanner.Keeper)
 	}
 	settled = true
+	if !l.scanner.adopts() {
+		settled = l.elsewhere()
+	}
 	for _, pid := range children {
 		if pid == l.scanner.self() || l.seen[pid] || l.known(pid) {
 			continue
@@ -107,6 +110,24 @@ func (l *orphanage) look() (settled bool) {
 	}
 	return settled
 }
+
+// elsewhere looks where orphans are when they do not come to us: at an ancestor. Only their marks tell them from others.
+func (l *orphanage) elsewhere() (settled bool) {
+	settled = true
+	for _, ancestor := range ancestors(l.scanner.self(), parentOf)[1:] {
+		for _, pid := range adoptedBy(nil, ancestor) {
+			if l.seen[pid] || l.known(pid) || l.scanner.Tagged(pid) == 0 {
+				continue
+			}
+			l.seen[pid] = true
+			settled = l.meet(pid) && settled
+		}
+	}
+	return settled
+}
+
+// adopts reports whether the orphans of services become children of this process, or of its keeper.
+func (s *Scanner) adopts() bool { return subreaper.Load() || s.self() == 1 || s.Keeper == 1 }
 
 // meet takes one in that lives; false when it has ended.
 func (l *orphanage) meet(pid int) bool {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -104,11 +105,22 @@ func GrowDescriptors(n int) {
 	}
 }
 
+// subreaper says that orphans become children of this process.
+var subreaper atomic.Bool
+
+// deathSignals reports whether children may ask for a signal at our death: a sandbox that refuses prctl(2) does not let them,
+// and a service without it is better than none.
+var deathSignals = sync.OnceValue(func() bool {
+	var sig int32
+	return unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0) == nil
+})
+
 // BecomeSubreaper makes orphans of our descendants children of this process.
 func BecomeSubreaper() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot become a child subreaper: %w", err)
 	}
+	subreaper.Store(true)
 	return nil
 }
 

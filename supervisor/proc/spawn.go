@@ -146,7 +146,7 @@ func (c *child) attr(env []string) *syscall.ProcAttr {
 	if c.cgroup > 0 {
 		sys.UseCgroupFD, sys.CgroupFD = true, c.cgroup
 	}
-	if c.spec.Pdeathsig {
+	if c.spec.Pdeathsig && deathSignals() {
 		sys.Pdeathsig = syscall.SIGKILL
 	}
 	return &syscall.ProcAttr{Env: env, Files: files, Sys: sys}

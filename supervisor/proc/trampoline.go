@@ -146,7 +146,7 @@ func (c *child) addLast(add func(key, value string)) {
 	if s.Identity.NoNewPrivileges {
 		add(StepPrivileges, "1")
 	}
-	if s.Pdeathsig {
+	if s.Pdeathsig && deathSignals() {
 		add("pdeathsig", strconv.Itoa(os.Getpid()))
 	}
 	if s.Script && looksLikeScript(inDir(s.Path, s.Dir)) {

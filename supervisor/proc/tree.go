@@ -341,12 +341,15 @@ func (t *table) bySigns(n *node, below int) int {
 	if n.Kernel || n.Dead() {
 		return -1
 	}
-	if !slices.Contains(t.keepers, below) {
+	if !slices.Contains(t.keepers, below) && t.scanner.adopts() {
 		return -1
 	}
 	gen, tagged, sure := t.scanner.tagged(n.PID)
 	if tagged {
 		return t.ownerOf(gen)
+	}
+	if !slices.Contains(t.keepers, below) {
+		return -1
 	}
 	if i, ok := t.sessions[n.Session]; ok && n.Start >= t.owners[i].Start {
 		return i

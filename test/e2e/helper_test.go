@@ -39,6 +39,7 @@ var helpers = map[string]func(args []string){
 	"fuse":    helpFuse,
 
 	"headless": helpHeadless,
+	"noprctl":  helpNoPrctl,
 
 	"fuse-daemon": helpFuseDaemon,
 }
