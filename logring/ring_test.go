@@ -406,8 +406,14 @@ func TestHoldKeepsLinesAndCongests(t *testing.T) {
 	r := a.Ring("s", Limits{Lines: 10, Bytes: 64 << 10})
 	r.SetHold(1, true)
 	line := bytes.Repeat([]byte("x"), 100)
-	for !r.Congested() {
+	for range 1 << 20 { // more than the arena has room for
+		if r.Congested() {
+			break
+		}
 		r.Append(Record{Text: line})
+	}
+	if !r.Congested() {
+		t.Fatal("held lines fill the arena, and the ring is not congested")
 	}
 	_, missed := r.Scan(1, func(*Record) bool { return false })
 	if missed != 0 {
@@ -419,5 +425,24 @@ func TestHoldKeepsLinesAndCongests(t *testing.T) {
 	r.SetHold(r.Next(), true)
 	if resumed != 1 || r.Congested() {
 		t.Errorf("resumed %d times, congested %v", resumed, r.Congested())
+	}
+}
+
+// TestNumbersGoOn: a ring of which every line was given up to make room for others goes on with its numbers after a restart.
+func TestNumbersGoOn(t *testing.T) {
+	a := newTestArena(t, 4<<20)
+	r := a.Ring("s", Limits{})
+	for range 5 {
+		r.Append(Record{Text: []byte("once")})
+	}
+	a.mu.Lock()
+	r.mu.Lock()
+	for len(r.pages) > 0 {
+		r.giveUpOldest()
+	}
+	r.mu.Unlock()
+	a.mu.Unlock()
+	if got := reopen(t, a).Ring("s", Limits{}).Next(); got != 6 {
+		t.Errorf("the next line has number %d, want 6", got)
 	}
 }

@@ -699,3 +699,32 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPlacesForRoot: strangers cannot take the last places, so that those who may stop the server still reach it.
+func TestPlacesForRoot(t *testing.T) {
+	server := serveFake(t, newFake("a"), ServerOptions{MaxConnections: 32})
+	refused := func(trusted bool) bool {
+		c := &serverConn{trusted: trusted}
+		why := server.register(c)
+		if why == nil {
+			t.Cleanup(func() { server.remove(c) })
+		}
+		return why != nil
+	}
+	for i := range 30 {
+		if refused(false) {
+			t.Fatalf("stranger %d has no place", i+1)
+		}
+	}
+	if !refused(false) {
+		t.Error("a stranger takes one of the last places")
+	}
+	for i := range 2 {
+		if refused(true) {
+			t.Errorf("root's place %d is taken", i+1)
+		}
+	}
+	if !refused(true) {
+		t.Error("there is a place more than the limit")
+	}
+}

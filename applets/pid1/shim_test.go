@@ -550,3 +550,35 @@ func TestUsage(t *testing.T) {
 		t.Errorf("exit status %d: %s", status, th.log())
 	}
 }
+
+// TestCrashesWhileStopping: a server that dies again and again while it stops everything is given up.
+func TestCrashesWhileStopping(t *testing.T) {
+	t.Parallel()
+	th := open(t)
+	a := th.next()
+	a.do(puppetOrder{Do: "settled"})
+	th.signal(unix.SIGTERM)
+	if ev := a.do(puppetOrder{Do: "event"}).Event; ev.Order != keeper.OrderStop {
+		t.Fatalf("order %v", ev.Order)
+	}
+	for range stopCrashes {
+		a.kill()
+		a = th.next()
+	}
+	another := make(chan bool, 1)
+	go func() {
+		if conn, err := th.listener.Accept(); err == nil {
+			another <- true
+			_ = conn.Close()
+		}
+	}()
+	a.kill()
+	if status := th.wait(); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	select {
+	case <-another:
+		t.Error("one server more was started")
+	default:
+	}
+}

@@ -760,3 +760,42 @@ func BenchmarkHandover(b *testing.B) {
 	s.Detach()
 	closeAll(s.Descriptors())
 }
+
+// TestGoodbyeCode: an exit status that no process can have is refused, and the one of a sound goodbye is kept.
+func TestGoodbyeCode(t *testing.T) {
+	for code, want := range map[int32]NoticeKind{0: NoticeBye, maxExitCode: NoticeBye, maxExitCode + 1: NoticeBad, -1: NoticeBad,
+		-1 << 31: NoticeBad} {
+		ours, theirs, err := Pair()
+		must(t, err)
+		s := NewStore()
+		s.Attach(ours)
+		f := newFrame(kBye, 1)
+		f.put32(uint32(ByeStop))
+		f.put32(uint32(code))
+		must(t, send(theirs, f, nil, 0))
+		if n, ok, err := s.Read(); n.Kind != want || !ok || err != nil || want == NoticeBye && n.Code != int(code) {
+			t.Errorf("code %d: %+v %v %v, want %v", code, n, ok, err, want)
+		}
+		closeAll([]int{theirs})
+		s.Detach()
+	}
+}
+
+// TestCutMessage: one that is longer than any of ours is cut by the kernel; what is left of it is not applied, though it
+// may look whole.
+func TestCutMessage(t *testing.T) {
+	ours, theirs, err := Pair()
+	must(t, err)
+	s := NewStore()
+	s.Attach(ours)
+	f := newFrame(kBye, 1)
+	f.put32(uint32(ByeStop))
+	f.put32(3)
+	whole := append(append([]byte{}, f.body...), make([]byte, MaxFrame)...)
+	must(t, unix.Sendmsg(theirs, whole, nil, nil, 0))
+	if n, ok, err := s.Read(); n.Kind != NoticeBad || !ok || err != nil {
+		t.Errorf("%+v %v %v", n, ok, err)
+	}
+	closeAll([]int{theirs})
+	s.Detach()
+}

@@ -302,3 +302,43 @@ func openDescriptors(t *testing.T) int {
 	}
 	return len(entries)
 }
+
+// TestStaleEvent: an event that was taken from epoll before its pipe was closed says nothing about the next pipe that got
+// the same slot.
+func TestStaleEvent(t *testing.T) {
+	f := newFixture(t)
+	f.pipe(t, Source{"old", 1, logring.Stdout, 0})
+	f.r.mu.Lock()
+	old := f.r.slots[0]
+	f.r.mu.Unlock()
+	f.r.Release(1, 0)
+	f.pipe(t, Source{"new", 2, logring.Stdout, 0})
+	f.r.mu.Lock()
+	now := f.r.slots[0]
+	f.r.mu.Unlock()
+	if now == nil || now == old {
+		t.Fatal("the slot was not used again")
+	}
+	f.r.turn(&unix.EpollEvent{Fd: old.slot, Pad: old.serial, Events: unix.EPOLLHUP})
+	if n := len(f.r.Pipes()); n != 1 || f.closedCount() != 1 {
+		t.Errorf("%d pipes are open and %d were closed, want 1 and 1", n, f.closedCount())
+	}
+}
+
+// TestGraceEnds: what a pipe holds when its grace is over is read before it is closed.
+func TestGraceEnds(t *testing.T) {
+	f := newFixture(t)
+	w := f.pipe(t, Source{"s", 1, logring.Stdout, 0})
+	f.r.Release(1, time.Hour)
+	f.r.mu.Lock()
+	p := f.r.slots[0]
+	f.r.disarm(p) // so that nothing but the end of its grace can read it
+	p.deadline = 1
+	f.r.mu.Unlock()
+	write(t, w, "the last\n")
+	f.r.expire()
+	wait.For(t, "the end", func() bool { return f.closedCount() == 1 })
+	if got := f.lines("s"); !slices.Equal(got, []string{"the last"}) {
+		t.Errorf("got %q", got)
+	}
+}

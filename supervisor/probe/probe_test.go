@@ -378,3 +378,13 @@ func BenchmarkHTTP(b *testing.B) {
 		}
 	}
 }
+
+// TestNoProxy: a check asks the service itself. Go never uses a proxy for a loopback address, so the transport is asked what
+// it would do with another one.
+func TestNoProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	t.Setenv("http_proxy", "http://127.0.0.1:1")
+	if newTransport(&graph.Health{}).Proxy != nil {
+		t.Error("a check may go through a proxy")
+	}
+}

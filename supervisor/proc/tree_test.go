@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -530,4 +532,31 @@ func BenchmarkScan(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestSessionOfAnother: a process is a service's by its session only if it began after the service's main process: the number
+// of a session may be one of an earlier process.
+func TestSessionOfAnother(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	p, err := ReadProcess(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for later, want := range map[uint64]int{0: 0, 1: -1} {
+		look := &table{
+			scanner: &Scanner{Instance: "t"}, owners: []Owner{{Gen: 7, Main: p.PID, Start: p.Start + later}},
+			sessions: map[int]int{p.Session: 0}, keepers: []int{os.Getpid()},
+		}
+		if got := look.bySigns(&node{Process: p}, os.Getpid()); got != want {
+			t.Errorf("a main process that began %d ticks later: owner %d, want %d", later, got, want)
+		}
+	}
 }
