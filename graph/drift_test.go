@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestDiffOfDrift: a file that a running process has read says something else now; one that does not run will read it.
+// TestDiffOfDrift: a file that a running process has read says something else now; one that does
+// not run will read it.
 func TestDiffOfDrift(t *testing.T) {
 	old, new := New(services("api requires:db", "db", "idle"), nil), New(services("api requires:db", "db", "idle critical:"), nil)
 	plan := Diff(old, new, func(name string) bool { return name != "idle" }, func(name string) []string {

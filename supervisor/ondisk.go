@@ -15,11 +15,11 @@ import (
 	"github.com/zinit/zinit/supervisor/view"
 )
 
-// An edited file acts only through a reload, so that whoever asks about a service, or starts it, hears that its file says
-// something else. Nothing is kept for that: the file is read again.
+// An edited file acts only through a reload, so that whoever asks about a service, or starts it,
+// hears that its file says something else. Nothing is kept for that: the file is read again.
 
-// onDisk tells what a reload would find in the file of a service: the keys that changed, or what became of the file; "" =
-// nothing new, or it has no file.
+// onDisk tells what a reload would find in the file of a service: the keys that changed, or what
+// became of the file; "" = nothing new, or it has no file.
 func (s *Supervisor) onDisk(name string) string {
 	v := s.shown.Views.Load()
 	e, id, ok := v.Lookup(name)
@@ -48,8 +48,8 @@ func (s *Supervisor) onDisk(name string) string {
 	return strings.Join(slices.Compact(keys), ", ")
 }
 
-// drifted lists the keys of a running service whose files say something else than at its start. What cannot be read is no
-// change: a restart would only fail.
+// drifted lists the keys of a running service whose files say something else than at its start.
+// What cannot be read is no change: a restart would only fail.
 func drifted(e *view.Entry) []string {
 	if e.Run == nil || e.Run.Inputs == (proc.Inputs{}) {
 		return nil
@@ -61,7 +61,8 @@ func drifted(e *view.Entry) []string {
 	return e.Run.Inputs.Changed(now)
 }
 
-// unreadable are warnings about files that running services have read and that cannot be read any more.
+// unreadable are warnings about files that running services have read and that cannot be read any
+// more.
 func (s *Supervisor) unreadable(v *view.View) []wire.Problem {
 	var problems []wire.Problem
 	for _, e := range v.Entries {
@@ -85,9 +86,10 @@ func (s *Supervisor) StatusFull(name string) (wire.StatusFull, error) {
 	return full, err
 }
 
-// changeToUp is change for what starts a service, by the definition that is loaded: the answer says when its file has
-// another one.
-func (s *Supervisor) changeToUp(ctx context.Context, name string, ask machine.Asked, c wire.Change) (wire.OK, error) {
+// changeToUp is change for what starts a service, by the definition that is loaded: the answer says
+// when its file has another one.
+func (s *Supervisor) changeToUp(ctx context.Context, name string, ask machine.Asked,
+	c wire.Change) (wire.OK, error) {
 	ok, err := s.change(ctx, name, ask, c)
 	if err == nil {
 		ok.ChangedOnDisk = s.onDisk(name)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestLogStdoutIsChosen: the flag wins over the variable, and both over the settings, also where they say no.
+// TestLogStdoutIsChosen: the flag wins over the variable, and both over the settings, also where
+// they say no.
 func TestLogStdoutIsChosen(t *testing.T) {
 	for _, c := range []struct {
 		variable string

@@ -62,15 +62,19 @@ func dirFields() []field {
 
 // checkDirName: a name stays below its place, and may stand in a list with colons.
 func checkDirName(s string) error {
-	if s == "" || path.IsAbs(s) || path.Clean(s) != s || s == "." || s == ".." || strings.HasPrefix(s, "../") || strings.Contains(s, ":") {
-		return errors.New(`want a name such as "web" or "web/cache", which is made below its place, not ` + strconv.Quote(s))
+	outside := path.IsAbs(s) || s == "." || s == ".." || strings.HasPrefix(s, "../")
+	if s == "" || outside || path.Clean(s) != s || strings.Contains(s, ":") {
+		return errors.New(`want a name such as "web" or "web/cache", made below its place, not ` +
+			strconv.Quote(s))
 	}
 	return nil
 }
 
 // fileTableField is a table of names and files; a relative path counts from the file it stands in.
-func fileTableField(key, doc string, at at[map[string]string], check func(name string) error) field {
-	return field{key: key, doc: doc, schema: map[string]any{"type": "object", "additionalProperties": typed("string")},
+func fileTableField(key, doc string, at at[map[string]string],
+	check func(name string) error) field {
+	return field{key: key, doc: doc,
+		schema: map[string]any{"type": "object", "additionalProperties": typed("string")},
 		read: func(r *reader, v any) {
 			files := map[string]string{}
 			if r.each(v, "a table of names and files", func(name string, value any) {

@@ -8,9 +8,9 @@ import (
 	"github.com/zinit/zinit/graph"
 )
 
-// A foreign word is how another tool calls what a key or section of ours does. The words are those of
-// systemd.service(5), systemd.exec(5), compose, supervisord, process-compose, OpenRC, dinit and runit,
-// written small and without separators: see plainWord.
+// A foreign word is how another tool calls what a key or section of ours does. The words are those
+// of systemd.service(5), systemd.exec(5), compose, supervisord, process-compose, OpenRC, dinit and
+// runit, written small and without separators: see plainWord.
 
 // foreignKeys maps them to our keys, "section.key".
 var foreignKeys = map[string][]string{
@@ -61,6 +61,11 @@ var foreignKeys = map[string][]string{
 	"health.interval_ms":            {"interval", "periodseconds"},
 	"health.timeout_ms":             {"timeout"},
 	"health.start_period_ms":        {"startperiod", "initialdelayseconds"},
+	"schedule.calendar":             {"oncalendar"},
+	"schedule.cron":                 {"crontab", "cronspec"},
+	"schedule.every":                {"onunitactivesec", "onunitinactivesec", "period"},
+	"schedule.jitter":               {"randomizeddelaysec"},
+	"schedule.catch_up":             {"persistent"},
 	"logging.file": {"stdoutlogfile", "stderrlogfile", "logfile", "loglocation", "standardoutput",
 		"standarderror", "outputlog", "errorlog"},
 	"logging.rotate_bytes": {"stdoutlogfilemaxbytes", "maxsize"},
@@ -93,7 +98,7 @@ var foreignSections = map[string]string{
 	"log": "[logging]", "logs": "[logging]", "resources": "[cgroup]", "limits": "[service.limits]",
 	"services": "one file a service, with a [service] section", "program": "[service]", "process": "[service]",
 	"processes": "one file a service, with a [service] section", "socket": "the program opens its own sockets",
-	"timer": "zinit has no timers",
+	"timer": "[schedule]", "cron": "[schedule]",
 }
 
 // plainWord writes WorkingDirectory, working_directory and working-directory alike.
@@ -101,8 +106,8 @@ func plainWord(s string) string {
 	return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(s))
 }
 
-// foreignKey returns how the key of another tool is written here, for one that stands in section; "" when
-// it is none.
+// foreignKey returns how the key of another tool is written here, for one that stands in section;
+// "" when it is none.
 func foreignKey(section, key string) string {
 	word := plainWord(key)
 	if text := foreignTexts[word]; text != "" {

@@ -18,8 +18,8 @@ import (
 	"github.com/zinit/zinit/graph"
 )
 
-// Belongings are what is made for services beside their processes: the directories of runtime_dir and its siblings, and
-// the copies of their credentials. Methods are safe for concurrent use.
+// Belongings are what is made for services beside their processes: the directories of runtime_dir
+// and its siblings, and the copies of their credentials. Methods are safe for concurrent use.
 type Belongings struct {
 	places      [graph.NDirs]string // "" = this user has none
 	credentials string
@@ -34,22 +34,23 @@ type belonging struct {
 	made atomic.Pointer[made]
 }
 
-// made says for which incarnation something was made last, so that clearing after the one before comes too late to take it
-// away, and by which definition.
+// made says for which incarnation something was made last, so that clearing after the one before
+// comes too late to take it away, and by which definition.
 type made struct {
 	gen    uint64
 	config *graph.Config
 }
 
-// credentialMax bounds a credential, as systemd does; secretMax a value of env_from_file: the kernel takes no longer
-// string of an environment (MAX_ARG_STRLEN).
+// credentialMax bounds a credential, as systemd does; secretMax a value of env_from_file: the
+// kernel takes no longer string of an environment (MAX_ARG_STRLEN).
 const (
 	credentialMax = 1 << 20
 	secretMax     = 128 << 10
 )
 
-// NewBelongings finds the places of the server's user: those of systemd's system and user services. env is the server's
-// environment; its ZINIT_SOCKET tells the credentials of several servers of one user apart.
+// NewBelongings finds the places of the server's user: those of systemd's system and user services.
+// env is the server's environment; its ZINIT_SOCKET tells the credentials of several servers of one
+// user apart.
 func NewBelongings(env []string) *Belongings {
 	b := &Belongings{of: map[string]*belonging{}}
 	if os.Geteuid() == 0 {
@@ -66,7 +67,8 @@ func NewBelongings(env []string) *Belongings {
 			return filepath.Join(home, below)
 		}
 		state := place("XDG_STATE_HOME", ".local/state")
-		b.places = [graph.NDirs]string{place("XDG_RUNTIME_DIR", ""), state, place("XDG_CACHE_HOME", ".cache"), ""}
+		b.places = [graph.NDirs]string{
+			place("XDG_RUNTIME_DIR", ""), state, place("XDG_CACHE_HOME", ".cache"), ""}
 		if state != "" {
 			b.places[graph.DirLogs] = filepath.Join(state, "log")
 		}
@@ -75,13 +77,15 @@ func NewBelongings(env []string) *Belongings {
 		socket, _ := Getenv(env, "ZINIT_SOCKET")
 		hash := fnv.New32a()
 		_, _ = hash.Write([]byte(socket))
-		b.credentials = filepath.Join(b.places[graph.DirRuntime], "zinit", "credentials", strconv.FormatUint(uint64(hash.Sum32()), 16))
+		b.credentials = filepath.Join(b.places[graph.DirRuntime], "zinit", "credentials",
+			strconv.FormatUint(uint64(hash.Sum32()), 16))
 	}
 	return b
 }
 
 // dirVariables are what a service reads its directories from (systemd.exec(5)).
-var dirVariables = [graph.NDirs]string{"RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY"}
+var dirVariables = [graph.NDirs]string{
+	"RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY"}
 
 // Environ returns the variables that name c's belongings, several of a kind with colons between.
 func (b *Belongings) Environ(c *graph.Config) []string {
@@ -102,14 +106,22 @@ func (b *Belongings) Environ(c *graph.Config) []string {
 	return env
 }
 
+// missingPlaces say what the server of a user other than root lacks.
+var missingPlaces = [graph.NDirs]string{
+	"XDG_RUNTIME_DIR is not set in the server's environment",
+	"neither HOME nor XDG_STATE_HOME is set in the server's environment",
+	"neither HOME nor XDG_CACHE_HOME is set in the server's environment",
+	"neither HOME nor XDG_STATE_HOME is set in the server's environment",
+}
+
 // has reports whether anything is to be made for a service.
 func has(c *graph.Config) bool {
 	return len(c.Credentials) > 0 ||
 		slices.ContainsFunc(c.Dirs[:], func(d graph.Dir) bool { return len(d.Names) > 0 })
 }
 
-// Make makes what incarnation gen of a service needs, unless that was done for it already. It reads and writes files, so it
-// may block: call it from a worker. The error's step is the key.
+// Make makes what incarnation gen of a service needs, unless that was done for it already. It reads
+// and writes files, so it may block: call it from a worker. The error's step is the key.
 func (b *Belongings) Make(c *graph.Config, gen uint64) *Error {
 	if !has(c) {
 		return nil
@@ -132,11 +144,11 @@ func (b *Belongings) Make(c *graph.Config, gen uint64) *Error {
 		for _, name := range dir.Names {
 			step := graph.DirKind(kind).String()
 			if b.places[kind] == "" {
-				return failf(step, 0, "cannot make the %s %s: this user has no place for it (HOME and the XDG variables are not set)",
-					step, name)
+				return failf(step, 0, "cannot make the %s %s: %s", step, name, missingPlaces[kind])
 			}
 			if err := makeBelow(b.places[kind], name, uid, gid, dir.Mode); err != nil {
-				return failf(step, errnoOf(err), "cannot make the %s %s: %v", step, filepath.Join(b.places[kind], name), err)
+				return failf(step, errnoOf(err), "cannot make the %s %s: %v", step,
+					filepath.Join(b.places[kind], name), err)
 			}
 		}
 	}
@@ -158,9 +170,10 @@ func (b *Belongings) belonging(service string) *belonging {
 	return mine
 }
 
-// Clear returns a function that takes away what does not outlive a service: its credentials, and unless keepDirs says
-// otherwise its runtime directories; nil when there is nothing. c is its definition, which counts where another server has
-// made them. The function may block; it does nothing once something was made for a later incarnation than that of this call.
+// Clear returns a function that takes away what does not outlive a service: its credentials, and
+// unless keepDirs says otherwise its runtime directories; nil when there is nothing. c is its
+// definition, which counts where another server has made them. The function may block; it does
+// nothing once something was made for a later incarnation than that of this call.
 func (b *Belongings) Clear(c *graph.Config, keepDirs bool) (clear func() error) {
 	mine := b.belonging(c.Name)
 	was := mine.made.Load()
@@ -190,7 +203,8 @@ func (b *Belongings) Clear(c *graph.Config, keepDirs bool) (clear func() error) 
 	}
 }
 
-// Sweep takes away the credentials of all services but those that run: a server before this one was killed.
+// Sweep takes away the credentials of all services but those that run: a server before this one was
+// killed.
 func (b *Belongings) Sweep(runs func(service string) bool) {
 	if b.credentials == "" {
 		return
@@ -203,7 +217,8 @@ func (b *Belongings) Sweep(runs func(service string) bool) {
 	}
 }
 
-// copyCredentials makes a fresh directory with the files: nobody but the service's user, and root, may look into it.
+// copyCredentials makes a fresh directory with the files: nobody but the service's user, and root,
+// may look into it.
 func (b *Belongings) copyCredentials(c *graph.Config, uid, gid int) *Error {
 	if len(c.Credentials) == 0 {
 		return nil
@@ -254,7 +269,8 @@ func readCredential(c *graph.Config, name string) ([]byte, *Error) {
 	from := c.Credentials[name]
 	data, err := readSmall(from, credentialMax)
 	if err != nil {
-		return nil, failf(StepCredentials, errnoOf(err), "cannot read the credential %s from %s: %v", name, from, cause(err))
+		return nil, failf(StepCredentials, errnoOf(err), "cannot read the credential %s from %s: %v",
+			name, from, cause(err))
 	}
 	return data, nil
 }
@@ -273,9 +289,10 @@ func removeBelow(place, name string) error {
 	return root.RemoveAll(name)
 }
 
-// makeBelow makes a directory below a place, with what is above it, and gives it its owner and mode. One that is there
-// keeps what is in it; where it belongs to somebody else everything in it gets the new owner too, as systemd does it. A
-// symbolic link counts only if this server's user made it: another could point anywhere.
+// makeBelow makes a directory below a place, with what is above it, and gives it its owner and
+// mode. One that is there keeps what is in it; where it belongs to somebody else everything in it
+// gets the new owner too, as systemd does it. A symbolic link counts only if this server's user
+// made it: another could point anywhere.
 func makeBelow(place, name string, uid, gid int, mode uint32) error {
 	if err := os.MkdirAll(place, 0o755); err != nil {
 		return err
@@ -319,7 +336,8 @@ func openDir(at int, name string) (int, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 	fd, err := unix.Openat(at, name, flags|unix.O_NOFOLLOW, 0)
 	var st unix.Stat_t
-	if err == nil || unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
+	if err == nil || unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil ||
+		st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return fd, err
 	}
 	if int(st.Uid) != os.Geteuid() {
@@ -345,7 +363,8 @@ func chownBelow(at, uid, gid, depth int) error {
 			if err := unix.Fchownat(at, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			below, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+			below, err := unix.Openat(at, name, flags, 0)
 			if err != nil {
 				continue // no directory
 			}
@@ -364,8 +383,8 @@ func chownBelow(at, uid, gid, depth int) error {
 // dirDepthMax bounds how deep chownBelow goes; each level costs two descriptors.
 const dirDepthMax = 100
 
-// addSecrets sets the variables of env_from_file. Newlines at the end of a file are not part of the value, as in a shell's
-// $(cat FILE). An error says nothing of what stands in the file.
+// addSecrets sets the variables of env_from_file. Newlines at the end of a file are not part of the
+// value, as in a shell's $(cat FILE). An error says nothing of what stands in the file.
 func (e *environment) addSecrets(c *graph.Config) *Error {
 	for _, name := range slices.Sorted(maps.Keys(c.EnvFromFile)) {
 		path := c.EnvFromFile[name]

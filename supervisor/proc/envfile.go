@@ -41,9 +41,10 @@ type EnvFile struct {
 // EnvVar is one assignment of an env_file.
 type EnvVar struct{ Name, Value string }
 
-// ReadEnvFile reads one of the files of env_file in c's format. A leading '-' means that it may be missing, which gives no
-// variables; a relative path counts from the directory of the service's own file. An error is of StepEnvFile, names the
-// file and the line, and says nothing of what stands in it: these files hold secrets, and errors go into logs.
+// ReadEnvFile reads one of the files of env_file in c's format. A leading '-' means that it may be
+// missing, which gives no variables; a relative path counts from the directory of the service's own
+// file. An error is of StepEnvFile, names the file and the line, and says nothing of what stands in
+// it: these files hold secrets, and errors go into logs.
 func ReadEnvFile(path string, c *graph.Config) (*EnvFile, *Error) {
 	path, optional := strings.CutPrefix(path, "-")
 	if !filepath.IsAbs(path) && c.Source != "" {
@@ -180,7 +181,8 @@ func (p *envParser) blanks() {
 	}
 }
 
-// upTo reads the text before the first of the separators in this line, without an export before it, and the separator.
+// upTo reads the text before the first of the separators in this line, without an export before it,
+// and the separator.
 func (p *envParser) upTo(separators string) (string, error) {
 	end := strings.IndexAny(p.data[p.at:], separators+"\n")
 	if end < 0 || p.data[p.at+end] == '\n' {
@@ -196,7 +198,8 @@ func (p *envParser) upTo(separators string) (string, error) {
 	return key, nil
 }
 
-// dotenvName reads an optional export, the name, and = or : with blanks around it, as docker compose does.
+// dotenvName reads an optional export, the name, and = or : with blanks around it, as docker
+// compose does.
 func (p *envParser) dotenvName() (string, error) {
 	key, err := p.upTo("=:")
 	key = strings.TrimRight(key, " \t")
@@ -216,9 +219,10 @@ func isDotenvName(s string) bool {
 	return s != ""
 }
 
-// dotenvValue reads a value as docker compose documents it, except that no $ is replaced. A quote counts only as the first
-// byte: '…' is literal, in "…" a backslash escapes \ " $ n r t and stays before everything else, both may span lines. Any
-// other value is literal up to the end of the line, or up to a # behind a blank, without the blanks around it.
+// dotenvValue reads a value as docker compose documents it, except that no $ is replaced. A quote
+// counts only as the first byte: '…' is literal, in "…" a backslash escapes \ " $ n r t and stays
+// before everything else, both may span lines. Any other value is literal up to the end of the
+// line, or up to a # behind a blank, without the blanks around it.
 func (p *envParser) dotenvValue() (string, error) {
 	p.blanks()
 	if p.at < len(p.data) {
@@ -237,7 +241,8 @@ func (p *envParser) dotenvValue() (string, error) {
 	return strings.TrimRight(line[1:], " \t\r\v\f"), nil
 }
 
-// dotenvEscapes are what may follow a backslash within "…", and dotenvMeans what it then stands for.
+// dotenvEscapes are what may follow a backslash within "…", and dotenvMeans what it then stands
+// for.
 const (
 	dotenvEscapes = `nrt"\$`
 	dotenvMeans   = "\n\r\t\"\\$"
@@ -256,7 +261,8 @@ func (p *envParser) dotenvQuoted(quote byte, escapes string) (string, error) {
 			return b.String(), p.afterQuote()
 		case c == '\\' && p.at+1 < len(p.data) && strings.IndexByte(escapes, p.data[p.at+1]) >= 0:
 			if quote == '\'' {
-				// 'it\'s' is docker compose's way to write a quote, and 'C:\dir\' ends in a backslash: what follows tells.
+				// 'it\'s' is docker compose's way to write a quote, and 'C:\dir\' ends in a
+				// backslash: what follows tells.
 				rest := *p
 				rest.at += 2
 				if rest.afterQuote() == nil {

@@ -2,8 +2,9 @@ package proc
 
 import "strings"
 
-// readSh reads lines as sh(1) reads assignments, without expanding anything: values are quoted with '…' (literally), "…"
-// and backslashes, quoted parts may span lines, blanks around a bare value are cut and a # after a blank begins a comment.
+// readSh reads lines as sh(1) reads assignments, without expanding anything: values are quoted with
+// '…' (literally), "…" and backslashes, quoted parts may span lines, blanks around a bare value are
+// cut and a # after a blank begins a comment.
 func (p *envParser) readSh() error {
 	return p.pairs((*envParser).shName, (*envParser).shValue)
 }

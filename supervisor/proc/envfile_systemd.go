@@ -2,10 +2,12 @@ package proc
 
 import "strings"
 
-// readSystemd reads a file as systemd reads an EnvironmentFile= (load_env_file in src/basic/env-file.c, versions 252 to
-// 262): comments begin with # or ; at the start of a line only, '…' is literal, "…" knows \" \\ \` \$, a backslash
-// elsewhere keeps the next byte, a backslash before a newline joins lines, quoted and bare parts may follow each other,
-// and an open quote takes the rest of the file. Lines without =, and names that no shell could set, are passed over.
+// readSystemd reads a file as systemd reads an EnvironmentFile= (load_env_file in
+// src/basic/env-file.c, versions 252 to 262): comments begin with # or ; at the start of a line
+// only, '…' is literal, "…" knows \" \\ \` \$, a backslash elsewhere keeps the next byte, a
+// backslash before a newline joins lines, quoted and bare parts may follow each other, and an open
+// quote takes the rest of the file. Lines without =, and names that no shell could set, are passed
+// over.
 func (p *envParser) readSystemd() {
 	const blanks, newlines = " \t\n\r", "\n\r"
 	for {
@@ -61,7 +63,8 @@ func (p *envParser) systemdComment() {
 	}
 }
 
-// systemdValue reads a value up to its newline. Quotes count until the first bare byte: behind it they are literal.
+// systemdValue reads a value up to its newline. Quotes count until the first bare byte: behind it
+// they are literal.
 func (p *envParser) systemdValue() string {
 	var b strings.Builder
 	kept, bare := 0, false // length of b without trailing bare blanks; a bare byte was read

@@ -10,16 +10,16 @@ import (
 	"github.com/zinit/zinit/graph"
 )
 
-// Inputs are digests of what a service reads from other files at a start: 0 = it has none of that kind, or its start was
-// made by a server that did not know.
+// Inputs are digests of what a service reads from other files at a start: 0 = it has none of that
+// kind, or its start was made by a server that did not know.
 type Inputs struct {
 	EnvFile     uint64 `json:"env_file,omitempty"`
 	EnvFromFile uint64 `json:"env_from_file,omitempty"`
 	Credentials uint64 `json:"credentials,omitempty"`
 }
 
-// ReadInputs reads them as they are now. It blocks as the file system does. An error is that of the start which would
-// follow.
+// ReadInputs reads them as they are now. It blocks as the file system does. An error is that of the
+// start which would follow.
 func ReadInputs(c *graph.Config) (Inputs, *Error) {
 	var in Inputs
 	if len(c.EnvFiles) > 0 {
@@ -72,7 +72,8 @@ func (in Inputs) Changed(now Inputs) []string {
 	return keys
 }
 
-// digest is of a list of texts. It is kept in memory only; it tells that a secret changed, not what it is.
+// digest is of a list of texts. It is kept in memory only; it tells that a secret changed, not what
+// it is.
 type digest struct{ hash.Hash }
 
 func newDigest() digest { return digest{sha256.New()} }

@@ -14,7 +14,8 @@ import (
 	"github.com/zinit/zinit/internal/testkit/need"
 )
 
-// TestChildHasDefaultScheduling: what the server was put under by chrt, nice, ionice and taskset is its own.
+// TestChildHasDefaultScheduling: what the server was put under by chrt, nice, ionice and taskset is
+// its own.
 func TestChildHasDefaultScheduling(t *testing.T) {
 	need.Root(t)
 	for _, program := range []string{"chrt", "ionice", "taskset"} {
@@ -104,8 +105,8 @@ func init() {
 	}
 }
 
-// TestIdentityWithoutPrivileges: root without capabilities, and root of a user namespace that denies setgroups, may start
-// what changes nothing, and hear what is missing otherwise.
+// TestIdentityWithoutPrivileges: root without capabilities, and root of a user namespace that
+// denies setgroups, may start what changes nothing, and hear what is missing otherwise.
 func TestIdentityWithoutPrivileges(t *testing.T) {
 	need.Root(t)
 	unshare := need.Program(t, "unshare")

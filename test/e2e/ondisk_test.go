@@ -12,8 +12,9 @@ import (
 	"github.com/zinit/zinit/rpc"
 )
 
-// TestChangedOnDisk: who restarts a service whose file was edited hears that the old definition counts, also after a crash
-// of the server; a reload finds env files that say something else than when the service started.
+// TestChangedOnDisk: who restarts a service whose file was edited hears that the old definition
+// counts, also after a crash of the server; a reload finds env files that say something else than
+// when the service started.
 func TestChangedOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	env := filepath.Join(dir, "a.env")

@@ -12,8 +12,9 @@ import (
 	"github.com/zinit/zinit/internal/testkit/need"
 )
 
-// TestDirectoriesAndSecrets: what is made for a service is there for its user from pre_start on, and gone with it; a oneshot
-// that is done keeps what it has made for others; no command shows a secret.
+// TestDirectoriesAndSecrets: what is made for a service is there for its user from pre_start on,
+// and gone with it; a oneshot that is done keeps what it has made for others; no command shows a
+// secret.
 func TestDirectoriesAndSecrets(t *testing.T) {
 	need.Root(t)
 	secret := filepath.Join(t.TempDir(), "secret")
