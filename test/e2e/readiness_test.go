@@ -14,6 +14,7 @@ import (
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/internal/testkit/wait"
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 // TestReadyRedis: a daemon of Debian's that speaks sd_notify by libsystemd.
@@ -376,4 +377,33 @@ func TestStoppingItself(t *testing.T) {
 	if r := s.AwaitState(c, "late", "failed").State.Reason; r.Type != "stop_timeout" {
 		t.Errorf("late: %+v", r)
 	}
+}
+
+// TestKeeperLetsGo: the keeper holds the notify socket of the incarnation that runs, and no older one.
+func TestKeeperLetsGo(t *testing.T) {
+	need.Program(t, "systemd-notify")
+	s := testkit.Start(t, map[string]string{
+		"n.toml": service("n", "ready = \"notify\"\nexec = 'systemd-notify --ready; exec sleep 100000'\n"),
+	}, testkit.Options{Applet: "pid1"})
+	c := s.Client()
+	s.AwaitState(c, "n", "running")
+	status, err := c.SystemStatus(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat, err := proc.ReadProcess(status.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := func() int {
+		entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", stat.PPID))
+		return len(entries)
+	}
+	before := held()
+	for range 10 {
+		if _, err := c.Restart(ctx, "n", change(true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Await("the keeper to let go", func() bool { return held() <= before })
 }
