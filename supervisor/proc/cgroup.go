@@ -48,15 +48,7 @@ func (g *Group) cloneInto() bool { return g.into }
 func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Error) {
 	path := filepath.Join(r.base, ID(service, gen))
 	g := &Group{path: path, main: path + "/" + mainFolder, into: r.into}
-	err := r.mkdir(g.path)
-	if errors.Is(err, fs.ErrExist) && removeFolders(g.path, 0) == nil { // an empty one of an earlier life
-		err = r.mkdir(g.path)
-	}
-	if err == nil {
-		if err = os.Mkdir(g.main, 0o755); err != nil {
-			_ = os.Remove(g.path)
-		}
-	}
+	err := r.makeFolders(g)
 	if err != nil {
 		return nil, failf(StepCgroup, errnoOf(err), "cannot make the control group %s: %v", g.path, cause(err))
 	}
@@ -68,6 +60,29 @@ func (r *Root) New(service string, gen uint64, limits graph.Cgroup) (*Group, *Er
 		_ = writeFile(g.path+"/cgroup.subtree_control", "+"+strings.Join(r.controllers, " +"))
 	}
 	return g, nil
+}
+
+// lostFolderTries is how often folders are made that somebody who tidies up takes away between two steps.
+const lostFolderTries = 10
+
+// makeFolders makes both folders of a group. They are made again when they vanish meanwhile: until a process is in them,
+// whoever takes empty folders for abandoned ones may remove them.
+func (r *Root) makeFolders(g *Group) (err error) {
+	for range lostFolderTries {
+		err = r.mkdir(g.path)
+		if errors.Is(err, fs.ErrExist) && removeFolders(g.path, 0) == nil { // an empty one of an earlier life
+			err = r.mkdir(g.path)
+		}
+		if err == nil {
+			if err = os.Mkdir(g.main, 0o755); err != nil {
+				_ = os.Remove(g.path)
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return err
 }
 
 // Helper makes the group of a helper of the incarnation, within its limits. id is used once.
