@@ -117,12 +117,19 @@ func (s *Reader) Why(name string) (wire.Why, error) {
 		return w, nil
 	}
 	w.ASCII = graph.WhyASCII(v.Graph, id, s.nodes(v))
+	stranger := s.stranger(e, s.tree(e))
+	if stranger != "" {
+		w.ASCII += "\n    " + stranger
+	}
 	for _, l := range graph.Why(v.Graph, id, s.nodes(v)) {
 		link := wire.CauseLink{Name: l.Name, Text: l.Text, State: wire.State{State: "inactive"}}
 		if l.ID != graph.None {
 			link.State = s.wireState(v, l.ID, v.Entries[l.ID])
 		}
 		w.Cause = append(w.Cause, link)
+	}
+	if stranger != "" && len(w.Cause) > 0 {
+		w.Cause[0].Text += "; " + stranger
 	}
 	return w, nil
 }

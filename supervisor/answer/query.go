@@ -216,6 +216,9 @@ func (s *Reader) StatusFull(name string) (wire.StatusFull, error) {
 	tree := s.tree(e)
 	w.Processes = wireProcesses(tree)
 	markOutside(w.Processes, w.Cgroup)
+	if text := s.stranger(e, tree); text != "" {
+		w.Warnings = append(w.Warnings, text)
+	}
 	w.MemoryBytes, w.CPUPercent = s.measured(e, tree)
 	w.Sinks = s.sinksOf(c.Name)
 	w.Log = s.lastLines(c.Name, logLinesStatus)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -100,4 +101,22 @@ func TestLeftovers(t *testing.T) {
 func comm(pid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return strings.TrimSpace(string(b))
+}
+
+// TestStrangerAnswers: whoever else listens where the check connects to counts, and is named.
+func TestStrangerAnswers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := testkit.Start(t, map[string]string{"web.toml": service("web", fmt.Sprintf("exec = [\"sleep\", \"7001\"]\n[health]\n"+
+		"type = \"tcp\"\ntarget = %q\n", l.Addr()))}, testkit.Options{})
+	s.AwaitState(s.Client(), "web", "running")
+	want := fmt.Sprintf("its check is answered by pid %d (", os.Getpid())
+	for _, command := range []string{"why", "status"} {
+		if out := firstOf(s.Zinit(command, "web")); !strings.Contains(out, want) {
+			t.Errorf("%s does not say %q\n%s", command, want, out)
+		}
+	}
 }
