@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"time"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -32,17 +34,18 @@ func (d *driver) resolve(a machine.Action) order {
 			o.config = d.m.Config(a.ID)
 		}
 	case machine.Note:
-		o.config = d.m.Config(a.ID)
-		d.note(a, o.config)
+		o.config, o.info, o.at = d.m.Config(a.ID), d.m.Info(a.ID), time.Now()
 	case machine.LeftOut:
 		d.leftOut(a, d.m.Config(a.ID))
 	}
 	return o
 }
 
-// carryOut does one action. None of these blocks.
-func (d *driver) carryOut(o order) {
+// do does one action. None of these blocks.
+func (d *driver) do(o order) {
 	switch a := o.act.(type) {
+	case machine.Note:
+		d.note(a, &o)
 	case machine.Precheck:
 		d.precheck(a, o.config)
 	case machine.Spawn:

@@ -122,35 +122,56 @@ func (k *diary) loaded(defs *view.Definitions) {
 	if k.journal == nil {
 		return
 	}
-	configs := slices.Collect(maps.Values(defs.Configs))
-	texts := make([][]byte, len(configs))
-	parallel.Do(len(configs), func(i int) { texts[i] = confdir.TOML(configs[i]) })
-	for i, c := range configs {
-		k.failed(k.journal.Define(c.Name, texts[i], c.Source, c.Ephemeral))
-	}
+	k.define(documents(slices.Collect(maps.Values(defs.Configs))))
 	k.broken(defs)
 	k.note(loadedNote, []byte{1})
 }
 
-// reloaded keeps what a plan has changed: a crash or an upgrade keeps the loaded definitions, edited files act only through
+// reloaded keeps what a reload has changed: a crash or an upgrade keeps the loaded definitions, edited files act only through
 // a reload.
-func (k *diary) reloaded(next *view.Definitions, plan *graph.Plan) {
+func (k *diary) reloaded(next *view.Definitions, changed []document) {
 	if k.journal == nil {
 		return
 	}
-	for _, name := range plan.Added {
-		k.define(next.Configs[name])
-	}
-	for _, ch := range plan.Changed {
-		k.define(next.Configs[ch.Name])
-	}
+	k.define(changed)
 	k.broken(next)
 }
 
-// define keeps one definition. TOML, because it holds everything and is read by the same code as files.
-func (k *diary) define(c *graph.Config) {
-	if c != nil {
-		k.failed(k.journal.Define(c.Name, confdir.TOML(c), c.Source, c.Ephemeral))
+// document is a definition as the journal keeps it: as TOML, because that holds everything and is read by the same code as
+// files.
+type document struct {
+	config *graph.Config
+	text   []byte
+}
+
+// documents writes definitions down, which takes a while.
+func documents(configs []*graph.Config) []document {
+	docs := make([]document, len(configs))
+	parallel.Do(len(configs), func(i int) { docs[i] = document{configs[i], confdir.TOML(configs[i])} })
+	return docs
+}
+
+// touched are the definitions that a plan adds or changes.
+func touched(ds *view.Definitions, plan *graph.Plan) []*graph.Config {
+	var configs []*graph.Config
+	add := func(name string) {
+		if c := ds.Configs[name]; c != nil {
+			configs = append(configs, c)
+		}
+	}
+	for _, name := range plan.Added {
+		add(name)
+	}
+	for _, ch := range plan.Changed {
+		add(ch.Name)
+	}
+	return configs
+}
+
+func (k *diary) define(docs []document) {
+	for _, doc := range docs {
+		c := doc.config
+		k.failed(k.journal.Define(c.Name, doc.text, c.Source, c.Ephemeral))
 	}
 }
 

@@ -61,7 +61,7 @@ func TestDiaryOfALoad(t *testing.T) {
 	if !Began(st) || len(st.Definitions) != 2 {
 		t.Errorf("after the load: began %v, %d definitions", Began(st), len(st.Definitions))
 	}
-	k.reloaded(defs("a", "c"), &graph.Plan{Added: []string{"c"}})
+	k.reloaded(defs("a", "c"), documents(touched(defs("a", "c"), &graph.Plan{Added: []string{"c"}})))
 	k.forget("b")
 	names := map[string]bool{}
 	for _, d := range k.read(t).Definitions {
@@ -94,7 +94,7 @@ func TestDiaryWithoutAJournal(t *testing.T) {
 	var k diary
 	k.hold()
 	k.loaded(defs("a"))
-	k.reloaded(defs("a"), &graph.Plan{Added: []string{"a"}})
+	k.reloaded(defs("a"), nil)
 	k.run(&child{gen: 1})
 	k.services(nil, nil)
 	k.forget("a")

@@ -34,6 +34,7 @@ type driver struct {
 	armed     machine.Time
 
 	queue    []order      // actions not carried out yet
+	more     []func()     // what the loop goes on with in its next turns
 	notes    []wire.Event // transitions of this batch
 	touched  []graph.ID   // services whose Entry is stale
 	allDirty bool
@@ -101,36 +102,63 @@ type driver struct {
 type order struct {
 	act    machine.Action
 	config *graph.Config
+	info   machine.Info // of a transition, with the time when it happened
+	at     time.Time
 }
 
 // run is the loop. It returns the exit code once the machine has halted.
 func (d *driver) run() int {
 	for !d.halted {
-		select {
-		case word := <-d.inbox:
-			word()
-		case <-d.sigchld:
-			d.reap()
-		case e := <-d.exits:
-			d.foreignExit(e)
-		case <-d.deadlines.C:
-			d.armed = 0
-			d.step(machine.Ticked{})
-		}
-		d.drain()
-		d.pool.feed()
-		if len(d.early) > 0 {
-			d.settleEarly()
-		}
-		d.commit()
+		d.turn()
 	}
+	d.commit()
 	return d.exitCode
 }
 
-// drain takes what else is ready, so that a burst costs one commit. It is bounded: a flood of words must not keep
-// actions waiting.
-func (d *driver) drain() {
-	for range inboxLen {
+// turn waits for words, takes some, and carries out what they led to, or as much of it as turnLimit allows: a batch of a
+// thousand services must not keep somebody waiting who asks for one.
+func (d *driver) turn() {
+	began := time.Now()
+	if len(d.queue) == 0 && len(d.more) == 0 {
+		began = d.await()
+	} else if len(d.more) > 0 {
+		word := d.more[0]
+		d.more = d.more[1:]
+		word()
+	}
+	d.drain(began)
+	d.pool.feed()
+	if len(d.early) > 0 {
+		d.settleEarly()
+	}
+	d.carryOut(began.Add(turnLimit))
+	d.show()
+}
+
+// await takes the next word, and returns when it came.
+func (d *driver) await() (came time.Time) {
+	select {
+	case word := <-d.inbox:
+		came = time.Now()
+		word()
+	case <-d.sigchld:
+		came = time.Now()
+		d.reap()
+	case e := <-d.exits:
+		came = time.Now()
+		d.foreignExit(e)
+	case <-d.deadlines.C:
+		came = time.Now()
+		d.armed = 0
+		d.step(machine.Ticked{})
+	}
+	return came
+}
+
+// drain takes what else is ready, so that a burst costs one View. It is bounded: a flood of words must not keep actions
+// waiting.
+func (d *driver) drain(began time.Time) {
+	for n := 0; n < inboxLen && (n%lookEvery != 0 || time.Since(began) < turnLimit); n++ {
 		select {
 		case word := <-d.inbox:
 			word()
@@ -160,16 +188,30 @@ func (d *driver) record() {
 	d.m.ClearDirty()
 }
 
-// commit carries out the queued actions, publishes one View and re-arms the one timer.
+// commit carries out all queued actions, and shows what has changed.
 func (d *driver) commit() {
-	for len(d.queue) > 0 {
-		orders := d.queue
-		d.queue = nil
-		for _, o := range orders {
-			fault.Here("action")
-			d.carryOut(o)
+	d.carryOut(time.Time{})
+	d.show()
+}
+
+// carryOut carries out the queued actions in their order, until some time; the zero time is no limit. What is left is
+// carried out before anything that later words lead to.
+func (d *driver) carryOut(until time.Time) {
+	for n := 1; len(d.queue) > 0; n++ {
+		if n%lookEvery == 0 && !until.IsZero() && time.Now().After(until) {
+			return
 		}
+		o := d.queue[0]
+		d.queue[0] = order{}
+		d.queue = d.queue[1:]
+		fault.Here("action")
+		d.do(o)
 	}
+	d.queue = nil
+}
+
+// show publishes one View of what has changed, answers those who waited for it, and re-arms the one timer.
+func (d *driver) show() {
 	d.noteEnding()
 	if len(d.touched) > 0 || d.allDirty {
 		d.publish()

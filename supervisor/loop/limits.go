@@ -7,6 +7,12 @@ const (
 	// inboxLen is how many words from other goroutines may wait for the driver; a sender blocks when it is full. The
 	// driver itself never sends to it.
 	inboxLen = 256
+	// turnLimit is how long the loop takes words and carries out actions until it looks again who else wants something, and
+	// lookEvery after how many of them it looks at the clock.
+	turnLimit = 2 * time.Millisecond
+	lookEvery = 8
+	// exitsInTurn is of how many main processes that ended together the machine is told in one turn.
+	exitsInTurn = 64
 	// spawners is how many workers fork at the same time; a second one gains a fifth on an idle machine.
 	spawners = 2
 	// sparePs is how many processors the Go scheduler has beyond the machine's own: a worker holds one from its vfork to

@@ -233,8 +233,8 @@ func (l *Loop) RefuseReload(g *graph.Graph) (reasons []string, ok bool) {
 
 // Reload takes a new graph over, or says why not and changes nothing.
 func (l *Loop) Reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan) (refused []string, ok bool) {
-	done := make(chan []string, 1)
-	l.d.post(func() { done <- l.d.reload(next, g, plan) })
+	done, texts := make(chan []string, 1), documents(touched(next, plan))
+	l.d.post(func() { done <- l.d.reload(next, g, plan, texts) })
 	return await(l.d, done)
 }
 

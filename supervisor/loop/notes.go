@@ -29,9 +29,9 @@ func noteLevel(n machine.Note) slog.Level {
 }
 
 // note turns a transition into an event and a line of the server's own log.
-func (d *driver) note(n machine.Note, c *graph.Config) {
-	i := d.m.Info(n.ID)
-	e := wire.Event{Time: view.RFC3339(time.Now()), Service: c.Name, From: n.From.String(), To: n.To.String(), Cause: n.Cause.String(),
+func (d *driver) note(n machine.Note, o *order) {
+	c, i := o.config, o.info
+	e := wire.Event{Time: view.RFC3339(o.at), Service: c.Name, From: n.From.String(), To: n.To.String(), Cause: n.Cause.String(),
 		By: n.By, PID: i.PID, Text: noteText(n, c, i)}
 	d.notes = append(d.notes, e)
 	if d.boot.Note(c.Name, n) {

@@ -118,9 +118,18 @@ func (d *driver) settle(exits []*ending, left found) {
 	}
 	fault.Here("exit")
 	d.out.Drain(gens)
-	for _, e := range exits {
+	d.tell(exits, left)
+}
+
+// tell tells the machine about exits, some in a turn.
+func (d *driver) tell(exits []*ending, left found) {
+	some := exits[:min(len(exits), exitsInTurn)]
+	for _, e := range some {
 		d.mainExited(e, left[e.child.gen])
 		d.acknowledge(e)
+	}
+	if rest := exits[len(some):]; len(rest) > 0 {
+		d.more = append(d.more, func() { d.tell(rest, left) })
 	}
 }
 

@@ -6,23 +6,23 @@ import (
 	"github.com/zinit/zinit/supervisor/view"
 )
 
-// reload runs in the driver.
-func (d *driver) reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan) []string {
+// reload takes over a graph, or says why not. texts are the documents of what the plan adds and changes.
+func (d *driver) reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan, texts []document) []string {
 	if refused := d.m.RefuseReload(g); len(refused) > 0 {
 		return refused
 	}
 	d.commit() // what was decided with the old numbers is done before they change
 	d.allDirty = true
 	d.diary.hold()
-	d.diary.reloaded(next, plan)
+	d.diary.reloaded(next, texts)
 	d.step(machine.Reloaded{Graph: g, Plan: plan})
 	if d.clockWatch == nil && hasJobs(g) {
 		d.tellClock()
 	}
 	d.diary.flush()
-	for _, c := range next.Configs {
-		d.direct(c)
+	for _, doc := range texts {
+		d.direct(doc.config)
 	}
-	d.commit()
+	d.show() // who asked sees it; what follows from it is carried out in turns
 	return nil
 }
