@@ -250,12 +250,37 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 
 // sendStop sends the stop signal and writes down that it was: for some programs a second one means that they must not take
 // their time any more, so that the next server does not send it again.
+//
+// Where processes are signalled beside the loop it is written down behind that: a server that dies in between would leave
+// them without the signal, and they would be waited for until they are killed.
 func (d *driver) sendStop(c *child, sig unix.Signal) {
-	d.signalTree(c, sig)
-	if d.children[c.gen] == c {
-		c.signalled = true
-		d.diary.run(c)
+	under := d.signalTree(c, sig)
+	note := func() {
+		if d.children[c.gen] == c {
+			c.signalled = true
+			d.diary.run(c)
+		}
 	}
+	if len(under) == 0 {
+		note()
+		return
+	}
+	go func() {
+		for _, done := range under {
+			<-done
+		}
+		d.post(note)
+	}()
+}
+
+// beside runs work that may take a moment beside the loop; the channel is closed when it is done.
+func beside(work func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work()
+	}()
+	return done
 }
 
 // signal sends what an operator asked for, to the group.
@@ -277,36 +302,35 @@ func (d *driver) signal(a machine.Signal, cfg *graph.Config) {
 	}
 }
 
-// signalMain reaches the main process alone.
-func (d *driver) signalMain(c *child, sig unix.Signal) {
+// signalMain reaches the main process alone. The channel is closed when the signal was sent; nil: it was.
+func (d *driver) signalMain(c *child, sig unix.Signal) <-chan struct{} {
 	if c.gone {
-		return
+		return nil
 	}
 	if c.adopted {
 		pid, start := c.pid, c.start
-		go func() { d.sent(c, pid, sig, proc.SignalProcess(pid, start, sig)) }()
-		return
+		return beside(func() { d.sent(c, pid, sig, proc.SignalProcess(pid, start, sig)) })
 	}
 	d.sent(c, c.pid, sig, unix.Kill(c.pid, sig)) // our child, not reaped: the number is its own
+	return nil
 }
 
 // signalGroup reaches the process group of the main process. Its number is safe while the main process, or its zombie,
 // is our child; otherwise, and where another process has become the main one, which leads no group that we know of, the
-// members are looked up one by one.
-func (d *driver) signalGroup(c *child, sig unix.Signal) {
+// members are looked up one by one. The channel is as signalMain's.
+func (d *driver) signalGroup(c *child, sig unix.Signal) <-chan struct{} {
 	if c.unseen() {
 		pid := c.pid
-		go func() { d.sent(c, pid, sig, proc.SignalProcess(pid, 0, sig)) }()
-		return
+		return beside(func() { d.sent(c, pid, sig, proc.SignalProcess(pid, 0, sig)) })
 	}
 	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
 		owner := c.owner()
-		go d.scanner.SignalTree(&owner, sig)
-		return
+		return beside(func() { d.scanner.SignalTree(&owner, sig) })
 	}
 	if unix.Kill(-c.pid, sig) != nil {
 		d.sent(c, c.pid, sig, unix.Kill(c.pid, sig))
 	}
+	return nil
 }
 
 // unseen reports whether an adopted main process cannot be found in /proc, which is not there. The keeper has not told of

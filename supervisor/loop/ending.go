@@ -15,30 +15,32 @@ import (
 )
 
 // signalTree is the stop signal, to what kill_mode says: as a rule all processes, once the main one is gone all that are left.
-func (d *driver) signalTree(c *child, sig unix.Signal) {
-	sigs := c.stopSignals(sig)
+// The channels are closed when what is sent beside the loop was sent.
+func (d *driver) signalTree(c *child, sig unix.Signal) (under []<-chan struct{}) {
+	send := d.signalGroup
 	switch mode := d.killMode(c); {
 	case c.gone && mode == graph.KillProcess:
 		d.leaveRest(c)
+		return nil
 	case c.gone && mode == graph.KillMixed:
 		d.kill(c.gen)
+		return nil
 	case c.gone:
 		owner := c.owner()
-		go func() {
-			for _, sig := range sigs {
-				d.scanner.SignalTree(&owner, sig)
-			}
-		}()
+		send = func(_ *child, sig unix.Signal) <-chan struct{} {
+			return beside(func() { d.scanner.SignalTree(&owner, sig) })
+		}
 	case mode != graph.KillControlGroup:
-		for _, sig := range sigs {
-			d.signalMain(c, sig)
-		}
+		send = d.signalMain
 	default:
-		for _, sig := range sigs {
-			d.signalGroup(c, sig)
-		}
-		d.signalOthers(c, sigs)
+		defer d.signalOthers(c, c.stopSignals(sig))
 	}
+	for _, sig := range c.stopSignals(sig) {
+		if done := send(c, sig); done != nil {
+			under = append(under, done)
+		}
+	}
+	return under
 }
 
 // killMode is what the present definition says: a reload may have changed it without a restart.
