@@ -46,6 +46,7 @@ type child struct {
 	notify  *notify.Conn // readiness and status, nil = none
 	heard   int          // pid of a main process that has ended and whose last words were heard
 	probing context.CancelFunc
+	filing  context.CancelFunc // ends watchPIDFile, nil = it has not begun
 
 	fileHangs atomic.Bool // its pid file is being read
 
@@ -160,6 +161,44 @@ func (d *driver) spawned(c *child, f forked) {
 	if c.notify != nil {
 		c.notify.Begin()
 	}
+	d.watchPIDFile(c)
+}
+
+// watchPIDFile looks during a start whether pid_file names the main process itself: a program in the foreground is ready
+// then. One that goes into the background is when the process that was started has ended, see pidFiles.
+func (d *driver) watchPIDFile(c *child) {
+	if !machine.ReadyByFile(c.config) {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c.filing = stop
+	pid, dir, path := c.pid, c.config.Dir, c.config.PIDFile
+	go func() {
+		for pause := pidFileFirst; ; pause = min(2*pause, pidFileSlow) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			if named, _ := proc.ReadPIDFile(dir, path); named != pid {
+				continue
+			}
+			d.post(func() {
+				if ctx.Err() == nil && d.children[c.gen] == c && c.pid == pid {
+					d.step(machine.Readied{Gen: c.gen})
+				}
+			})
+			return
+		}
+	}()
+}
+
+// stopFiling ends that: the main process has ended, or the incarnation is to end.
+func (c *child) stopFiling() {
+	if c.filing != nil {
+		c.filing()
+		c.filing = nil
+	}
 }
 
 // spawnFailed ends an incarnation that never had a main process.
@@ -194,6 +233,7 @@ func (d *driver) release(c *child) {
 	if c.probing != nil {
 		c.probing()
 	}
+	c.stopFiling()
 	d.closeNotify(uint64(c.gen), c.notify)
 	if c.pid != 0 && !c.adopted && !c.reaped {
 		d.reaper.Reap(c.pid)
@@ -227,6 +267,7 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 		return
 	}
 	c.ending = true
+	c.stopFiling()
 	d.trees.hurry()
 	sig := unix.Signal(cfg.Lifecycle.StopSignal)
 	if c.gone || cfg.StopCommand.Command.IsZero() {

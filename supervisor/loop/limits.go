@@ -56,8 +56,13 @@ const (
 	// among them; every daemonizeLook they are looked at.
 	daemonizeSettle = 2 * time.Second
 	daemonizeLook   = 20 * time.Millisecond
-	// pidFilePatience is how long the file with the pid of a daemon may take to be read.
+	// pidFilePatience is how long the file with the pid of a daemon may take to be read, and pidFileWait how long after the
+	// end of a main process it may take until it names another one. In a start it is looked at from pidFileFirst on, at longer
+	// and longer times up to pidFileSlow.
 	pidFilePatience = time.Second
+	pidFileWait     = 5 * time.Second
+	pidFileFirst    = 10 * time.Millisecond
+	pidFileSlow     = 500 * time.Millisecond
 	// restAfter is how long nothing must have happened until memory is given back; restWork is how many changes of
 	// services it takes after the first time until that is worth it again.
 	restAfter = 2 * time.Second

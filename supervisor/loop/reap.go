@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -88,6 +89,7 @@ type ending struct {
 	foreign *keeper.Exit // not our child: the keeper told, and is told when the journal has it
 	asked   bool         // pid_file was read
 	inFile  int          // what it says, 0 = nothing
+	held    string       // why it says nothing
 }
 
 // mainsExited tells the machine that main processes have ended, after what they wrote has been read, and it is known what
@@ -114,6 +116,7 @@ func (d *driver) settle(exits []*ending, left found) {
 	for _, e := range exits {
 		delete(d.byPID, e.PID)
 		e.child.gone = true
+		e.child.stopFiling()
 		gens = append(gens, uint64(e.child.gen))
 	}
 	fault.Here("exit")
@@ -169,23 +172,33 @@ func (d *driver) lastNotices(exits []*ending) []*ending {
 func (d *driver) pidFiles(exits []*ending) []*ending {
 	return slices.DeleteFunc(exits, func(e *ending) bool {
 		c := e.child
-		if e.asked || c.config.PIDFile == "" || !e.clean() || time.Since(c.spawnAt) >= daemonizeWindow || c.fileHangs.Load() {
+		if e.asked || c.config.PIDFile == "" || c.config.Oneshot || c.ending {
 			return false
 		}
-		read := make(chan int, 1)
+		if c.fileHangs.Load() {
+			e.inFile, e.held = 0, "its pid_file cannot be read: the file system does not answer"
+			return false
+		}
+		read := make(chan struct{})
+		pid, held := 0, ""
 		c.fileHangs.Store(true)
 		go func() {
-			read <- proc.ReadPIDFile(c.config.Dir, c.config.PIDFile)
+			pid, held = proc.ReadPIDFile(c.config.Dir, c.config.PIDFile)
 			c.fileHangs.Store(false)
+			close(read)
 		}()
 		go func() {
-			pid := 0
 			select {
-			case pid = <-read:
+			case <-read:
 			case <-time.After(pidFilePatience):
+				d.post(func() {
+					e.asked, e.inFile, e.held = true, 0, "its pid_file cannot be read: the file system does not answer"
+					d.goOn(e)
+				})
+				return
 			}
 			d.post(func() {
-				e.asked, e.inFile = true, pid
+				e.asked, e.inFile, e.held = true, pid, held
 				d.goOn(e)
 			})
 		}()
@@ -216,7 +229,11 @@ func (c *child) mayLeave() bool {
 	if c.config.Oneshot || c.ending {
 		return false
 	}
-	if c.settleBy.IsZero() {
+	switch {
+	case !c.settleBy.IsZero():
+	case c.config.PIDFile != "":
+		c.settleBy = time.Now().Add(pidFileWait)
+	default:
 		c.settleBy = earlier(time.Now().Add(daemonizeSettle), c.spawnAt.Add(daemonizeWindow-daemonizeLook))
 	}
 	return time.Now().Before(c.settleBy)
@@ -243,8 +260,14 @@ func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 	if e.Status.Signal == int32(unix.SIGKILL) && c.group != nil && c.group.OOMKilled() {
 		ev.Status.OOM = true
 	}
-	if len(survivors) > 0 && e.clean() && time.Since(c.spawnAt) < daemonizeWindow {
-		ev.Daemon, ev.PIDFileMain = e.daemon(survivors)
+	if c.config.PIDFile != "" && !c.config.Oneshot && !c.ending {
+		_, ev.PIDFileMain = e.daemon(survivors)
+		ev.PIDFile = e.held
+		if e.inFile > 0 {
+			ev.PIDFile = fmt.Sprintf("its pid_file names %d, which is no process of the service", e.inFile)
+		}
+	} else if len(survivors) > 0 && e.clean() && time.Since(c.spawnAt) < daemonizeWindow {
+		ev.Daemon, _ = e.daemon(survivors)
 	}
 	d.step(ev)
 	if len(survivors) == 0 {

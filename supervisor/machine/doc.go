@@ -101,6 +101,9 @@
 //     OutcomeFailed.
 //   - restart of a target or a finished oneshot waits for its dependents, as a stop does. restart of any other service
 //     without a process acts as start.
+//   - With a pid_file, and neither readiness of its own nor a check, a service is ready when the file names its main process: Readied
+//     for the one that was started, PIDFileMain in its ProcessExited (code 0) for another one. Of a Running service PIDFileMain
+//     takes over whenever and however the main process ends.
 //   - A Precheck happens in state Blocked: Unmet is empty and Info.Checking set until it is answered. Every try takes a new Gen,
 //     the Spawn after it the same. A port conflict is tried again after 250 ms, doubling to 10 s, at once when the
 //     service that holds it ends, and at a start. Precheck.Kill is set once for each load, start or restart.

@@ -133,6 +133,8 @@ type (
 		Alive       int
 		Daemon      int // pid of the only remaining process when Alive == 1, else 0
 		PIDFileMain int // > 0: the pid of pid_file, verified to be in the tree
+		// PIDFile is why pid_file, if there is one, names no other main process: one line for people.
+		PIDFile string
 		// At is when it ended, if that was before this Step: a keeper reaped it while no server was there. 0 = now. Whether
 		// the run was long enough is judged by it.
 		At Time

@@ -16,7 +16,9 @@ func (m *Machine) onExited(i int32, ev any) {
 	if stale(s, word) || m.daemonized(i, word) {
 		return
 	}
+	m.filed = word.PIDFile
 	m.mainEnded(i, word.Status, word.Alive, word.At)
+	m.filed = ""
 }
 
 // stale reports whether another process is the main one by now.
@@ -29,18 +31,26 @@ func exitedZero(status Status) bool { return status.Signal == 0 && status.Code =
 // early reports whether the main process left so soon that it may have put itself into the background.
 func (m *Machine) early(s *service) bool { return int64(m.now-s.spawnedAt) <= daemonWindow }
 
-// daemonized takes over the process that a daemonizing program left (docs/design/process.md, The whole tree).
+// daemonized takes over the process that a daemonizing program left, or that took over from a running one (a hot upgrade:
+// then its pid_file names it, however late).
 func (m *Machine) daemonized(i int32, word ProcessExited) bool {
 	s := &m.services[i]
-	heir := word.PIDFileMain
-	if heir <= 0 && word.Alive == 1 {
+	heir, byFile := word.PIDFileMain, word.PIDFileMain > 0
+	if !byFile && word.Alive == 1 {
 		heir = word.Daemon
 	}
-	if s.oneshot() || heir <= 0 || !exitedZero(word.Status) || !m.early(s) || s.is(flagEmptied) {
+	clean := exitedZero(word.Status)
+	switch {
+	case s.oneshot(), heir <= 0, s.is(flagEmptied),
+		!byFile && (!clean || !m.early(s)),
+		byFile && s.state == Starting && !clean: // the launcher failed; a running one may hand over as it likes
 		return false
 	}
 	s.pid = heir
 	m.touch(i)
+	if byFile && s.state == Starting && s.has(traitFiled) {
+		m.ready(i, CauseReady)
+	}
 	return true
 }
 
@@ -92,6 +102,10 @@ func (m *Machine) judge(s *service, status Status, alive int) (result Reason, ok
 	switch {
 	case !success || s.oneshot():
 		return result, success
+	case m.filed != "" && alive > 0 && exitedZero(status) && (m.early(s) || s.state == Starting):
+		result.Kind = "daemon"
+		result.Detail = "its main process exited and left " + strconv.Itoa(alive) + " processes; " + m.filed
+		return result, false
 	case alive > 0 && exitedZero(status) && m.early(s):
 		result.Kind = "daemon"
 		result.Detail = "its main process exited and left " + strconv.Itoa(alive) +
@@ -99,6 +113,9 @@ func (m *Machine) judge(s *service, status Status, alive int) (result Reason, ok
 		return result, false
 	case s.state == Starting:
 		result.Detail = "exited before it was ready"
+		if m.filed != "" {
+			result.Detail += "; " + m.filed
+		}
 		return result, false
 	}
 	return result, true

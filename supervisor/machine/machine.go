@@ -64,6 +64,8 @@ type Machine struct {
 	jobAt       Time // when the next job is due, 0 = none
 	jobsRunning int
 
+	filed string // ProcessExited.PIDFile of the event under way
+
 	requests  []request
 	requestAt Time // earliest deadline of a request, 0 = none
 	answerDue bool // some request may have its answer now

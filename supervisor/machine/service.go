@@ -84,6 +84,7 @@ const (
 	traitNotify        // says itself that it is ready
 	traitHealth        // has a health check
 	traitPings         // has a watchdog
+	traitFiled         // is ready when its pid_file names the main process
 )
 
 // define gives a service its definition.
@@ -91,7 +92,7 @@ func (s *service) define(c *graph.Config) {
 	s.config, s.name = c, c.Name
 	s.traits = 0
 	for t, on := range [...]bool{c.Target, c.Oneshot && !c.Target, c.Status == graph.StatusIgnore,
-		len(c.Ports)+len(c.ProcessFilters) > 0, c.Ready.Kind != graph.ReadyNone, c.Health != nil && !c.Target, c.Watchdog > 0 && !c.Target} {
+		len(c.Ports)+len(c.ProcessFilters) > 0, c.Ready.Kind != graph.ReadyNone, c.Health != nil && !c.Target, c.Watchdog > 0 && !c.Target, ReadyByFile(c)} {
 		if on {
 			s.traits |= 1 << t
 		}
@@ -120,7 +121,15 @@ func (s *service) target() bool { return s.has(traitTarget) }
 func (s *service) oneshot() bool { return s.has(traitOneshot) }
 
 // readyAtOnce reports whether the exec is readiness.
-func (s *service) readyAtOnce() bool { return !s.has(traitOneshot | traitNotify | traitHealth) }
+func (s *service) readyAtOnce() bool {
+	return !s.has(traitOneshot | traitNotify | traitHealth | traitFiled)
+}
+
+// ReadyByFile reports whether readiness is that pid_file names the main process: the one that was started, or after its end
+// another one. Where the service says itself that it is ready, or is checked, that decides.
+func ReadyByFile(c *graph.Config) bool {
+	return c.PIDFile != "" && c.Ready.Kind == graph.ReadyNone && c.Health == nil && !c.Oneshot && !c.Target
+}
 
 // probedReady reports whether the first check that passes is readiness.
 func (s *service) probedReady() bool { return s.traits&(traitHealth|traitNotify) == traitHealth }

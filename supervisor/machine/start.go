@@ -526,7 +526,7 @@ func (m *Machine) onSpawnFailed(i int32, ev any) {
 
 func (m *Machine) onReadied(i int32, _ any) {
 	s := &m.services[i]
-	if !s.has(traitNotify) {
+	if !s.has(traitNotify | traitFiled) {
 		return
 	}
 	if s.unanswered() {

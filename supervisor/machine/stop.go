@@ -524,7 +524,7 @@ func (m *Machine) onSpawnFailedStopping(i int32, _ any) {
 
 // onReadiedStopping: remembered while the stop can still be cancelled.
 func (m *Machine) onReadiedStopping(i int32, _ any) {
-	if s := &m.services[i]; s.phase == PhaseDependents && !s.is(flagBackRunning) && s.has(traitNotify) {
+	if s := &m.services[i]; s.phase == PhaseDependents && !s.is(flagBackRunning) && s.has(traitNotify|traitFiled) {
 		s.set(flagReadyEarly)
 		m.touch(i)
 	}

@@ -80,7 +80,7 @@ func (c *checker) becomesRunning(s *service, a machine.Note, target bool) {
 	case a.From == machine.Stopping:
 		b.asked, b.warrant = false, 0
 	case p.implied && p.toldAt == c.w.now: // for an instant, between two notes
-	case p.heard&heardSpawn == 0 || p.heard&heardExit != 0:
+	case p.heard&heardSpawn == 0 || p.heard&heardExit != 0 && p.config.PIDFile == "": // else it names another one
 		c.failf("I6", s, "runs without a process that was told of")
 	case p.config != s.config || !s.present:
 	case p.config.Oneshot:

@@ -281,7 +281,7 @@ func (w *World) promote(p *process) {
 	if p.conduct.kidsLife >= 0 {
 		w.endMain(p, p.conduct.kidsLife, machine.Status{})
 	}
-	if w.healed && p.config.Ready.Kind != graph.ReadyNone {
+	if w.healed && (p.config.Ready.Kind != graph.ReadyNone || machine.ReadyByFile(p.config)) {
 		w.push(item{at: w.now + millisecond, what: hReady, p: p})
 	}
 	if p.termed {

@@ -232,7 +232,9 @@ func (w *World) doomOf(p *process) doom {
 }
 
 // saysReady reports whether a service is ready later than at its exec.
-func saysReady(c *graph.Config) bool { return c.Ready.Kind != graph.ReadyNone || c.Health != nil }
+func saysReady(c *graph.Config) bool {
+	return c.Ready.Kind != graph.ReadyNone || c.Health != nil || machine.ReadyByFile(c)
+}
 
 // effectivePolicy is the restart policy that counts: for a oneshot only one that the file names.
 func effectivePolicy(c *graph.Config) graph.Restart {
@@ -265,7 +267,7 @@ func (w *World) fork(p *process, token int32) {
 	if c.exitAfter >= 0 {
 		w.endMain(p, c.exitAfter, c.status)
 	}
-	if c.readyAfter >= 0 && p.config.Ready.Kind != graph.ReadyNone {
+	if c.readyAfter >= 0 && (p.config.Ready.Kind != graph.ReadyNone || machine.ReadyByFile(p.config)) {
 		w.push(item{at: w.now + c.readyAfter, what: hReady, p: p})
 	}
 	if c.kidsLife >= 0 && p.kids > 0 {

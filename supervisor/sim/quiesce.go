@@ -78,7 +78,7 @@ func (w *World) healMain(p *process, doomed bool) {
 	default:
 		p.token++
 	}
-	if p.config.Ready.Kind != graph.ReadyNone && !p.ready {
+	if (p.config.Ready.Kind != graph.ReadyNone || machine.ReadyByFile(p.config)) && !p.ready {
 		w.push(item{at: w.now + millisecond, what: hReady, p: p})
 	}
 	if !p.conduct.pings {

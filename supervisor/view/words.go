@@ -56,6 +56,8 @@ func ReasonText(i machine.Info, c *graph.Config) string {
 		return "start timed out (its READY=1 did not come)"
 	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && c.Ready.Kind == graph.ReadyFD:
 		return fmt.Sprintf("start timed out (its newline on descriptor %d did not come)", c.Ready.FD)
+	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && machine.ReadyByFile(c):
+		return "start timed out (its pid_file " + c.PIDFile + " did not name its main process)"
 	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && i.Probes > 0 && !i.LastProbeOK:
 		return "start timed out (" + i.LastProbe + ")"
 	}
