@@ -43,5 +43,20 @@ workloads *ARGS:
 conform *ARGS:
     go test ./rpc/conform -v {{ARGS}}
 
+# mutations of one package that its tests let live or do not cover: `just mutate ./supervisor/journal`
+mutate PKG *ARGS:
+    go run github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0 unleash {{PKG}} --tags urfave_cli_no_docs \
+        --workers 1 --timeout-coefficient 5 --output-statuses lct {{ARGS}}
+
+# build archives, packages and checksums in dist/ without publishing anything
+release-dry:
+    go run github.com/goreleaser/goreleaser/v2@v2.13.0 release --snapshot --clean
+
+# linters beyond vet and staticcheck, and known vulnerabilities (asks the Go vulnerability database)
+lint:
+    go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+vuln:
+    go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
 ci:
     bash .ci/run
