@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
-	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/view"
 )
@@ -65,7 +64,7 @@ func (d *driver) do(o order) {
 	case machine.Hook:
 		d.postStop(a.Gen, o.config)
 	case machine.Reply:
-		d.reply(a)
+		d.requests.settle(a.Req, a.Outcome)
 	case machine.Forget:
 		d.forget(a.Name)
 	case machine.Critical:
@@ -73,29 +72,6 @@ func (d *driver) do(o order) {
 	case machine.Halt:
 		d.halted, d.exitCode = true, a.Code
 	}
-}
-
-// answer is an outcome for a request that waits for it; the channel has room for it.
-type answer struct {
-	to      chan<- machine.Outcome
-	outcome machine.Outcome
-}
-
-// reply keeps an outcome until the View that shows it is published: who is answered must not see the state before.
-func (d *driver) reply(a machine.Reply) {
-	if ch, ok := d.replies[a.Req]; ok {
-		delete(d.replies, a.Req)
-		d.answers = append(d.answers, answer{ch, a.Outcome})
-	}
-}
-
-// sendAnswers hands out what reply kept.
-func (d *driver) sendAnswers() {
-	for _, a := range d.answers {
-		fault.Here("reply")
-		a.to <- a.outcome
-	}
-	d.answers = d.answers[:0]
 }
 
 // forget drops what is kept under the name of a removed service.

@@ -24,7 +24,7 @@ func newDriver(o *Options) (*driver, error) {
 	d := &driver{opt: o, log: o.Log, clock: view.NewClock(), inbox: make(chan func(), inboxLen), sigchld: make(chan os.Signal, 1),
 		deadlines: time.NewTimer(time.Hour), children: map[machine.Gen]*child{}, byPID: map[int]*child{}, helpers: map[int]*helper{},
 		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, diary: diary{o.Journal, o.Log}, keeper: o.Keeper,
-		replies: map[machine.ReqID]chan<- machine.Outcome{}, events: view.NewEventLog(o.firstEvent())}
+		events: view.NewEventLog(o.firstEvent())}
 	d.deadlines.Stop()
 	d.firstHelper = uint64(time.Now().UnixMilli()) % maxHelper
 	d.lastHelper.Store(d.firstHelper)

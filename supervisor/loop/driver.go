@@ -78,12 +78,10 @@ type driver struct {
 	// receiving is held while a word of the keeper is taken, and by an upgrade from its last word on.
 	receiving sync.Mutex
 
-	views   view.Publisher
-	events  *view.EventLog
-	boot    *view.BootLine
-	replies map[machine.ReqID]chan<- machine.Outcome
-	answers []answer // outcomes of this batch, sent when its View is out
-	lastReq machine.ReqID
+	views    view.Publisher
+	events   *view.EventLog
+	boot     *view.BootLine
+	requests requests
 
 	// leftRunning is what stopped services have left running, by name (kill_mode = "process")
 	leftRunning map[string][]proc.Process
@@ -221,7 +219,7 @@ func (d *driver) show() {
 		d.events.Append(d.notes)
 		d.notes = d.notes[:0]
 	}
-	d.sendAnswers()
+	d.requests.send()
 	d.arm()
 	if d.ending {
 		d.tellWaiting()

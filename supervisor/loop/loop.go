@@ -171,12 +171,10 @@ func (l *Loop) Ask(name string, a machine.Asked, timeout time.Duration) (req mac
 			ids <- 0
 			return
 		}
-		d.lastReq++
-		a.Req, a.IDs = d.lastReq, []graph.ID{id}
+		a.Req, a.IDs = d.requests.open(got), []graph.ID{id}
 		if timeout > 0 {
 			a.Deadline = d.clock.Now() + machine.Time(timeout)
 		}
-		d.replies[a.Req] = got
 		ids <- a.Req
 		d.step(a)
 	})
@@ -199,7 +197,7 @@ func await[T any](d *driver, answer <-chan T) (T, bool) {
 func (l *Loop) Cancel(req machine.ReqID) {
 	d := l.d
 	d.post(func() {
-		delete(d.replies, req)
+		d.requests.withdraw(req)
 		d.step(machine.Cancelled{Req: req})
 	})
 }

@@ -1,0 +1,49 @@
+package loop
+
+import (
+	"github.com/zinit/zinit/internal/fault"
+	"github.com/zinit/zinit/supervisor/machine"
+)
+
+// requests are those whose outcome somebody waits for. Each is answered once, or withdrawn.
+type requests struct {
+	last    machine.ReqID
+	waiting map[machine.ReqID]chan<- machine.Outcome
+	due     []answer // outcomes that are sent when the View that shows them is out
+}
+
+// answer is an outcome for a request that waits for it; the channel has room for it.
+type answer struct {
+	to      chan<- machine.Outcome
+	outcome machine.Outcome
+}
+
+// open makes the number of a request whose outcome goes to a channel, which must have room for it.
+func (r *requests) open(to chan<- machine.Outcome) machine.ReqID {
+	if r.waiting == nil {
+		r.waiting = map[machine.ReqID]chan<- machine.Outcome{}
+	}
+	r.last++
+	r.waiting[r.last] = to
+	return r.last
+}
+
+// withdraw ends the interest in an outcome.
+func (r *requests) withdraw(req machine.ReqID) { delete(r.waiting, req) }
+
+// settle keeps an outcome until the View that shows it is published: who is answered must not see the state before.
+func (r *requests) settle(req machine.ReqID, o machine.Outcome) {
+	if to, ok := r.waiting[req]; ok {
+		delete(r.waiting, req)
+		r.due = append(r.due, answer{to, o})
+	}
+}
+
+// send hands out what settle kept.
+func (r *requests) send() {
+	for _, a := range r.due {
+		fault.Here("reply")
+		a.to <- a.outcome
+	}
+	r.due = r.due[:0]
+}
