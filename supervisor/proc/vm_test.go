@@ -253,10 +253,12 @@ func vmDelegatedSubtree(t *testing.T) {
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(own)), filepath.Base(root.Path())+"/"+leafName) {
 		t.Errorf("we are in %s", own)
 	}
+	unix.Close(root.claims.lock) // as the execution of the new image does
 	again, reason := DetectCgroups()
 	if again == nil || again.Path() != root.Path() || len(again.Controllers()) != len(root.Controllers()) {
-		t.Errorf("after an upgrade in place: %+v %s, before %+v", again, reason, root)
+		t.Fatalf("after an upgrade in place: %+v %s, before %+v", again, reason, root)
 	}
+	root = again
 	group, serr := root.New("svc", 2, graph.Cgroup{PidsMax: "5"})
 	if serr != nil {
 		t.Fatal(serr)
