@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package proc
+
+const underCgo = false
