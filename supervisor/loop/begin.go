@@ -133,6 +133,9 @@ func (d *driver) begin() {
 			d.watchForeign(c)
 		}
 		c.notify.Begin()
+		if id, ok := d.m.ByGen(c.gen); ok && d.m.Info(id).State == machine.Starting && c.pid > 0 && !c.gone {
+			d.watchPIDFile(c) // the server before was still waiting for it
+		}
 	}
 	d.dropUnclaimed()
 	if d.opt.Restored != nil {

@@ -14,8 +14,32 @@ import (
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/test/survival/storm"
 )
+
+// TestPIDFileAfterACrash: a service whose pid file is awaited when the server dies is ready when the file comes.
+func TestPIDFileAfterACrash(t *testing.T) {
+	dir := t.TempDir()
+	pidFile, goOn := filepath.Join(dir, "pid"), filepath.Join(dir, "go")
+	s := testkit.Start(t, map[string]string{"slow.toml": fmt.Sprintf("[service]\nname = \"slow\"\npid_file = %q\n"+
+		"exec = 'while [ ! -e %s ]; do sleep 0.02; done; echo $$ > %s; exec sleep 1000'\n", pidFile, goOn, pidFile)},
+		testkit.Options{Applet: "pid1"})
+	var before wire.StatusFull
+	s.Await("its process", func() bool {
+		before, _ = s.Client().StatusFull(ctx, "slow")
+		return before.PID > 0
+	})
+	killServer(t, s, storm.ServerOf(s.PID()))
+	c := s.Client()
+	s.AwaitState(c, "slow", "starting")
+	if err := os.WriteFile(goOn, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if now := s.AwaitState(c, "slow", "running"); now.PID != before.PID {
+		t.Errorf("pid %d, before %d", now.PID, before.PID)
+	}
+}
 
 // TestUnusableJournal: a server that finds a state which it cannot read says why, and takes over what can be proven to
 // run: never two copies, never a service that nobody watches, and nothing that an operator stopped starts without a word.
