@@ -98,9 +98,15 @@ func TestChildIsBornInItsGroup(t *testing.T) {
 	if group.Populated(0) {
 		t.Error("populated after all have ended")
 	}
+	if _, err := root.New("web.x", 7, graphCgroupNone); err != nil {
+		t.Errorf("an empty group of an earlier life is in the way: %v", err)
+	}
+	living := mustStart(t, &Spec{Plan: Plan{Path: "/bin/sleep", Argv: []string{"sleep", "1000"}}, Cgroup: group})
 	if _, err := root.New("web.x", 7, graphCgroupNone); err == nil || err.Step != StepCgroup {
 		t.Errorf("a second group of one incarnation: %v", err)
 	}
+	_ = unix.Kill(living, unix.SIGKILL)
+	waitPID(living)
 	if err := group.Remove(); err != nil {
 		t.Error(err)
 	}

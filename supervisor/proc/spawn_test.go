@@ -389,6 +389,7 @@ func TestForkFailsWithoutProcesses(t *testing.T) {
 
 func init() {
 	helpers["eagain"] = func([]string) {
+		everyProcessor() // as the first start of a server has done; it may need a thread
 		// Only now: the Go runtime itself needs threads, and they count.
 		limit := unix.Rlimit{Cur: 1, Max: 1}
 		_ = unix.Prlimit(0, unix.RLIMIT_NPROC, &limit, nil)
