@@ -15,6 +15,7 @@ import (
 
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
 // cannotEnd stops a service that something keeps from ending, and checks that stop, why, status, events and the log name its
@@ -178,4 +179,5 @@ func TestStraysEndWithTheServer(t *testing.T) {
 	for _, pid := range bystanders {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+	wait.For(t, "the end of the bystander", func() bool { return len(marked(other)) == 0 })
 }
