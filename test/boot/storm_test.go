@@ -16,7 +16,7 @@ import (
 
 var (
 	stormKills = flag.Int("storm-kills", 300, "how often the server is killed in the storm inside of a machine")
-	stormTime  = flag.Duration("storm-time", 100*time.Second, "for how long at most; a busy host has no time for all of them")
+	stormTime  = flag.Duration("storm-time", 100*time.Second, "for how long at most after the first 25; a busy host has no time for all of them")
 	stormSeed  = flag.Uint64("storm-seed", 1, "seed of the times between two kills")
 )
 

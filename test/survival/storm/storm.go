@@ -27,7 +27,7 @@ type Storm struct {
 	Pause    time.Duration // the longest between two kills; the shortest is a fiftieth of it
 	Seed     uint64        // of the pauses
 	Patience time.Duration // how long anything may take
-	End      time.Time     // no kills after it, zero = no limit
+	End      time.Time     // no kills after it but the first Least, zero = no limit
 	Progress func(kills int)
 
 	before  map[string]standing
@@ -147,7 +147,7 @@ func (s *Storm) over() bool {
 func (s *Storm) Kill(n int) (killed int, err error) {
 	random := rand.New(rand.NewPCG(s.Seed, 0))
 	longest, answered := s.Pause, s.pings.Load()
-	for killed < n && (s.End.IsZero() || time.Now().Before(s.End)) {
+	for killed < n && (killed < Least || s.End.IsZero() || time.Now().Before(s.End)) {
 		pause := time.NewTimer(longest / 50 * time.Duration(1+random.IntN(50)))
 		<-pause.C
 		pid := ServerOf(s.Keeper)
@@ -172,6 +172,9 @@ func (s *Storm) Kill(n int) (killed int, err error) {
 	}
 	return killed, nil
 }
+
+// Least is how many kills a storm has on the busiest host: fewer would show little.
+const Least = 25
 
 // The pauses grow after this many kills without an answer, up to pauseMax.
 const (
