@@ -2,7 +2,6 @@ package loop
 
 import (
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,22 +28,14 @@ func (d *driver) settleLeftovers() {
 		d.leftovers = len(found) > 0
 		return
 	}
-	d.signalLeftovers(found, unix.SIGTERM)
-	d.signalLeftovers(found, unix.SIGCONT)
-	end := time.Now().Add(leftoverGrace)
-	for len(found) > 0 && time.Now().Before(end.Add(sweepPatience)) {
-		time.Sleep(treePollFirst)
-		if found = proc.Leftovers(d.opt.Dead); time.Now().After(end) {
-			d.signalLeftovers(found, unix.SIGKILL)
-		}
-	}
+	found = endAll(found, func() []proc.Leftover { return proc.Leftovers(d.opt.Dead) }, signalLeftovers, leftoverGrace)
 	d.leftovers = len(found) > 0
 	for _, l := range found {
 		d.log.Error("cannot end what a server before has left: " + proc.Obstacle(l.Process))
 	}
 }
 
-func (d *driver) signalLeftovers(ls []proc.Leftover, sig unix.Signal) {
+func signalLeftovers(ls []proc.Leftover, sig unix.Signal) {
 	for _, l := range ls {
 		_ = proc.SignalProcess(l.PID, l.Start, sig)
 	}

@@ -85,24 +85,28 @@ func (d *driver) endWhatIsLeft() (left []string) {
 		return nil
 	}
 	d.log.Info("ending what services have left behind", "processes", len(found))
-	d.scanner.Signal(found, unix.SIGTERM)
-	d.scanner.Signal(found, unix.SIGCONT)
-	await := func(limit time.Duration, each func([]proc.Process)) bool {
-		for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(treePollFirst) {
-			if found = d.scanner.Own(); len(found) == 0 {
-				return true
-			}
-			each(found)
-		}
-		return false
-	}
-	if await(strayGrace, func([]proc.Process) {}) || await(sweepPatience, func(ps []proc.Process) { d.scanner.Signal(ps, unix.SIGKILL) }) {
-		return nil
-	}
+	signal := func(ps []proc.Process, sig unix.Signal) { d.scanner.Signal(ps, sig) }
+	found = endAll(found, d.scanner.Own, signal, strayGrace)
 	for _, p := range found {
 		if text := proc.Obstacle(p); text != "" {
 			left = append(left, text)
 		}
 	}
 	return left
+}
+
+// endAll ends the processes that were found and that look goes on to find: by SIGTERM, after a grace by SIGKILL, and gives up
+// sweepPatience later, with those that are left. They are not our children and may be in no group of ours, and new ones may
+// come: nothing tells of their ends, so they are looked for again and again.
+func endAll[P any](found []P, look func() []P, signal func([]P, unix.Signal), grace time.Duration) (left []P) {
+	signal(found, unix.SIGTERM)
+	signal(found, unix.SIGCONT)
+	kill := time.Now().Add(grace)
+	for len(found) > 0 && time.Now().Before(kill.Add(sweepPatience)) {
+		time.Sleep(treePollFirst)
+		if found = look(); time.Now().After(kill) {
+			signal(found, unix.SIGKILL)
+		}
+	}
+	return found
 }
