@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zinit/zinit/internal/sleep"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -196,14 +197,7 @@ func sleepUntil(ctx context.Context, pause time.Duration, until time.Time) bool 
 	if time.Now().Add(pause).After(until) {
 		return false
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return sleep.For(ctx, pause)
 }
 
 func (c *Client) connect(ctx context.Context) (*clientConn, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/closer"
+	"github.com/zinit/zinit/internal/sleep"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -166,14 +167,7 @@ func (s *Server) serving() bool {
 }
 
 func (s *Server) sleep(pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-s.ctx.Done():
-		return false
-	case <-timer.C:
-		return s.serving()
-	}
+	return sleep.For(s.ctx, pause) && s.serving()
 }
 
 // admit begins to serve a connection, or tells the peer why not and closes it.

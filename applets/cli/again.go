@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/sleep"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -40,7 +41,7 @@ func (v *invocation) goOn(timeout time.Duration, ask func() error) error {
 			told = true
 			v.note("the server is away; waiting for it, at most " + durationText(reconnectLimit))
 		}
-		if !pauseFor(v.ctx, pause) {
+		if !sleep.For(v.ctx, pause) {
 			return err
 		}
 		pause = min(2*pause, awayMax)
@@ -60,7 +61,7 @@ func (v *invocation) clientWithin(c *cli.Context, timeout time.Duration) (*rpc.C
 		} else if timeout > 0 {
 			pause = min(pause, left)
 		}
-		if !pauseFor(v.ctx, pause) {
+		if !sleep.For(v.ctx, pause) {
 			return nil, failf(exitInterrupted, "stopped waiting for a server")
 		}
 	}
@@ -71,18 +72,6 @@ func away(err error) bool {
 	var lost *rpc.TransportError
 	return errors.Is(err, errUnfinished) || errors.As(err, &lost) && !errors.Is(err, os.ErrPermission) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
-}
-
-// pauseFor waits, and reports false when ctx ended first.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // left is a timeout in ms that began at a time, as it is now: at least 1, and 0, which is none, stays 0.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/sleep"
 	"github.com/zinit/zinit/internal/version"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
@@ -233,7 +234,7 @@ func (v *invocation) nextEnding(socket string) net.Conn {
 			}
 		}
 		_ = conn.Close()
-		if err == nil || !pauseFor(v.ctx, awayFirst) {
+		if err == nil || !sleep.For(v.ctx, awayFirst) {
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zinit/zinit/internal/sleep"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
 )
@@ -163,7 +164,7 @@ func (d *destination) run() {
 		if d.ctx.Err() == nil && !d.shrink(err) {
 			d.failed(err, failures == 0)
 			failures++
-			d.pause(d.delay(err, failures))
+			sleep.For(d.ctx, d.delay(err, failures))
 		}
 	}
 	if c, ok := d.trans.(connected); ok && c.fate() == open {
@@ -318,17 +319,7 @@ func (d *destination) linger() {
 		if d.urgent.Load() > 0 || d.queued() >= uint64(d.lines/2) || d.ctx.Err() != nil {
 			return
 		}
-		d.pause(d.opt.Linger / steps)
-	}
-}
-
-// pause waits, or until the destination ends.
-func (d *destination) pause(t time.Duration) {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-d.ctx.Done():
+		sleep.For(d.ctx, d.opt.Linger/steps)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zinit/zinit/internal/sleep"
 )
 
 // acceptPauseMax bounds the back-off of accepting while the process has no descriptors left.
@@ -94,7 +96,7 @@ func (e *endpoint) accept(ctx context.Context) {
 			e.owner.Load().log("cannot accept a connection", "address", e.address.String(), "error", err)
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), acceptPauseMax)
-		if !sleep(ctx, pause) {
+		if !sleep.For(ctx, pause) {
 			return
 		}
 	}
@@ -117,16 +119,4 @@ func (e *endpoint) close() {
 		}
 	}
 	_ = e.listener.Close()
-}
-
-// sleep waits and reports whether ctx goes on.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

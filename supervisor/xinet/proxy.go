@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zinit/zinit/internal/sleep"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -225,7 +226,7 @@ func (p *proxy) dial(ctx context.Context) (net.Conn, error) {
 			return conn, nil
 		}
 		notYet := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EAGAIN)
-		if !notYet || !sleep(ctx, pause) {
+		if !notYet || !sleep.For(ctx, pause) {
 			return nil, bareError(err)
 		}
 	}
