@@ -359,13 +359,18 @@ func init() {
 				break
 			}
 		}
-		for _, way := range ways[:2] {
-			cloneRefused.Store(way.refused)
-			if _, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}); err != nil {
-				os.Stdout.WriteString(way.name + ": " + err.Step + ": " + err.Detail + "\n")
-			} else {
-				os.Stdout.WriteString(way.name + ": started\n") // it needs no descriptor
-			}
+		tellStarts()
+	}
+}
+
+// tellStarts starts a program in the first two ways and writes a line about each.
+func tellStarts() {
+	for _, way := range ways[:2] {
+		cloneRefused.Store(way.refused)
+		if _, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}); err != nil {
+			os.Stdout.WriteString(way.name + ": " + err.Step + ": " + err.Detail + "\n")
+		} else {
+			os.Stdout.WriteString(way.name + ": started\n") // it needs no descriptor
 		}
 	}
 }
@@ -393,14 +398,7 @@ func init() {
 		// Only now: the Go runtime itself needs threads, and they count.
 		limit := unix.Rlimit{Cur: 1, Max: 1}
 		_ = unix.Prlimit(0, unix.RLIMIT_NPROC, &limit, nil)
-		for _, way := range ways[:2] {
-			cloneRefused.Store(way.refused)
-			if _, err := Start(&Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}); err != nil {
-				os.Stdout.WriteString(way.name + ": " + err.Step + ": " + err.Detail + "\n")
-			} else {
-				os.Stdout.WriteString(way.name + ": started\n") // it needs no descriptor
-			}
-		}
+		tellStarts()
 	}
 }
 

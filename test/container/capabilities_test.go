@@ -49,22 +49,7 @@ func confined(t *testing.T, how *confinement, files map[string]string, applet ..
 	need.Program(t, "setpriv")
 	need.Program(t, "unshare")
 	bin := testkit.Binary(t, "")
-	dir, err := os.MkdirTemp("", "box")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(dir+"/cfg", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range files {
-		if err := os.WriteFile(dir+"/cfg/"+name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := boxDir(t, files)
 	chown := exec.Command("chown", "-R", strconv.Itoa(how.as), dir)
 	if out, err := chown.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -4,9 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,45 +14,15 @@ import (
 // without runs argv as process 1 of a new pid namespace whose /proc is the one above, or where there is none.
 func without(t *testing.T, proc bool, files map[string]string, argv ...string) *box {
 	t.Helper()
-	needNamespaces(t)
-	dir, err := os.MkdirTemp("", "box")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Mkdir(dir+"/cfg", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range files {
-		if err := os.WriteFile(dir+"/cfg/"+name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	script := `mount --make-rprivate / && exec "$@"`
+	dir, before := boxDir(t, files), ""
 	if !proc {
-		script = `mount --make-rprivate / && umount -l /proc && exec "$@"`
+		before = "umount -l /proc && "
 	}
-	b := &box{t: t, out: &buffer{}, done: make(chan struct{}), dir: dir}
 	argv = append(argv, "--config", dir+"/cfg", "--socket", dir+"/s")
-	b.cmd = exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, argv...)...)
-	b.cmd.Env = append(os.Environ(), "ZINIT_CONTAINER=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
-	b.cmd.Stdout, b.cmd.Stderr = b.out, b.out
-	b.cmd.WaitDelay = time.Second
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Setpgid: true}
-	if err := b.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = b.cmd.Wait()
-		close(b.done)
-	}()
-	t.Cleanup(func() {
-		_ = b.cmd.Process.Kill()
-		<-b.done
-		if t.Failed() {
-			t.Logf("%s: %v\n%s", argv[0], b.cmd.ProcessState, b.out)
-		}
+	b := launch(t, before, argv, func(c *exec.Cmd) {
+		c.Env = append(os.Environ(), "ZINIT_CONTAINER=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 	})
+	b.dir = dir
 	b.await("the server to answer", func() bool { _, code := b.command(0, "ping"); return code == 0 })
 	return b
 }

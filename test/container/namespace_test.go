@@ -62,8 +62,14 @@ func needNamespaces(t *testing.T) {
 // enter runs argv as process 1 of new namespaces with their own /proc. before is shell code that runs first in there.
 func enter(t *testing.T, before string, argv []string, change func(*exec.Cmd)) *box {
 	t.Helper()
+	return launch(t, "mount -t proc proc /proc && "+before, argv, change)
+}
+
+// launch is enter with the /proc that is there.
+func launch(t *testing.T, before string, argv []string, change func(*exec.Cmd)) *box {
+	t.Helper()
 	needNamespaces(t)
-	script := "mount --make-rprivate / && mount -t proc proc /proc && " + before + ` exec "$@"`
+	script := "mount --make-rprivate / && " + before + ` exec "$@"`
 	b := &box{t: t, out: &buffer{}, done: make(chan struct{})}
 	b.cmd = exec.Command("/bin/sh", append([]string{"-c", script, "sh"}, argv...)...)
 	b.cmd.Stdout, b.cmd.Stderr = b.out, b.out
@@ -99,13 +105,8 @@ func shim(t *testing.T, bin string) string {
 	return path
 }
 
-// start runs a container of zinit on the files of a configuration; without a command it waits until the server answers.
-func start(t *testing.T, files map[string]string, args ...string) *box {
-	t.Helper()
-	return startWith(t, files, testkit.Binary(t, ""), args...)
-}
-
-func startWith(t *testing.T, files map[string]string, bin string, args ...string) *box {
+// boxDir makes the directory of a container, which every user may write: cfg has the files, in which DIR stands for it.
+func boxDir(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "box")
 	if err != nil {
@@ -123,6 +124,18 @@ func startWith(t *testing.T, files map[string]string, bin string, args ...string
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+// start runs a container of zinit on the files of a configuration; without a command it waits until the server answers.
+func start(t *testing.T, files map[string]string, args ...string) *box {
+	t.Helper()
+	return startWith(t, files, testkit.Binary(t, ""), args...)
+}
+
+func startWith(t *testing.T, files map[string]string, bin string, args ...string) *box {
+	t.Helper()
+	dir := boxDir(t, files)
 	argv := append([]string{shim(t, bin), "--config", dir + "/cfg", "--socket", dir + "/s"}, args...)
 	b := enter(t, "", argv, nil)
 	b.dir = dir
