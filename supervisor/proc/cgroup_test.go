@@ -201,21 +201,28 @@ func TestPopulatedLeavesOutTheMainProcess(t *testing.T) {
 	waitPID(pid)
 }
 
-func TestNestedGroupsAreTheServices(t *testing.T) {
+// inGroup starts a shell in a group of its own, whose folder is $G, and waits until it has written "ready".
+func inGroup(t *testing.T, script string) (group *Group, pid int) {
+	t.Helper()
 	root := testRoot(t)
 	group, err := root.New("svc", 1, graphCgroupNone)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := newOutput(t)
-	s := shellSpec(t, o, "mkdir -p $G/a/b && sh -c 'echo 0 > $G/a/b/cgroup.procs; echo ready; exec sleep 600' & wait")
+	s := shellSpec(t, o, script)
 	s.Env = append(s.Env, "G="+group.Main())
 	s.Cgroup = group
-	pid := mustStart(t, s)
+	pid = mustStart(t, s)
 	var buf [16]byte
 	if n, err := o.r.Read(buf[:]); err != nil || string(buf[:n]) != "ready\n" {
 		t.Fatalf("%q %v", buf[:n], err)
 	}
+	return group, pid
+}
+
+func TestNestedGroupsAreTheServices(t *testing.T) {
+	group, pid := inGroup(t, "mkdir -p $G/a/b && sh -c 'echo 0 > $G/a/b/cgroup.procs; echo ready; exec sleep 600' & wait")
 	if n := len(group.Processes()); n != 2 {
 		t.Errorf("%d processes, want 2", n)
 	}
@@ -416,20 +423,7 @@ func TestDiskWeight(t *testing.T) {
 // TestHelperBesideAGroupWithControllers: a service that enables controllers in its group makes that one an inner node, in
 // which nothing can be started any more. Its helpers have groups of their own.
 func TestHelperBesideAGroupWithControllers(t *testing.T) {
-	root := testRoot(t)
-	group, err := root.New("svc", 1, graphCgroupNone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := newOutput(t)
-	s := shellSpec(t, o, "mkdir $G/in && echo $$ >$G/in/cgroup.procs && for c in $(cat $G/cgroup.controllers); do echo +$c >$G/cgroup.subtree_control; done; echo ready; exec sleep 600")
-	s.Env = append(s.Env, "G="+group.Main())
-	s.Cgroup = group
-	pid := mustStart(t, s)
-	var buf [16]byte
-	if n, err := o.r.Read(buf[:]); err != nil || string(buf[:n]) != "ready\n" {
-		t.Fatalf("%q %v", buf[:n], err)
-	}
+	group, pid := inGroup(t, "mkdir $G/in && echo $$ >$G/in/cgroup.procs && for c in $(cat $G/cgroup.controllers); do echo +$c >$G/cgroup.subtree_control; done; echo ready; exec sleep 600")
 	helper, err := group.Helper(5)
 	if err != nil {
 		t.Fatal(err)
