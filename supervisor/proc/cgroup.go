@@ -348,6 +348,7 @@ func (g *Group) killHeadless() {
 }
 
 // freezeWait bounds the wait for the members to stop; one in an uninterruptible sleep stops later, and is killed anyway.
+// They have stopped within one or two looks as a rule, so that on these old kernels a poll(2) of cgroup.events is not worth its code.
 const freezeWait = 200 * time.Millisecond
 
 func (g *Group) killFrozen() error {
@@ -412,7 +413,7 @@ func (g *Group) Remove() error {
 			removeAbandoned(filepath.Dir(g.path))
 			return nil
 		}
-		time.Sleep(wait)
+		time.Sleep(wait) // rmdir(2) can only be tried again: it neither waits nor tells what keeps the folder
 	}
 	return fmt.Errorf("cannot remove the control group %s: %w", g.path, err)
 }
