@@ -220,15 +220,15 @@ func (g *Group) Populated(except int) bool {
 			return false
 		}
 		pids := listed(g.main, 0, nil)
-		if len(pids) == 1 && pids[0] == except {
+		if except > 0 && len(pids) == 1 && pids[0] == except {
 			return false
 		}
-		for _, pid := range pids {
-			if pid == 0 || pid != except && !usable() {
-				return true
-			}
-			if pid == except {
+		for _, pid := range pids { // 0 is one of another pid namespace
+			if except > 0 && pid == except {
 				continue
+			}
+			if pid == 0 || !usable() {
+				return true
 			}
 			if p, err := ReadProcess(pid); err == nil && !p.Dead() {
 				return true
@@ -240,28 +240,31 @@ func (g *Group) Populated(except int) bool {
 
 // GroupGen is the incarnation that the control group of a process names, also of a zombie; 0 = it is in no group of ours.
 func GroupGen(pid int) uint64 {
-	var buf [4096]byte
-	text, err := readProc(pid, "cgroup", buf[:])
-	if err != nil {
-		return 0
-	}
-	path, ok := unifiedPath(string(text))
-	if !ok {
-		return 0
-	}
-	helper, isHelper := strings.CutPrefix(filepath.Base(path), helperPrefix)
-	if isHelper || filepath.Base(path) == mainFolder {
-		path = filepath.Dir(path)
-	}
-	if _, _, ours := ownerOfBase(filepath.Base(filepath.Dir(path))); !ours {
-		return 0
-	}
-	_, gen, _ := ParseID(filepath.Base(path))
-	if isHelper {
+	id, within := incarnationFolder(pid)
+	_, gen, _ := ParseID(id)
+	if helper, ok := strings.CutPrefix(within, helperPrefix); ok {
 		n, _ := atou([]byte(helper))
 		gen = Aside | n
 	}
 	return gen
+}
+
+// incarnationFolder finds the folder of an incarnation that a process is in, and which folder in that one: the service may have
+// made more below. Both are "" where it is in none of a supervisor.
+func incarnationFolder(pid int) (id, within string) {
+	var buf [4096]byte
+	text, err := readProc(pid, "cgroup", buf[:])
+	if err != nil {
+		return "", ""
+	}
+	for path, _ := unifiedPath(string(text)); len(path) > 1; path = filepath.Dir(path) {
+		id = filepath.Base(path)
+		if _, _, ours := ownerOfBase(filepath.Base(filepath.Dir(path))); ours {
+			return id, within
+		}
+		within = id
+	}
+	return "", ""
 }
 
 // Processes lists the pids in the group and the groups below it.
@@ -407,15 +410,17 @@ func GroupUsage(path string) (memory uint64, cpu time.Duration, ok bool) {
 // Remove removes the folder with those below it. It can be busy for a moment after its last process has ended, so it may
 // take up to two seconds; one that still has a process stays.
 func (g *Group) Remove() error {
-	var err error
-	for wait := 200 * time.Microsecond; wait < time.Second; wait *= 2 {
-		if err = removeFolders(g.path, 0); err == nil {
+	for wait := 200 * time.Microsecond; ; wait *= 2 {
+		err := removeFolders(g.path, 0)
+		if err == nil {
 			removeAbandoned(filepath.Dir(g.path))
 			return nil
 		}
+		if wait >= time.Second {
+			return fmt.Errorf("cannot remove the control group %s: %w", g.path, err)
+		}
 		time.Sleep(wait) // rmdir(2) can only be tried again: it neither waits nor tells what keeps the folder
 	}
-	return fmt.Errorf("cannot remove the control group %s: %w", g.path, err)
 }
 
 func removeFolders(folder string, depth int) error {

@@ -3,9 +3,11 @@ package proc
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -497,4 +499,39 @@ func TestGroupsOfTheOldLayout(t *testing.T) {
 	if err := group.Remove(); err != nil || exists(path) {
 		t.Error(err)
 	}
+}
+
+// TestMemberOfAnotherNamespace: cgroup.procs calls a process that a reader's pid namespace does not have 0. It is a member.
+func TestMemberOfAnotherNamespace(t *testing.T) {
+	need.Root(t)
+	group, pid := inGroup(t, "echo ready; exec sleep 600")
+	inside := exec.Command("/proc/self/exe")
+	inside.Env = []string{helperVariable + "=populated", "G=" + group.Main()}
+	inside.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if out, err := inside.Output(); string(out) != "true" {
+		t.Errorf("got %q %v", out, err)
+	}
+	if err := group.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitPID(pid)
+}
+
+func init() {
+	helpers["populated"] = func([]string) {
+		g := &Group{path: filepath.Dir(os.Getenv("G")), main: os.Getenv("G")}
+		fmt.Print(g.Populated(0))
+	}
+}
+
+// TestGenOfANestedGroup: a process in a group that the service has made is of the service's incarnation.
+func TestGenOfANestedGroup(t *testing.T) {
+	group, pid := inGroup(t, "mkdir -p $G/a/b && echo $$ >$G/a/b/cgroup.procs; echo ready; exec sleep 600")
+	if gen := GroupGen(pid); gen != 1 {
+		t.Errorf("incarnation %d", gen)
+	}
+	if err := group.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitPID(pid)
 }

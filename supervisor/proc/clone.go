@@ -107,6 +107,7 @@ func (p *program) release() {
 	for _, fd := range p.fds {
 		unix.Close(fd)
 	}
+	p.fds = p.fds[:0]
 	programs.Lock()
 	defer programs.Unlock()
 	programs.free = append(programs.free, p)
@@ -287,7 +288,6 @@ func (p *program) environment(s *Spec) uintptr {
 
 // addFiles gives the child its descriptors 0, 1, 2, … and its terminal.
 func (p *program) addFiles(c *child) *Error {
-	p.fds = p.fds[:0]
 	for i, fd := range c.files {
 		if fd >= 0 && fd < len(c.files) && fd != i { // it would be overwritten before its turn
 			high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, len(c.files))

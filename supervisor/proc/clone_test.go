@@ -383,3 +383,40 @@ func BenchmarkStart(b *testing.B) {
 		})
 	}
 }
+
+// TestMovedDescriptorsAreClosed: descriptors that are in the way of the child's own are moved for the time of a start. A script
+// without #! is started a second time, under sh, and has them moved twice.
+func TestMovedDescriptorsAreClosed(t *testing.T) {
+	path := t.TempDir() + "/script"
+	if err := os.WriteFile(path, []byte("exit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null)
+	files := slices.Repeat([]int{-1}, null+2)
+	files[0], files[1], files[2] = null, null, null
+	start := func() {
+		t.Helper()
+		waitPID(mustStart(t, &Spec{Plan: Plan{Path: path, Argv: []string{path}, Script: true}, Files: files}))
+	}
+	start() // what is opened once and kept
+	before := openDescriptors(t)
+	for range 10 {
+		start()
+	}
+	if after := openDescriptors(t); after != before {
+		t.Errorf("%d descriptors are open after ten starts, %d before", after, before)
+	}
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

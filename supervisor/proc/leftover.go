@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"path/filepath"
 	"slices"
 )
 
@@ -53,14 +52,9 @@ func leftBy(pid int, instances []string) bool {
 
 // serviceOf tells the service of a process by its control group, else by its environment.
 func serviceOf(pid int) string {
-	var buf [4096]byte
-	if text, err := readProc(pid, "cgroup", buf[:]); err == nil {
-		for path, _ := unifiedPath(string(text)); len(path) > 1; path = filepath.Dir(path) {
-			if _, _, ours := ownerOfBase(filepath.Base(filepath.Dir(path))); ours {
-				name, _, _ := ParseID(filepath.Base(path))
-				return name
-			}
-		}
+	if id, _ := incarnationFolder(pid); id != "" {
+		name, _, _ := ParseID(id)
+		return name
 	}
 	name, _ := Variable(pid, EnvService)
 	return name
