@@ -409,8 +409,8 @@ func TestForksUnderWayAreNoStrays(t *testing.T) {
 }
 
 func TestProtectedProcessesAreNeverSignalled(t *testing.T) {
-	parent := os.Getppid()
-	scanner := &Scanner{Keeper: parent}
+	parent := os.Getppid() // the go command, whose children the tests of other packages are: their services are not ours
+	scanner := &Scanner{Keeper: parent, Instance: "test"}
 	for _, pid := range []int{0, 1, -1, os.Getpid(), parent, parentOf(parent)} {
 		if !scanner.guard().protects(pid) {
 			t.Errorf("%d is not protected", pid)
