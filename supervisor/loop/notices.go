@@ -69,13 +69,12 @@ func (d *driver) openNotify(c *graph.Config, gen uint64) (conn *notify.Conn, ext
 // notifySocket makes the notify socket. A service that may become any user needs a folder that any user
 // can search: it would never be ready, without a word why.
 func (d *driver) notifySocket(c *graph.Config, gen uint64) (*notify.Conn, error) {
-	dir := d.notifyDir()
-	cred, fail := proc.ResolveIdentity(&c.Identity)
-	if fail != nil {
-		return nil, fail
-	}
-	if os.Geteuid() == 0 {
-		cred = &proc.Credential{UID: nobody, GID: nobody}
+	dir, cred := d.notifyDir(), &proc.Credential{UID: nobody, GID: nobody}
+	if os.Geteuid() != 0 {
+		var fail *proc.Error
+		if cred, fail = proc.ResolveIdentity(&c.Identity); fail != nil {
+			return nil, fail
+		}
 	}
 	if cred != nil && !proc.MaySearch(dir, cred) {
 		dir = ""

@@ -107,10 +107,8 @@ func runCommand(ctx context.Context, h *graph.Health, command Command) (bool, st
 	last := lastLine(output)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
-		var stuck Stuck
-		if s := (*Stuck)(nil); errors.As(err, &s) {
-			stuck = *s
-		}
+		stuck := &Stuck{}
+		errors.As(err, &stuck)
 		return false, withOutput("did not end within "+graph.Duration(h.Timeout)+stuck.Text, last)
 	case ctx.Err() != nil:
 		return false, "called off"

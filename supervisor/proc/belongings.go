@@ -126,6 +126,12 @@ func (b *Belongings) Make(c *graph.Config, gen uint64) *Error {
 	if !has(c) {
 		return nil
 	}
+	mine := b.belonging(c.Name)
+	mine.mu.Lock()
+	defer mine.mu.Unlock()
+	if was := mine.made.Load(); was != nil && was.gen == gen {
+		return nil
+	}
 	cred, err := ResolveIdentity(&c.Identity)
 	if err != nil {
 		return err
@@ -133,12 +139,6 @@ func (b *Belongings) Make(c *graph.Config, gen uint64) *Error {
 	uid, gid := os.Geteuid(), os.Getegid()
 	if cred != nil {
 		uid, gid = cred.UID, cred.GID
-	}
-	mine := b.belonging(c.Name)
-	mine.mu.Lock()
-	defer mine.mu.Unlock()
-	if was := mine.made.Load(); was != nil && was.gen == gen {
-		return nil
 	}
 	for kind, dir := range c.Dirs {
 		for _, name := range dir.Names {
@@ -231,6 +231,12 @@ func (b *Belongings) copyCredentials(c *graph.Config, uid, gid int) *Error {
 	failed := func(err error) *Error {
 		return failf(step, errnoOf(err), "cannot make the credentials directory %s: %v", dir, cause(err))
 	}
+	give := func(path string) error {
+		if uid == os.Geteuid() && gid == os.Getegid() {
+			return nil
+		}
+		return os.Lchown(path, uid, gid)
+	}
 	if err := os.MkdirAll(b.credentials, 0o711); err != nil {
 		return failed(err)
 	}
@@ -246,19 +252,17 @@ func (b *Belongings) copyCredentials(c *graph.Config, uid, gid int) *Error {
 			return problem
 		}
 		path := filepath.Join(dir, name)
-		err := os.WriteFile(path, data, 0o400)
-		if err == nil && (uid != os.Geteuid() || gid != os.Getegid()) {
-			err = os.Lchown(path, uid, gid)
+		if err := os.WriteFile(path, data, 0o400); err != nil {
+			return failed(err)
 		}
-		if err != nil {
+		if err := give(path); err != nil {
 			return failed(err)
 		}
 	}
-	err := os.Chmod(dir, 0o500)
-	if err == nil && (uid != os.Geteuid() || gid != os.Getegid()) {
-		err = os.Lchown(dir, uid, gid)
+	if err := os.Chmod(dir, 0o500); err != nil {
+		return failed(err)
 	}
-	if err != nil {
+	if err := give(dir); err != nil {
 		return failed(err)
 	}
 	return nil

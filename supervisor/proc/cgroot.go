@@ -186,18 +186,10 @@ func ownFolder(mountinfo, cgroup string) (folder, reason string) {
 	if !ok {
 		return "", "the kernel has no cgroup2"
 	}
-	found := false
-	for line := range strings.SplitSeq(mountinfo, "\n") {
-		root, point, fstype := parseMount(line)
-		if fstype != "cgroup2" {
-			continue
-		}
-		found = true
-		if rest, ok := below(group, root); ok {
-			return filepath.Join(point, rest), ""
-		}
+	if folder = folderOf(mountinfo, "", group); folder != "" {
+		return folder, ""
 	}
-	if !found {
+	if !strings.Contains(mountinfo, " - cgroup2 ") {
 		return "", "no cgroup2 file system is mounted"
 	}
 	return "", "the group " + group + " is not below any cgroup2 mount"

@@ -27,7 +27,10 @@ var errClaimed = errors.New("another supervisor uses it")
 // claim makes a folder and locks it for this process. The descriptor holds the lock; it is -1 where the kernel has none
 // for folders.
 func claim(folder string) (lock int, err error) {
-	for range claimTries {
+	for try := range claimTries {
+		if try > 0 {
+			time.Sleep(claimWait)
+		}
 		if err = os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return -1, err
 		}
@@ -38,7 +41,6 @@ func claim(folder string) (lock int, err error) {
 		if err != errClaimed && err != unix.ENOENT {
 			return -1, nil
 		}
-		time.Sleep(claimWait)
 	}
 	return -1, err
 }

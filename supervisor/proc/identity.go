@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -99,10 +100,11 @@ func (c *Credential) keepGroups(written bool) {
 // drops all capabilities, or in a user namespace that denies it (user_namespaces(7)).
 func maySetGroups() bool { return hasCapability(unix.CAP_SETGID) && !setgroupsDenied() }
 
-func setgroupsDenied() bool {
+// setgroupsDenied stays as it is once a user namespace has its map of groups, which ours has since before it had processes.
+var setgroupsDenied = sync.OnceValue(func() bool {
 	text, err := os.ReadFile("/proc/self/setgroups")
 	return err == nil && strings.TrimSpace(string(text)) == "deny"
-}
+})
 
 // hasCapability reports whether a capability is effective in the calling thread.
 func hasCapability(number int) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -151,12 +152,7 @@ func folderOf(mountinfo, controller, group string) string {
 // hasOption reports whether the file system of a line of mountinfo was mounted with an option, such as a controller.
 func hasOption(line, option string) bool {
 	f := strings.Fields(line)
-	for word := range strings.SplitSeq(f[len(f)-1], ",") {
-		if word == option {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Split(f[len(f)-1], ","), option)
 }
 
 // obstaclesShown bounds how many processes are named one by one.

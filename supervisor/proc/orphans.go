@@ -51,12 +51,8 @@ type Unknown struct {
 // Unknown reads the lists of children. Unlike a look at one of them that takes no time.
 func (s *Scanner) Unknown(known func(pid int) bool) *Unknown {
 	var buf [256]int
-	children := adopted(buf[:0])
-	if s.Keeper > 0 {
-		children = adoptedBy(children, s.Keeper)
-	}
 	u := &Unknown{scanner: s, none: true}
-	for _, pid := range children {
+	for _, pid := range s.children(buf[:0]) {
 		if pid == s.self() || known(pid) {
 			u.known = append(u.known, pid)
 		} else {
@@ -67,6 +63,15 @@ func (s *Scanner) Unknown(known func(pid int) bool) *Unknown {
 		slices.Sort(u.known)
 	}
 	return u
+}
+
+// children appends those of the supervisor and of its keeper, as their lists tell.
+func (s *Scanner) children(into []int) []int {
+	into = adopted(into)
+	if s.Keeper > 0 {
+		into = adoptedBy(into, s.Keeper)
+	}
+	return into
 }
 
 // None reports whether there are none at all.
@@ -93,10 +98,7 @@ type orphanage struct {
 // after the list was read.
 func (l *orphanage) look() (settled bool) {
 	var buf [256]int
-	children := adopted(buf[:0])
-	if l.scanner.Keeper > 0 {
-		children = adoptedBy(children, l.scanner.Keeper)
-	}
+	children := l.scanner.children(buf[:0])
 	settled = true
 	if !l.scanner.adopts() {
 		settled = l.elsewhere()

@@ -59,9 +59,7 @@ func (w *walk) below(pid int) {
 		return
 	}
 	for _, child := range ChildrenOf(nil, pid) {
-		if !w.seen[child] {
-			w.below(child)
-		}
+		w.below(child)
 	}
 }
 
