@@ -111,6 +111,7 @@ type server struct {
 	socketOptions rpc.SocketOptions
 	handed        []rpc.ConnState
 	orders        orders
+	leaving       bool                      // guarded by orders.mu: the socket goes with the server, so it is not made anew
 	flushed       chan struct{}             // gets a word for each flushSignal
 	kept          []*os.File                // duplicates of listener and lock for an exec
 	stopped       atomic.Pointer[time.Time] // when the first stop was asked for by a signal or the keeper
@@ -134,6 +135,7 @@ func run(o *options, argv []string) (int, error) {
 		s.order(s.handover.Order) // the server before died over it
 	}
 	code := s.sup.Run()
+	s.leaveSocket()
 	closing, stop := context.WithTimeout(context.Background(), closePatience)
 	_ = s.rpc.Close(closing)
 	stop()

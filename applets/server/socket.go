@@ -32,7 +32,7 @@ func (s *server) socketDescriptors() (listener, lock int) {
 func (s *server) restoreSocket() {
 	s.orders.mu.Lock()
 	defer s.orders.mu.Unlock()
-	if s.orders.closed || s.stopped.Load() != nil {
+	if s.orders.closed || s.leaving || s.stopped.Load() != nil {
 		return
 	}
 	s.mu.Lock()
@@ -53,6 +53,13 @@ func (s *server) restoreSocket() {
 	}
 	s.serve()
 	time.AfterFunc(oldSocketGrace, func() { _ = old.Close() }) // nobody finds it any more
+}
+
+// leaveSocket ends that for good: from its return on the server alone takes its socket away.
+func (s *server) leaveSocket() {
+	s.orders.mu.Lock()
+	s.leaving = true
+	s.orders.mu.Unlock()
 }
 
 // watchSocket notices when the control socket, or its directory, is deleted. Without inotify(7) SIGHUP does.
