@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/supervisor/keeper"
 )
 
@@ -226,6 +228,27 @@ func TestBurst(t *testing.T) {
 		if b.press(second + i*400*millisecond) {
 			t.Fatal("slow presses force")
 		}
+	}
+}
+
+// TestPressesBetweenRounds: signals of one kind that came before the loop looked are each one press of Ctrl-Alt-Del.
+func TestPressesBetweenRounds(t *testing.T) {
+	runtime.LockOSThread() // for good: the mask of this thread changes
+	page, err := unix.MemfdCreate("counts", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make([]byte, 4096)
+	counts[4*int(unix.SIGINT)] = 6 // a seventh would force
+	if _, err := unix.Write(page, counts); err != nil {
+		t.Fatal(err)
+	}
+	s := shim{mode: keeper.Machine, con: console{fd: -1}}
+	s.stop.phase, s.stop.action = phaseStop, actReboot
+	early.Adopt(page)
+	s.signals()
+	if at := slices.IndexFunc(s.stop.presses.times[:], func(at int64) bool { return at != 0 }); at != 1 {
+		t.Errorf("six presses before a round of the loop left %v", s.stop.presses.times)
 	}
 }
 

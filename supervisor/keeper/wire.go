@@ -66,7 +66,7 @@ func newFrame(k kind, count int) *frame {
 
 // parseFrame checks a message's header.
 func parseFrame(b []byte) (*frame, error) {
-	if len(b) < headerSize || len(b) > MaxFrame || order.Uint16(b) != magic {
+	if len(b) < headerSize || order.Uint16(b) != magic {
 		return nil, errFrame
 	}
 	f := &frame{version: b[2], kind: kind(b[3]), count: int(order.Uint16(b[4:])), body: b, at: headerSize}
@@ -201,7 +201,7 @@ func send(fd int, f *frame, fds []int, flags int) error {
 
 // mailbox holds the buffers for receiving, so that a steady stream of messages allocates nothing for them.
 type mailbox struct {
-	data   [MaxFrame + 1]byte
+	data   [MaxFrame]byte // what is longer is cut, and the kernel says so
 	rights [rightsSize]byte
 }
 
