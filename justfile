@@ -43,10 +43,11 @@ workloads *ARGS:
 conform *ARGS:
     go test ./rpc/conform -v {{ARGS}}
 
-# mutations of one package that its tests let live or do not cover: `just mutate ./supervisor/journal`
-mutate PKG *ARGS:
-    go run github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0 unleash {{PKG}} --tags urfave_cli_no_docs \
-        --workers 1 --timeout-coefficient 5 --output-statuses lct {{ARGS}}
+# small faults in one package that its tests do not notice, beside those that testdata/mutants.txt names (needs root):
+# `just mutate ./supervisor/journal`, `just mutate -match Convert ./supervisor/journal`, or with the tests of other packages too:
+# `just mutate ./supervisor/machine ./supervisor/sim`
+mutate *ARGS:
+    nice go run ./internal/testkit/mutate {{ARGS}}
 
 # build archives, packages and checksums in dist/ without publishing anything
 release-dry:

@@ -157,13 +157,14 @@ func (s *slot) bytes() []byte {
 	return b
 }
 
-func parseSlot(b []byte) (slot, bool) {
+// parseSlot gives a slot with the number 0, which none has, for what is none.
+func parseSlot(b []byte) slot {
 	if len(b) < slotSize || le.Uint64(b) != magic || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli()) {
-		return slot{}, false
+		return slot{}
 	}
 	s := slot{version: le.Uint32(b[8:]), seq: le.Uint64(b[16:]), off: int64(le.Uint64(b[24:])), capacity: int64(le.Uint64(b[32:]))}
 	copy(s.boot[:], b[40:56])
-	return s, true
+	return s
 }
 
 // writeSlot makes s the active one by overwriting the older of the two slots.
@@ -180,16 +181,12 @@ func readSlot(fd int) (slot, error) {
 		return slot{}, err
 	}
 	page = page[:n]
-	first, ok1 := parseSlot(page)
-	second, ok2 := slot{}, false
-	if n == 2*slotSize {
-		second, ok2 = parseSlot(page[slotSize:])
-	}
-	if ok2 && (!ok1 || second.seq > first.seq) {
-		first, ok1 = second, true
+	first := parseSlot(page)
+	if second := parseSlot(page[min(n, slotSize):]); second.seq > first.seq {
+		first = second
 	}
 	switch {
-	case !ok1:
+	case first.seq == 0:
 		return slot{}, ErrDamaged
 	case first.version > Version:
 		return slot{}, errors.Join(ErrNewer, errors.New("its state version is "+strconv.Itoa(int(first.version))+

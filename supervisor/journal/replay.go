@@ -36,7 +36,7 @@ func Open(fd int) (*Journal, *State, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot use the journal: %w", err)
 	}
-	if here := bootID(); here != s.boot && here != [16]byte{} && s.boot != [16]byte{} {
+	if otherBoot(bootID(), s.boot) {
 		return nil, nil, fmt.Errorf("cannot use the journal: %w", ErrOtherBoot)
 	}
 	var st unix.Stat_t
@@ -66,6 +66,11 @@ func Open(fd int) (*Journal, *State, error) {
 		punch(fd, s.off+s.capacity, behind)
 	}
 	return j, state, nil
+}
+
+// otherBoot reports whether two boot ids are known (not zeros) and differ.
+func otherBoot(a, b [16]byte) bool {
+	return a != b && a != [16]byte{} && b != [16]byte{}
 }
 
 // replay reads the frames up to the first that is not valid, and clears what is behind it.
