@@ -40,6 +40,8 @@ func service(text string) *Config {
 			c.Oneshot = true
 		case "stop":
 			c.Status = StatusStop
+		case "tty":
+			c.Tty = value
 		case "exec":
 			c.Exec.Line = value
 		case "critical":

@@ -167,6 +167,7 @@ func (g *Graph) review() {
 		}
 		g.reviewRequires(id, &blind, &idle)
 	}
+	g.reviewTerminals()
 	g.reportAll(&blind, "which declare neither ready nor health nor oneshot: they count as ready once executed")
 	g.reportAll(&idle, "which do not start by themselves (status): they stay blocked until somebody starts these")
 }

@@ -53,7 +53,7 @@ func sights() []sight {
 		{of: wire.Event{}, states: "Seq Time Service From To Cause By PID", told: "Text"},
 		{of: wire.Events{}, states: "Events Next Missed"},
 		{of: wire.Ping{}, states: "Version PID UptimeMS Mode Features Ending"},
-		{of: wire.Ending{}, states: "Waiting Text"},
+		{of: wire.Ending{}, states: "Waiting Cut Text"},
 		{of: wire.Sink{}, states: "Delivery Written Lost Errors Queued", hidden: "Target Last"},
 		{of: wire.Problem{}, states: "File Line Column Service Severity", hidden: "Message"},
 		{of: wire.LastUpgrade{}, states: "ID From To Outcome", hidden: "Path Reason"},

@@ -35,6 +35,7 @@ type Socket struct {
 	Dead  []string
 	lock  *os.File
 	inode uint64 // of Path, as far as known: whether it is still ours
+	ended bool   // Close was called: that the path is gone is as it should be
 }
 
 // Listen makes the control socket: its directory is created, PATH.lock is locked, a dead socket is replaced, mode and
@@ -280,6 +281,7 @@ func (s *Socket) Files() (listener, lock *os.File, err error) {
 
 // Close stops listening and gives the lock back. remove takes the path away too: not when another process goes on with it.
 func (s *Socket) Close(remove bool) error {
+	s.ended = true
 	if remove {
 		_ = os.Remove(s.Path)
 	}
@@ -293,7 +295,11 @@ func (s *Socket) Close(remove bool) error {
 // Restore makes the socket anew when its path, or the whole directory, was deleted, and takes the lock again when that was.
 // It returns the listener in whose place there is a new one now, nil when nothing was missing: connections that wait in the
 // old one are still accepted, nobody finds it any more. What somebody else has put there is left alone, with an error.
+// After Close it does nothing; both are not to be called at once.
 func (s *Socket) Restore(o SocketOptions) (old *net.UnixListener, err error) {
+	if s.ended {
+		return nil, nil
+	}
 	switch info, err := os.Lstat(s.Path); {
 	case err == nil && (s.inode == 0 || inodeOf(info) == s.inode):
 		return nil, nil

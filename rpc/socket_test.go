@@ -321,4 +321,8 @@ func TestRestore(t *testing.T) {
 	if b, _ := os.ReadFile(s.Path); string(b) != "mine" {
 		t.Errorf("somebody else's file has %q now", b)
 	}
+	_ = s.Close(true)
+	if old, err := s.Restore(o); old != nil || err != nil {
+		t.Errorf("after Close: %v, %v", old, err)
+	}
 }

@@ -180,7 +180,7 @@ func TestBudget(t *testing.T) {
 		{keeper.Plain, 0, 130, ""},
 		{keeper.Plain, 2000, 2, "1500"},
 		{keeper.Machine, 0, 130, ""},
-		{keeper.Machine, 2000, 2, ""},
+		{keeper.Machine, 2000, 2, "1500"},
 	} {
 		s := newShim()
 		s.mode, s.opt.shutdownMS, s.stop.longest = c.mode, c.flagMS, 100*second

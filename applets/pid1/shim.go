@@ -20,7 +20,7 @@ const (
 	timerRespawn  timer = iota // start the server
 	timerUpgrade               // the new executable has proved itself
 	timerReexec                // the self test of a new pid1 takes too long
-	timerKill                  // container: what is left is killed now
+	timerKill                  // bounded: what is left is killed now
 	timerDeadline              // the ordered stop is given up
 	timerSweep                 // look again for what is left
 	timerFinal                 // the disks do not come to an end

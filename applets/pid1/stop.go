@@ -34,10 +34,8 @@ const (
 	doubled         = 100 * millisecond // a second request that comes so soon is the same one
 )
 
-// bounded reports whether somebody waits for our end and will not wait for what the services ask for.
-func (s *shim) bounded() bool {
-	return s.mode == keeper.Container || s.mode == keeper.Plain && s.opt.shutdownMS > 0
-}
+// bounded reports whether a stop may be shorter than what the services ask for: somebody waits for our end, or has said so.
+func (s *shim) bounded() bool { return s.mode == keeper.Container || s.opt.shutdownMS > 0 }
 
 // budget is the time from the request to the end of the server.
 func (s *shim) budget() int64 {

@@ -285,7 +285,9 @@ func (s *server) farewell(code int) {
 	if code == exitOK && !s.o.keepLeft {
 		s.socket.Forget()
 	}
+	s.mu.Lock() // restoreSocket may be at work: that the path is gone wakes it
 	_ = s.socket.Close(true)
+	s.mu.Unlock()
 	s.own.Flush()
 	s.log.Info("zinit server ends", "code", code)
 }

@@ -352,6 +352,7 @@ type Events struct {
 // Ending is what the stop of everything waits for.
 type Ending struct {
 	Waiting []string `json:"waiting"` // services that have been told to end and have not
+	Cut     []string `json:"cut"`     // services that get less time to stop than their stop_timeout allows
 	Text    string   `json:"text"`    // one line for people, "" when nothing is waited for
 }
 

@@ -8,6 +8,7 @@ import (
 // waiting tells, while everything is being stopped, what is waited for: at once, and again whenever that has changed.
 type waiting struct {
 	told  string    // what the last line named
+	cut   string    // and whose time it said is cut
 	began time.Time // zero = nothing is being stopped
 	next  time.Time // before it no line is said
 	due   bool      // a look is under way
@@ -28,13 +29,19 @@ func (d *driver) tellWaiting() {
 		return
 	}
 	ending := d.views.Load().Ending(d.clock.Now())
-	if ending == nil || ending.Text == "" || strings.Join(ending.Waiting, " ") == w.told {
+	if ending == nil || ending.Text == "" {
 		return
 	}
-	w.told, w.next = strings.Join(ending.Waiting, " "), now.Add(waitingPause)
-	if now.Sub(w.began) < waitingLong {
-		d.log.Info(ending.Text)
+	what, cut := strings.Join(ending.Waiting, " "), strings.Join(ending.Cut, " ")
+	if what == w.told && cut == w.cut {
 		return
 	}
-	d.log.Warn(ending.Text) // it takes long: a machine that boots quietly shows it too
+	// A machine that boots quietly shows it too when it takes long, or when more is cut than was said.
+	warn := cut != w.cut && cut != "" || now.Sub(w.began) >= waitingLong
+	w.told, w.cut, w.next = what, cut, now.Add(waitingPause)
+	if warn {
+		d.log.Warn(ending.Text)
+		return
+	}
+	d.log.Info(ending.Text)
 }

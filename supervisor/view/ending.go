@@ -14,16 +14,21 @@ func (v *View) Ending(now machine.Time) *wire.Ending {
 	if !v.Halting {
 		return nil
 	}
-	e, behind, cut := &wire.Ending{Waiting: []string{}}, 0, false
+	e, behind := &wire.Ending{Waiting: []string{}, Cut: []string{}}, 0
 	var parts []string
 	for _, entry := range v.Entries {
 		switch i := entry.Info; {
 		case i.State != machine.Stopping || i.Unkillable:
 		case i.Phase == machine.PhaseDependents:
 			behind++
+			if v.KillAt != 0 && now+machine.Time(entry.Config.Lifecycle.StopTimeout) > v.KillAt {
+				e.Cut = append(e.Cut, entry.Config.Name) // even if its turn came now
+			}
 		default:
 			e.Waiting = append(e.Waiting, entry.Config.Name)
-			cut = cut || v.KillAt != 0 && i.StopBy > v.KillAt
+			if v.KillAt != 0 && i.StopBy > v.KillAt {
+				e.Cut = append(e.Cut, entry.Config.Name)
+			}
 			if len(parts) < waitingNames {
 				parts = append(parts, entry.Config.Name+" ("+waitingFor(i, v.KillAt, now)+")")
 			}
@@ -39,10 +44,19 @@ func (v *View) Ending(now machine.Time) *wire.Ending {
 	if behind > 0 {
 		e.Text += fmt.Sprintf("; %d more after that", behind)
 	}
-	if cut {
-		e.Text += "; what is left in " + secondsLeft(v.KillAt, now) + " is killed, sooner than asked for (--stop-budget, [shutdown] timeout_ms)"
+	if len(e.Cut) > 0 {
+		e.Text += "; what is left in " + secondsLeft(v.KillAt, now) +
+			" is killed (--stop-budget, zinit.shutdown_ms, [shutdown] timeout_ms), sooner than the stop_timeout of " + someOf(e.Cut)
 	}
 	return e
+}
+
+// someOf names the first services of a list, and how many more there are.
+func someOf(names []string) string {
+	if more := len(names) - waitingNames; more > 0 {
+		return strings.Join(names[:waitingNames], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(names, ", ")
 }
 
 // waitingFor says what one service that is being stopped does, and how long it may.

@@ -140,6 +140,26 @@ kill -STOP $(pidof zinit-server); echo T:go; kill -TERM 1; sleep 2; kill -TERM 1
 	m.ends(restarted)
 }
 
+// TestCut: whose stop_timeout is longer than zinit.shutdown_ms allows is named before it is killed, even under quiet.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	config := bootScript("until [ -e /run/up ]; do usleep 50000; done; zinit poweroff")
+	config["services/mule.toml"] = `
+[service]
+name = "mule"
+exec = ["sh", "-c", "trap '' TERM; touch /run/up; while :; do usleep 50000; done"]
+[lifecycle]
+stop_timeout_ms = 90000
+`
+	i := image{config: config, busybox: true}
+	m := boot(t, i.build(t), "quiet zinit.shutdown_ms=8000")
+	m.say("what is left in 6 s is killed (--stop-budget, zinit.shutdown_ms, [shutdown] timeout_ms), sooner than the stop_timeout of mule")
+	m.ends(poweredOff)
+	if text := m.text(); strings.Contains(text, "did not stop everything in time") {
+		t.Error("the server was not told: it was killed")
+	}
+}
+
 // TestForced: seven presses of Ctrl-Alt-Del in two seconds do not wait for anything.
 func TestForced(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ func TestStopBudget(t *testing.T) {
 	if took := time.Since(began); got != 0 || took < 5500*time.Millisecond || took > 9500*time.Millisecond {
 		t.Errorf("status %d after %v, want 0 after 6 to 8 s and some for a busy host", got, took)
 	}
-	if text := b.out.String(); !strings.Contains(text, "mule (6 s left)") || !strings.Contains(text, "is killed, sooner than asked for") {
+	if text := b.out.String(); !strings.Contains(text, "mule (6 s left)") || !strings.Contains(text, "sooner than the stop_timeout of mule") {
 		t.Errorf("the cut is not told before: %s", text)
 	}
 }
