@@ -35,7 +35,7 @@ boot *ARGS:
 bench PKG="./..." *ARGS:
     flock /tmp/zinit-bench.lock go test {{PKG}} -run '^$' -bench . -benchmem {{ARGS}}
 
-# workloads W1 to W9 beside their floors, as a table; `just workloads -bench-only W1,W3 -bench-repeat 3`
+# workloads W1 to W9 beside their floors, as a table; `just workloads -bench-only W1,W3 -bench-repeat 3 -peer dinit=PATH -bench-json FILE`
 workloads *ARGS:
     flock /tmp/zinit-bench.lock go test ./test/bench -run TestWorkloads -v -timeout 30m -bench-workloads {{ARGS}}
 

@@ -29,10 +29,10 @@ func (b *bench) idle(t *testing.T) {
 	before := []watched{watch(server), watch(p.pid()), watch(floor.pid())}
 	time.Sleep(b.idleFor) // the span that is measured
 	seconds := b.idleFor.Seconds()
-	wakes.add(ours, float64(watch(server).switches-before[0].switches)/seconds)
-	cpu.add(ours, (watch(server).ms-before[0].ms)*60/seconds)
-	pid1.add(ours, float64(watch(p.pid()).switches-before[1].switches)/seconds)
-	wakes.add(floorGo, float64(watch(floor.pid()).switches-before[2].switches)/seconds)
+	wakes.add(ours, float64(watch(server).switches-before[0].switches)/seconds, nil)
+	cpu.add(ours, (watch(server).ms-before[0].ms)*60/seconds, nil)
+	pid1.add(ours, float64(watch(p.pid()).switches-before[1].switches)/seconds, nil)
+	wakes.add(floorGo, float64(watch(floor.pid()).switches-before[2].switches)/seconds, nil)
 	floor.stop()
 	p.stop()
 }
@@ -80,7 +80,7 @@ func (b *bench) size(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.row("W9 binary", "MB", most(9.5)).add(ours, float64(st.Size())/1e6)
+	b.row("W9 binary", "MB", most(9.5)).add(ours, float64(st.Size())/1e6, nil)
 	s := listen(t)
 	stay := []string{b.service, "stay", s.path}
 	dir := b.services(t, 1, stay, nil)
@@ -89,13 +89,13 @@ func (b *bench) size(t *testing.T) {
 		s.take(t, 1)
 		p.settle(1)
 		p.rest()
-		b.row("   RSS with one service", "MB", most(8)).add(ours, rssOf(p.pid()))
+		b.row("   RSS with one service", "MB", most(8)).add(ours, rssOf(p.pid()), nil)
 		p.stop()
 		k, server := b.keeper(t, dir)
 		s.take(t, 1)
 		k.rest()
-		b.row("   pid1 RSS", "MB").add(ours, rssOf(k.pid()))
-		b.row("   pid1 + server PSS", "MB", most(8.4)).add(ours, pssOf(k.pid())+pssOf(server))
+		b.row("   pid1 RSS", "MB").add(ours, rssOf(k.pid()), nil)
+		b.row("   pid1 + server PSS", "MB", most(8.4)).add(ours, pssOf(k.pid())+pssOf(server), nil)
 		k.stop()
 	}
 }

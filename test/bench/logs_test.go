@@ -56,10 +56,10 @@ func (b *bench) logs(t *testing.T) {
 					continue
 				}
 				k.run()
-				wall.add(who, k.wall)
-				cpu.add(who, k.cpu)
+				wall.add(who, k.wall, nil)
+				cpu.add(who, k.cpu, nil)
 				if k.peak > 0 {
-					memory.add(who, k.peak)
+					memory.add(who, k.peak, nil)
 				}
 			}
 		}

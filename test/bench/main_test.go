@@ -20,7 +20,14 @@ var (
 	idleFor   = flag.Duration("bench-idle", time.Minute, "how long W4 watches")
 	zinitPath = flag.String("bench-binary", "", "zinit binary to measure (default: built from this tree)")
 	cgroups   = flag.Bool("bench-cgroups", true, "measure starts with control groups too, where there are any")
+	foreign   = flag.Float64("bench-foreign", 0.15, "share of the processors' time that others may take in a run that counts")
+	jsonPath  = flag.String("bench-json", "", "file to write every sample to")
+	peerPaths peerFlag
 )
+
+func init() {
+	flag.Var(&peerPaths, "peer", "another supervisor to measure beside: NAME=PATH, NAME being dinit, s6, runit or supervisor; several times")
+}
 
 // roleEnv makes the test binary one of the floors.
 const roleEnv = "ZINIT_BENCH_ROLE"
@@ -34,25 +41,26 @@ func TestMain(m *testing.M) {
 
 // sizes are how much is run; the small ones are for a run that only checks.
 type sizes struct {
-	many, few, chain, layer, idle, storm, kills int
-	lines, talkers                              int
-	repeat                                      int
-	idleFor, stormFor, rateFor                  time.Duration
+	many, some, few, chain, layer, idle, storm, kills int
+	lines, talkers                                    int
+	repeat                                            int
+	idleFor, stormFor, rateFor                        time.Duration
 }
 
 func chosenSizes() sizes {
 	if *measure {
-		return sizes{many: 1000, few: 10, chain: 200, layer: 100, idle: 100, storm: 200, kills: 100, lines: 2_000_000, talkers: 100,
+		return sizes{many: 1000, some: 100, few: 10, chain: 200, layer: 100, idle: 100, storm: 200, kills: 100, lines: 2_000_000, talkers: 100,
 			repeat:  *repeat,
 			idleFor: *idleFor, stormFor: 3 * time.Second, rateFor: time.Second}
 	}
-	return sizes{many: 12, few: 3, chain: 5, layer: 3, idle: 3, storm: 3, kills: 3, lines: 3000, talkers: 3, repeat: 1,
+	return sizes{many: 12, some: 5, few: 3, chain: 5, layer: 3, idle: 3, storm: 3, kills: 3, lines: 3000, talkers: 3, repeat: 1,
 		idleFor: 200 * time.Millisecond, stormFor: 300 * time.Millisecond, rateFor: 100 * time.Millisecond}
 }
 
 // TestWorkloads runs all workloads and prints the table.
 func TestWorkloads(t *testing.T) {
 	b := newBench(t)
+	b.addPeers(t)
 	for _, w := range []struct {
 		name string
 		run  func(*bench, *testing.T)

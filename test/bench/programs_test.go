@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -136,6 +137,12 @@ type program struct {
 	socket string
 	out    bytes.Buffer
 	log    string
+
+	control string         // a peer's socket
+	end     syscall.Signal // asks for the ordered end, 0 = SIGTERM
+	code    int            // with which that succeeds
+	busy    usage          // before it
+	foreign float64        // share of the processors' time that others took meanwhile, once it has ended
 }
 
 // floor starts one of the floors: n times a command whose last argument is its index.
@@ -184,6 +191,7 @@ func (p *program) begin() {
 	}
 	defer log.Close()
 	p.cmd.Stderr, p.log = log, log.Name()
+	p.busy = usageNow()
 	p.began = monotonic()
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -196,13 +204,14 @@ func (p *program) pid() int { return p.cmd.Process.Pid }
 func (p *program) stop() float64 {
 	p.t.Helper()
 	began := monotonic()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Process.Signal(cmp.Or(p.end, syscall.SIGTERM))
 	ended := make(chan error, 1)
 	go func() { ended <- p.cmd.Wait() }()
 	select {
 	case err := <-ended:
 		took := float64(monotonic()-began) / 1e6
-		if err != nil {
+		p.foreign = p.busy.foreignSince()
+		if err != nil && (p.code == 0 || p.cmd.ProcessState.ExitCode() != p.code) {
 			log, _ := os.ReadFile(p.log)
 			p.t.Errorf("%s: %v\n%s", p.cmd.Path, err, tail(log))
 		}

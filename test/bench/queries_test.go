@@ -69,12 +69,12 @@ func (b *bench) queries(t *testing.T) {
 	full := b.row(fmt.Sprintf("   list of %d with states", b.many), "1/s", least(2000))
 	for range b.repeat {
 		for who, socket := range map[string]string{floorGo: echo.socket, ours: p.socket} {
-			one.add(who, b.rate(t, socket, ask, 1))
-			fifty.add(who, b.rate(t, socket, ask, 50))
+			one.add(who, b.rate(t, socket, ask, 1), nil)
+			fifty.add(who, b.rate(t, socket, ask, 50), nil)
 		}
-		full.add(ours, b.rate(t, p.socket, list, 1))
+		full.add(ours, b.rate(t, p.socket, list, 1), nil)
 	}
-	b.client(t, p.socket)
+	b.client(t, s, p.socket)
 	echo.cmd.Process.Signal(syscall.SIGTERM)
 	_ = echo.cmd.Wait()
 	p.stop()
@@ -140,14 +140,24 @@ func (b *bench) rate(t *testing.T, socket, ask string, n int) float64 {
 	return float64(total) / time.Since(began).Seconds()
 }
 
-// client is the whole process: zinit status NAME and zinit list, beside a program that does nothing.
-func (b *bench) client(t *testing.T, socket string) {
-	status, list := b.row("W6 zinit status, whole process", "ms", most(3)), b.row(fmt.Sprintf("   zinit list of %d", b.many), "ms", most(7))
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
+// client is the whole process: zinit status NAME and others, beside a program that does nothing, and dinit's.
+func (b *bench) client(t *testing.T, s *stamps, socket string) {
+	rows := []struct {
+		row  *row
+		args []string
+		want string
+		peer []string // of dinitctl
+	}{
+		{b.row("W6 zinit status NAME, whole process", "ms", most(3), to(peerDinit, 1.3)), []string{"status", name(b.many / 2)}, "running", []string{"status", name(b.many / 2)}},
+		{b.row(fmt.Sprintf("   zinit list of %d", b.many), "ms", most(7), to(peerDinit, 1.2)), []string{"list"}, name(b.many - 1), []string{"list"}},
+		{b.row(fmt.Sprintf("   zinit list -o json of %d", b.many), "ms", most(20)), []string{"list", "-o", "json"}, name(b.many - 1), nil},
+		{b.row(fmt.Sprintf("   zinit status over %d", b.many), "ms", most(5)), []string{"status"}, "running", nil},
 	}
-	defer null.Close()
+	var peer *program
+	if p := b.peer(peerDinit); p != nil {
+		peer = b.launch(t, peerDinit, &work{n: b.many, command: []string{b.service, "stay", s.path}})
+		s.take(t, b.many)
+	}
 	run := func(want string, argv ...string) float64 {
 		var out bytes.Buffer
 		cmd := exec.Command(argv[0], argv[1:]...)
@@ -164,9 +174,16 @@ func (b *bench) client(t *testing.T, socket string) {
 		return took
 	}
 	for range 4 * b.repeat {
-		status.add(floorC, run("", b.service, "true"))
-		status.add(ours, run("running", b.zinit, "status", name(b.many/2)))
-		list.add(floorC, run("", b.service, "true"))
-		list.add(ours, run(name(b.many-1), b.zinit, "list"))
+		for _, r := range rows {
+			r.row.add(floorC, run("", b.service, "true"), nil)
+			r.row.add(ours, run(r.want, append([]string{b.zinit}, r.args...)...), nil)
+			if peer != nil && r.peer != nil {
+				ctl := b.peer(peerDinit).path + "ctl" // beside it
+				r.row.add(peerDinit, run("s", append([]string{ctl, "--socket-path", peer.control}, r.peer...)...), nil)
+			}
+		}
+	}
+	if peer != nil {
+		peer.stop()
 	}
 }

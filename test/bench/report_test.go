@@ -22,17 +22,29 @@ type bench struct {
 	floorC  string // "" = no C compiler
 	rows    []*row
 	absent  []string // lines that say who did not take part
+	peers   []*peer
 }
 
 // row is one figure: samples of ours and of the floors, and what ours must be.
 type row struct {
 	name, unit string
-	samples    map[string][]float64 // by contender
-	target     float64              // 0 = none
-	atLeast    bool                 // the target is a lower bound
-	ratio      float64              // target as a ratio to the Go floor, 0 = none
-	logs       bool                 // a row of the table of logs, which has other contenders
+	samples    map[string][]sample // by contender
+	target     float64             // 0 = none
+	atLeast    bool                // the target is a lower bound
+	ratio      float64             // target as a ratio to the Go floor, 0 = none
+	over       string              // who else there is a target for, as a ratio; "" = nobody
+	overRatio  float64
+	logs       bool // a row of the table of logs, which has other contenders
 }
+
+// sample is one measurement, and in which run of a program it was made: that tells afterwards what else ran.
+type sample struct {
+	value float64
+	run   *program // nil = not known
+}
+
+// quiet reports whether nobody else took much of the processors' time.
+func (s sample) quiet() bool { return s.run == nil || s.run.foreign <= *foreign }
 
 // Contenders.
 const (
@@ -51,6 +63,10 @@ const (
 	peerS6         = "s6-log"
 	peerSvlogd     = "svlogd"
 	peerSupervisor = "supervisord"
+	peerDinit      = "dinit"
+	peerS6All      = "s6"
+	peerRunit      = "runit"
+	peerSupervise  = "supervisor"
 )
 
 var loggers = []string{floorC, floorGo, ours, peerZinit, peerS6, peerSvlogd, peerSupervisor}
@@ -75,7 +91,7 @@ func (b *bench) row(name, unit string, change ...func(*row)) *row {
 			return r
 		}
 	}
-	r := &row{name: name, unit: unit, samples: map[string][]float64{}}
+	r := &row{name: name, unit: unit, samples: map[string][]sample{}}
 	for _, f := range change {
 		f(r)
 	}
@@ -83,17 +99,45 @@ func (b *bench) row(name, unit string, change ...func(*row)) *row {
 	return r
 }
 
-func most(v float64) func(*row)    { return func(r *row) { r.target = v } }
-func least(v float64) func(*row)   { return func(r *row) { r.target, r.atLeast = v, true } }
+func most(v float64) func(*row)  { return func(r *row) { r.target = v } }
+func least(v float64) func(*row) { return func(r *row) { r.target, r.atLeast = v, true } }
+
+// to is a target as a ratio to a peer, where that takes part.
+func to(peer string, v float64) func(*row) {
+	return func(r *row) { r.over, r.overRatio = peer, v }
+}
+
+func atLeastTo(peer string, v float64) func(*row) {
+	return func(r *row) { r.over, r.overRatio, r.atLeast = peer, v, true }
+}
+
 func ratioTo(v float64) func(*row) { return func(r *row) { r.ratio = v } }
 
-func (r *row) add(contender string, v float64) {
-	r.samples[contender] = append(r.samples[contender], v)
+// add adds a sample that was made while a program ran, nil = any.
+func (r *row) add(contender string, v float64, run *program) {
+	r.samples[contender] = append(r.samples[contender], sample{v, run})
+}
+
+// counted are the samples by which a contender is judged, in their order of size: those of quiet runs, or all where there are
+// none.
+func (r *row) counted(contender string) (values []float64, busy bool) {
+	for _, s := range r.samples[contender] {
+		if s.quiet() {
+			values = append(values, s.value)
+		}
+	}
+	if busy = len(values) == 0; busy {
+		for _, s := range r.samples[contender] {
+			values = append(values, s.value)
+		}
+	}
+	slices.Sort(values)
+	return values, busy && len(values) > 0
 }
 
 // median of the samples, false without any.
 func (r *row) median(contender string) (float64, bool) {
-	s := slices.Sorted(slices.Values(r.samples[contender]))
+	s, _ := r.counted(contender)
 	if len(s) == 0 {
 		return 0, false
 	}
@@ -106,11 +150,18 @@ func (r *row) verdict() string {
 	if !ok {
 		return ""
 	}
-	if f, ok := r.median(floorGo); ok && r.ratio > 0 {
-		if r.atLeast {
-			return fmt.Sprintf(">= %g x Go: %s", r.ratio, yes(v >= r.ratio*f))
+	for _, than := range []struct {
+		who   string
+		ratio float64
+	}{{r.over, r.overRatio}, {floorGo, r.ratio}} {
+		f, ok := r.median(than.who)
+		switch {
+		case !ok || than.ratio == 0:
+		case r.atLeast:
+			return fmt.Sprintf(">= %g x %s: %s", than.ratio, than.who, yes(v >= than.ratio*f))
+		default:
+			return fmt.Sprintf("<= %g x %s: %s", than.ratio, than.who, yes(v <= than.ratio*f))
 		}
-		return fmt.Sprintf("<= %g x Go: %s", r.ratio, yes(v <= r.ratio*f))
 	}
 	switch {
 	case r.target == 0:
@@ -133,13 +184,14 @@ func (b *bench) print(t *testing.T) {
 		return
 	}
 	var text strings.Builder
-	b.table(&text, false, contenders, floorC, floorGo)
+	b.table(&text, false, b.contenders(), floorC, floorGo, peerDinit)
 	b.table(&text, true, loggers, floorC, floorGo, peerZinit, peerS6, peerSvlogd, peerSupervisor)
 	for _, line := range b.absent {
 		fmt.Fprintln(&text, line)
 	}
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("medians of %d; load %s\n%s", b.repeat, strings.TrimSpace(string(load)), text.String())
+	b.writeJSON(t)
 	if path := os.Getenv("ZINIT_BENCH_REPORT"); path != "" {
 		if err := os.WriteFile(filepath.Clean(path), []byte(text.String()), 0o644); err != nil {
 			t.Error(err)
@@ -170,21 +222,33 @@ func (b *bench) table(text io.Writer, logs bool, columns []string, over ...strin
 		}
 		fmt.Fprintf(w, "%s\t%s", r.name, r.unit)
 		for _, who := range columns {
-			if v, ok := r.median(who); ok {
-				fmt.Fprintf(w, "\t%s", figure(v))
-			} else {
-				fmt.Fprint(w, "\t")
-			}
+			fmt.Fprintf(w, "\t%s", r.cell(who))
 		}
 		for _, who := range over {
-			fmt.Fprintf(w, "\t%s", r.over(who))
+			fmt.Fprintf(w, "\t%s", r.times(who))
 		}
 		fmt.Fprintf(w, "\t%s\n", r.verdict())
 	}
 	w.Flush()
 }
 
-func (r *row) over(floor string) string {
+// cell is the median with half of the span in which the middle half of the samples lies; a ? says that no run was quiet.
+func (r *row) cell(who string) string {
+	s, busy := r.counted(who)
+	if len(s) == 0 {
+		return ""
+	}
+	text := figure(s[len(s)/2])
+	if len(s) > 2 {
+		text += "±" + figure((s[len(s)*3/4]-s[len(s)/4])/2)
+	}
+	if busy {
+		text += "?"
+	}
+	return text
+}
+
+func (r *row) times(floor string) string {
 	f, ok := r.median(floor)
 	v, mine := r.median(ours)
 	if !ok || !mine || f == 0 {

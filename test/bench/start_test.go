@@ -17,51 +17,47 @@ import (
 // start is W1 and W7: from execve to the last service's own stamp, what that cost, and the graceful end of all.
 func (b *bench) start(t *testing.T) {
 	many := fmt.Sprintf("W1 start %d", b.many)
-	wall := b.row(many, "ms", ratioTo(1.1))
-	cpu := b.row("   CPU with children", "s", most(0.45))
+	few := b.row(fmt.Sprintf("W1 start %d", b.few), "ms", ratioTo(1.1), to(peerDinit, 1.1))
+	some := b.row(fmt.Sprintf("W1 start %d", b.some), "ms", to(peerDinit, 0.8))
+	wall := b.row(many, "ms", ratioTo(1.1), to(peerDinit, 0.55))
+	cpu := b.row("   CPU with children", "s", most(0.45), to(peerDinit, 0.5))
 	pss := b.row("   PSS with all running", "MB", most(12))
-	few := b.row(fmt.Sprintf("W1 start %d", b.few), "ms", most(8))
-	stop := b.row(fmt.Sprintf("W7 stop of %d", b.many), "ms", most(60))
+	stop := b.row(fmt.Sprintf("W7 stop of %d", b.many), "ms", most(60), to(peerDinit, 1.4))
 	s := listen(t)
 	stay := []string{b.service, "stay", s.path}
-	dirMany, dirFew := b.services(t, b.many, stay, nil), b.services(t, b.few, stay, nil)
+	works := map[*row]*work{few: {n: b.few, command: stay}, some: {n: b.some, command: stay}}
+	all := &work{n: b.many, command: stay}
 	for range b.repeat {
-		for _, who := range contenders {
-			p := b.launch(t, who, "start", b.few, dirFew, append(stay, "0")...)
+		for _, who := range b.contenders() {
+			for _, r := range []*row{few, some} {
+				p := b.launch(t, who, works[r])
+				if p == nil {
+					continue
+				}
+				r.add(who, p.since(last(s.take(t, works[r].n))), p)
+				p.stop()
+			}
+			p := b.launch(t, who, all)
 			if p == nil {
 				continue
 			}
-			few.add(who, p.since(last(s.take(t, b.few))))
-			p.stop()
-			p = b.launch(t, who, "start", b.many, dirMany, append(stay, "0")...)
 			got := s.take(t, b.many)
-			wall.add(who, p.since(last(got)))
+			wall.add(who, p.since(last(got)), p)
 			p.settle(b.many)
-			cpu.add(who, p.cpu()+cpuOf(got))
+			cpu.add(who, p.cpu()+cpuOf(got), p)
 			p.rest()
-			pss.add(who, pssOf(p.pid()))
-			stop.add(who, p.stop())
+			pss.add(who, pssOf(p.pid()), p)
+			took := p.stop()
+			if p.code == 0 {
+				stop.add(who, took, p)
+			}
 			for _, st := range got {
-				if alive(st.pid) {
+				if alive(st.pid) && (p.code == 0 || !wait.Until(wait.Patience, func() bool { return !alive(st.pid) })) {
 					t.Fatalf("%s: service %d lives after the end", who, st.index)
 				}
 			}
 		}
 	}
-}
-
-// launch starts a floor or zinit; nil when the contender does not take part.
-func (b *bench) launch(t *testing.T, who, mode string, n int, dir string, command ...string) *program {
-	switch who {
-	case ours:
-		return b.server(t, who, dir)
-	case oursCg:
-		if !*cgroups {
-			return nil
-		}
-		return b.server(t, who, dir)
-	}
-	return b.floor(t, who, mode, n, command...)
 }
 
 func (p *program) since(ns int64) float64 { return float64(ns-p.began) / 1e6 }
@@ -138,34 +134,31 @@ func alive(pid int) bool {
 func (b *bench) dependencies(t *testing.T) {
 	s := listen(t)
 	stay := []string{b.service, "stay", s.path}
-	chain := b.services(t, b.chain, stay, func(i int) string {
-		if i == 0 {
-			return ""
-		}
-		return requires(i - 1)
-	})
-	layered := 10 * b.layer
-	layers := b.services(t, layered, stay, func(i int) string { return requires(above(i, b.layer)...) })
-	b.dependent(t, s, b.row(fmt.Sprintf("W2 chain of %d", b.chain), "ms", most(80)), chain, b.chain, func(i int) []int {
+	chain := &work{n: b.chain, command: stay, needs: func(i int) []int {
 		if i == 0 {
 			return nil
 		}
 		return []int{i - 1}
-	})
-	b.dependent(t, s, b.row(fmt.Sprintf("W2 layers 10 x %d", b.layer), "ms", most(380)), layers, layered, func(i int) []int {
-		return above(i, b.layer)
-	})
+	}}
+	layers := &work{n: 10 * b.layer, command: stay, needs: func(i int) []int { return above(i, b.layer) }}
+	b.dependent(t, s, b.row(fmt.Sprintf("W2 chain of %d", b.chain), "ms", most(80), to(peerDinit, 0.6)), chain)
+	b.dependent(t, s, b.row(fmt.Sprintf("W2 layers 10 x %d", b.layer), "ms", most(380), to(peerDinit, 0.8)), layers)
 }
 
-func (b *bench) dependent(t *testing.T, s *stamps, r *row, dir string, n int, edges func(i int) []int) {
-	command := []string{b.service, "stay", s.path, "0"}
+func (b *bench) dependent(t *testing.T, s *stamps, r *row, w *work) {
 	for range b.repeat {
-		for _, who := range []string{floorC, floorGo, ours} {
-			p := b.launch(t, who, "start", n, dir, command...)
-			r.add(who, p.since(last(s.take(t, n))))
-			if who == ours {
-				p.settle(n)
-				p.checkOrder(n, edges)
+		for _, who := range b.contenders() {
+			if who == floorGo2 {
+				continue
+			}
+			p := b.launch(t, who, w)
+			if p == nil {
+				continue
+			}
+			r.add(who, p.since(last(s.take(t, w.n))), p)
+			if p.socket != "" {
+				p.settle(w.n)
+				p.checkOrder(w.n, w.needs)
 			}
 			p.stop()
 		}
