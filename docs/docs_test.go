@@ -2,6 +2,7 @@ package docs
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,8 +29,8 @@ func (s schema) keys(visit func(key string)) {
 
 // TestConfigPageHasEveryKey: a key that can be written in a file stands on the page about files.
 func TestConfigPageHasEveryKey(t *testing.T) {
-	var root schema
-	if err := json.Unmarshal(confdir.Schema(), &root); err != nil {
+	var root, project schema
+	if err := errors.Join(json.Unmarshal(confdir.Schema(), &root), json.Unmarshal(confdir.ProjectSchema(), &project)); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile("config.md")
@@ -37,6 +38,9 @@ func TestConfigPageHasEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := 0
+	for key := range project.Properties {
+		root.Properties[key] = project.Properties[key]
+	}
 	root.keys(func(key string) {
 		count++
 		if !regexp.MustCompile(`\b` + regexp.QuoteMeta(key) + `\b`).Match(page) {

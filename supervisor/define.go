@@ -47,8 +47,16 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 			"and targets, and so many are loaded: remove one, or raise it in zinit.toml and start the server again", c.Name, s.opt.maxServices()))
 	}
 	c.Ephemeral = !r.persist
-	if exists && old.Source != "" {
+	if exists && r.persist {
 		c.Source = old.Source
+	}
+	var edit *confdir.Edit
+	if r.persist {
+		var err error
+		if edit, err = s.edit(c, raw); err != nil {
+			return wire.Added{}, err
+		}
+		c = edit.Config
 	}
 	next := now.Clone()
 	next.Configs[c.Name] = c
@@ -61,10 +69,10 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if r.dryRun {
 		return answer, nil
 	}
-	if err := s.save(c, r.persist); err != nil {
-		return wire.Added{}, err
-	}
-	if c.Source != "" {
+	if edit != nil {
+		if err := s.save(edit); err != nil {
+			return wire.Added{}, err
+		}
 		answer.Path = &c.Source
 	}
 	plan := s.diff(g, false)
@@ -74,26 +82,26 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	return answer, s.apply(next, g, plan)
 }
 
-// save writes the file of a persisted definition, before anything is changed in memory.
-func (s *Supervisor) save(c *graph.Config, persist bool) error {
-	if !persist {
-		c.Source = ""
-		return nil
+// edit prepares to write the file of a persisted definition.
+func (s *Supervisor) edit(c *graph.Config, raw json.RawMessage) (*confdir.Edit, error) {
+	if c.Source == "" && confdir.SaveDir(s.opt.Files.Dirs) == "" {
+		return nil, wire.NewError(wire.CodePersist, "cannot save "+c.Name+": the server has no configuration directory")
 	}
-	dir := confdir.SaveDir(s.opt.Files.Dirs)
-	if c.Source != "" {
-		dir = filepath.Dir(c.Source)
-	}
-	if dir == "" {
-		return wire.NewError(wire.CodePersist, "cannot save "+c.Name+": the server has no configuration directory")
-	}
-	path, err := confdir.Save(dir, c)
+	edit, err := confdir.NewEdit(s.opt.Files.Dirs, c, confdir.Given(raw), s.loadOptions())
 	if err != nil {
-		return wire.NewError(wire.CodePersist, fmt.Sprintf("cannot save %s: %v; nothing was changed", c.Name, err))
+		return nil, wire.NewError(wire.CodePersist, err.Error()+"; nothing was changed")
 	}
-	c.Source = path
-	if err := newWritten(s.opt.Files.StateDir).note(path); err != nil {
-		s.log.Warn("it cannot be noted that the server wrote a file: zinit remove will keep it", "file", path, "error", err)
+	return edit, nil
+}
+
+// save writes the file of a persisted definition, before anything is changed in memory.
+func (s *Supervisor) save(edit *confdir.Edit) error {
+	c := edit.Config
+	if err := edit.Write(); err != nil {
+		return wire.NewError(wire.CodePersist, err.Error()+"; nothing was changed")
+	}
+	if err := newWritten(s.opt.Files.StateDir).note(c.Source, c.Name); err != nil {
+		s.log.Warn("it cannot be noted that the server wrote a file: zinit remove will keep it", "file", c.Source, "error", err)
 	}
 	return nil
 }

@@ -30,8 +30,10 @@ func (s *Supervisor) onDisk(name string) string {
 	if int(id) < v.Graph.Len() {
 		kind, _ = v.Graph.Broken(id)
 	}
-	now, err := confdir.Reread(e.Config.Source, s.loadOptions())
+	now, err := confdir.Reread(e.Config.Source, name, s.loadOptions())
 	switch {
+	case errors.Is(err, confdir.ErrNotDefined):
+		return "its file does not define it any more"
 	case errors.Is(err, fs.ErrNotExist):
 		return "its file is gone"
 	case kind == graph.BrokenFile && err == nil:

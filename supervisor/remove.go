@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/rpc/wire"
 )
 
@@ -59,6 +60,7 @@ func (s *Supervisor) removeNames(names []string, choice wire.FilesChoice) (files
 	list := newWritten(s.opt.Files.StateDir)
 	now := s.defs.Load()
 	next := now.Clone()
+	var forgotten []string
 	for _, n := range names {
 		source := ""
 		if c, ok := now.Configs[n]; ok {
@@ -71,22 +73,31 @@ func (s *Supervisor) removeNames(names []string, choice wire.FilesChoice) (files
 		}
 		switch {
 		case source == "":
-		case choice == wire.FilesWritten && !list.has(source):
-			files.Kept = append(files.Kept, source)
+		case choice == wire.FilesWritten && !list.has(source, n):
+			files.Kept = addFile(files.Kept, source)
 		default:
-			if err := os.Remove(source); err != nil && !os.IsNotExist(err) {
+			if err := confdir.Delete(source, n); err != nil && !os.IsNotExist(err) {
 				return files, wire.NewError(wire.CodePersist, fmt.Sprintf("cannot remove %s: %v; %s", n, err, deletedText(files.Deleted)))
 			}
-			files.Deleted = append(files.Deleted, source)
+			files.Deleted = addFile(files.Deleted, source)
+			forgotten = append(forgotten, listed(source, n))
 		}
 		delete(next.Configs, n)
 		next.Unbreak(n)
 	}
-	if err := list.forget(files.Deleted); err != nil {
+	if err := list.forget(forgotten); err != nil {
 		s.log.Warn("the list of the files that the server wrote cannot be written", "error", err)
 	}
 	g := next.Graph()
 	return files, s.apply(next, g, s.diff(g, false))
+}
+
+// addFile adds a file that may hold several of the services.
+func addFile(list []string, file string) []string {
+	if slices.Contains(list, file) {
+		return list
+	}
+	return append(list, file)
 }
 
 // deletedText says what a removal that failed has done to files.

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zinit/zinit/graph/confdir"
 )
 
 // written is the list of the service files that a server wrote itself, with the SHA-256 of what it wrote, in the form of
@@ -30,15 +32,23 @@ func newWritten(stateDir string) written {
 	return written{filepath.Join(stateDir, "written.sha256")}
 }
 
-// note adds a file as it is now.
-func (w written) note(file string) error {
+// listed is how a definition stands in the list: by its file, and where that holds others too with its name.
+func listed(file, name string) string {
+	if confdir.IsProjectFile(file) {
+		return file + "#" + name
+	}
+	return file
+}
+
+// note adds the file of a service as it is now, or its part of it.
+func (w written) note(file, name string) error {
 	switch {
 	case w.path == "":
 		return errors.New("there is no state directory")
 	case strings.ContainsAny(file, "\n\\"): // sha256sum would write them escaped
 		return errors.New("its path has a character that the list cannot hold")
 	}
-	sum, err := sumOf(file)
+	sum, err := sumOf(file, name)
 	if err != nil {
 		return err
 	}
@@ -55,16 +65,16 @@ func (w written) note(file string) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(f, "%s  %s\n", sum, file)
+		_, err = fmt.Fprintf(f, "%s  %s\n", sum, listed(file, name))
 		return errors.Join(err, f.Close())
 	})
 }
 
-// has reports whether a file is the server's own work, unchanged.
-func (w written) has(file string) bool {
-	listed := w.read()[file]
-	sum, err := sumOf(file)
-	return err == nil && listed != "" && sum == listed
+// has reports whether the file of a service, or its part of it, is the server's own work, unchanged.
+func (w written) has(file, name string) bool {
+	before := w.read()[listed(file, name)]
+	sum, err := sumOf(file, name)
+	return err == nil && before != "" && sum == before
 }
 
 // forget takes files off the list, and with them those that no longer exist.
@@ -80,7 +90,11 @@ func (w written) rewrite(without []string) error {
 	list := w.read()
 	var b bytes.Buffer
 	for _, file := range slices.Sorted(maps.Keys(list)) {
-		if _, err := os.Lstat(file); err == nil && !slices.Contains(without, file) {
+		path, _, _ := strings.Cut(file, "/"+confdir.ProjectFile+"#")
+		if path != file {
+			path += "/" + confdir.ProjectFile
+		}
+		if _, err := os.Lstat(path); err == nil && !slices.Contains(without, file) {
 			fmt.Fprintf(&b, "%s  %s\n", list[file], file)
 		}
 	}
@@ -123,8 +137,8 @@ func (w written) locked(change func() error) error {
 	return change()
 }
 
-func sumOf(file string) (string, error) {
-	data, err := os.ReadFile(file)
+func sumOf(file, name string) (string, error) {
+	data, err := confdir.Text(file, name)
 	if err != nil {
 		return "", err
 	}

@@ -49,6 +49,7 @@ func checkCommand(v *invocation) *cli.Command {
 
 func (v *invocation) check(dirs []string, o confdir.Options) error {
 	var found []graph.Problem
+	o.Dirs = dirs
 	for _, dir := range dirs { // the server goes by the last one's
 		settings, more := confdir.LoadSettings(confdir.SettingsFile(dir), o)
 		found, o.Settings = append(found, more...), settings
@@ -418,8 +419,13 @@ func definitionText(raw []byte) string {
 func schemaCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "schema", Category: categoryConfig, Usage: "JSON Schema of a service file, for editors; needs no server",
-		Action: v.named(0, 0, func(*cli.Context, []string) error {
-			v.out.print(strings.TrimRight(string(confdir.Schema()), "\n") + "\n")
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "project", Usage: "of a zinit.toml with services in it instead"}},
+		Action: v.named(0, 0, func(c *cli.Context, _ []string) error {
+			text := confdir.Schema()
+			if c.Bool("project") {
+				text = confdir.ProjectSchema()
+			}
+			v.out.print(strings.TrimRight(string(text), "\n") + "\n")
 			return nil
 		}),
 	}

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
@@ -83,10 +85,18 @@ const maxFiles = 10
 
 // tellFiles says which files are gone, and which stay and bring their services back.
 func (v *invocation) tellFiles(files wire.Removed) {
-	if len(files.Deleted) > 0 {
-		v.note("deleted " + someFiles(files.Deleted))
+	shared := func(file string) bool { return confdir.IsProjectFile(file) }
+	for _, file := range files.Deleted {
+		if shared(file) {
+			v.note("taken out of " + file)
+		}
+	}
+	if alone := slices.DeleteFunc(slices.Clone(files.Deleted), shared); len(alone) > 0 {
+		v.note("deleted " + someFiles(alone))
 	}
 	switch n := len(files.Kept); {
+	case n == 1 && shared(files.Kept[0]):
+		v.note(files.Kept[0] + " stays as it is, and the next reload brings what it defines back (--delete-file takes it out of the file)")
 	case n == 1:
 		v.note(fmt.Sprintf("%s stays, and the next reload brings its service back (to prevent that: rm %[1]s)", files.Kept[0]))
 	case n > 0:

@@ -131,7 +131,7 @@ func (s *server) loadSettings() {
 		s.log.Error("cannot read the settings, the defaults count", "error", err)
 	}
 	contained := s.handover != nil && s.keeper != nil && s.handover.Mode == keeper.Container
-	settings, problems := confdir.LoadSettings(path, confdir.Options{Lenient: s.o.lenient, Trust: true, TrustWarns: contained})
+	settings, problems := confdir.LoadSettings(path, confdir.Options{Lenient: s.o.lenient, Trust: true, TrustWarns: contained, Dirs: s.o.configDirs})
 	for _, p := range problems {
 		level := slog.LevelError
 		if p.Severity != graph.SeverityError {

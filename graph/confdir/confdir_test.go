@@ -130,10 +130,18 @@ func TestParseJSON(t *testing.T) {
 	}
 }
 
+func save(dir string, c *graph.Config) (string, error) {
+	edit, err := NewEdit([]string{dir}, c, nil, Options{})
+	if err != nil {
+		return "", err
+	}
+	return edit.Config.Source, edit.Write()
+}
+
 func TestSave(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "services")
 	c := mustParse(t, "", minimal)
-	path, err := Save(dir, c)
+	path, err := save(dir, c)
 	if err != nil || path != filepath.Join(dir, "x.toml") {
 		t.Fatalf("saved to %s: %v", path, err)
 	}
@@ -141,7 +149,7 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Exec.Line = "false"
-	if _, err := Save(dir, c); err != nil {
+	if _, err := save(dir, c); err != nil {
 		t.Fatal(err)
 	}
 	loaded := Load([]string{dir}, Options{})
@@ -161,7 +169,7 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Source = other
-	if path, err = Save(dir, c); err != nil || path != other {
+	if path, err = save(dir, c); err != nil || path != other {
 		t.Errorf("saved to %s: %v", path, err)
 	}
 	// What cannot be written leaves the old one.
@@ -169,7 +177,7 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	y := mustParse(t, "", strings.ReplaceAll(minimal, "\"x\"", "\"y\""))
-	if _, err := Save(dir, y); err == nil || !strings.HasPrefix(err.Error(), "cannot save y: ") {
+	if _, err := save(dir, y); err == nil || !strings.HasPrefix(err.Error(), "cannot save y: ") {
 		t.Errorf("saving over a directory: %v", err)
 	}
 	if files, _ = os.ReadDir(dir); len(files) != 2 {

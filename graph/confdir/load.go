@@ -20,8 +20,11 @@ const (
 	systemDir   = "system"
 )
 
-// isRoot reports whether dir is a root such as /etc/zinit, with the directories of files in it.
+// isRoot reports whether dir is a root such as /etc/zinit, with the directories of files in it, or a zinit.toml with services.
 func isRoot(dir string) bool {
+	if IsProject(dir) {
+		return true
+	}
 	for _, name := range []string{servicesDir, targetsDir, systemDir} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
 			return true
@@ -47,6 +50,7 @@ type loader struct {
 	trust    trust
 	entries  []*entry
 	problems []graph.Problem
+	unread   []string // each a zinit.toml that cannot be read at all
 }
 
 // Load reads directories of files, each either the directory itself or a root with services/, targets/ and system/. It
@@ -54,7 +58,11 @@ type loader struct {
 func Load(dirs []string, o Options) *Loaded {
 	l := &loader{o: o, trust: trustOf(o)}
 	for _, d := range l.directories(dirs) {
-		l.directory(d.path, d.system)
+		if d.project {
+			l.project(d.path)
+		} else {
+			l.directory(d.path, d.system)
+		}
 	}
 	loaded := l.choose()
 	loaded.build()
@@ -62,8 +70,9 @@ func Load(dirs []string, o Options) *Loaded {
 }
 
 type directory struct {
-	path   string
-	system bool
+	path    string
+	system  bool
+	project bool // what is read is its zinit.toml
 }
 
 // directories resolves roots; all system directories come first.
@@ -72,13 +81,13 @@ func (l *loader) directories(dirs []string) []directory {
 	for _, dir := range dirs {
 		dir = absolute(dir)
 		if !isRoot(dir) {
-			rest = append(rest, directory{dir, false})
+			rest = append(rest, directory{path: dir})
 			continue
 		}
 		l.lookTrust(dir)
 		l.strays(dir)
 		for _, name := range []string{systemDir, servicesDir, targetsDir} {
-			sub := directory{filepath.Join(dir, name), name == systemDir}
+			sub := directory{path: filepath.Join(dir, name), system: name == systemDir}
 			if info, err := os.Stat(sub.path); err != nil || !info.IsDir() {
 				continue
 			}
@@ -89,22 +98,36 @@ func (l *loader) directories(dirs []string) []directory {
 				system = append(system, sub)
 			}
 		}
+		if IsProject(dir) {
+			rest = append(rest, directory{path: dir, project: true})
+		}
 	}
 	return append(system, rest...)
 }
 
-// strays warns of files that stand in a root instead of in one of its directories.
+// strays warns of files that stand in a root instead of in one of its directories. Beside the zinit.toml of a project other
+// programs have theirs.
 func (l *loader) strays(dir string) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return // the directories below are read anyway
 	}
+	project := IsProject(dir)
 	for _, f := range files {
-		if isConfigName(f.Name()) && f.Name() != settingsName {
+		if isConfigName(f.Name()) && f.Name() != ProjectFile && (!project || isServiceFile(filepath.Join(dir, f.Name()))) {
 			l.report(filepath.Join(dir, f.Name()), graph.SeverityWarning, "not read: services belong into "+
 				filepath.Join(dir, servicesDir))
 		}
 	}
+}
+
+// isServiceFile reports whether a file looks like that of a service or target.
+func isServiceFile(path string) bool {
+	data, problem := readFile(path, trust{})
+	return problem == nil && slices.ContainsFunc(strings.Split(string(data), "\n"), func(line string) bool {
+		line = strings.TrimSpace(line)
+		return line == "[service]" || line == "[target]"
+	})
 }
 
 func isConfigName(name string) bool { return strings.HasSuffix(name, ".toml") && name[0] != '.' }
@@ -153,9 +176,9 @@ func (l *loader) directory(dir string, system bool) {
 			l.entries = append(l.entries, e)
 			continue
 		}
-		if f.Name() == settingsName {
+		if f.Name() == ProjectFile {
 			l.report(e.path, graph.SeverityWarning, "not read: the settings of the server belong beside the directory, in "+
-				filepath.Join(filepath.Dir(dir), settingsName))
+				filepath.Join(filepath.Dir(dir), ProjectFile))
 			continue
 		}
 		usable = append(usable, e)
@@ -202,8 +225,12 @@ func (l *loader) file(e *entry) {
 	}
 }
 
-// Reread reads one file that Load has read, by the same rules. The error is why it cannot be used.
-func Reread(path string, o Options) (*graph.Config, error) {
+// Reread reads the definition of a service from the file that Load has read it from, by the same rules. The error is why it
+// cannot be used.
+func Reread(path, name string, o Options) (*graph.Config, error) {
+	if IsProjectFile(path) {
+		return rereadProject(path, name, o)
+	}
 	l := &loader{o: o, trust: trustOf(o)}
 	dir := filepath.Dir(path)
 	e := &entry{path: path, service: baseName(path),
@@ -234,7 +261,7 @@ func hasKey(data []byte, key string) bool {
 // choose settles which file counts where several have one name: those of system/ before others, sound ones before
 // broken ones, the one that is called after the name, the first.
 func (l *loader) choose() *Loaded {
-	loaded := &Loaded{Problems: l.problems, sources: map[string][]byte{}}
+	loaded := &Loaded{Problems: l.problems, sources: map[string][]byte{}, unread: l.unread}
 	winner := map[string]*entry{}
 	for _, e := range l.entries {
 		if w := winner[e.service]; e.service != "" && (w == nil || e.before(w)) {
@@ -286,7 +313,7 @@ func (loaded *Loaded) bound(limit int, already func(string) bool) {
 		loaded.Broken = append(loaded.Broken, graph.Broken{Name: c.Name, Source: c.Source, Problem: text,
 			OnExit: c.Lifecycle.OnExit})
 		loaded.Problems = append(loaded.Problems, graph.Problem{File: c.Source, Service: c.Name, Severity: graph.SeverityError,
-			Message: text + "; raise it in " + settingsName + " and start the server again"})
+			Message: text + "; raise it in " + ProjectFile + " and start the server again"})
 	}
 	loaded.Configs = slices.DeleteFunc(loaded.Configs, func(c *graph.Config) bool { return over[c] })
 }
@@ -357,7 +384,8 @@ func (loaded *Loaded) Carry(running *graph.Graph) {
 		}
 	}
 	for id := range graph.ID(running.Len()) {
-		if c := running.Config(id); c.Ephemeral {
+		// What a zinit.toml that cannot be read has defined is known from before only.
+		if c := running.Config(id); c.Ephemeral || slices.Contains(loaded.unread, c.Source) && definition(running, c.Name) != nil {
 			if _, ok := loaded.Graph.Lookup(c.Name); !ok {
 				loaded.Configs = append(loaded.Configs, c)
 			}

@@ -2,7 +2,6 @@ package confdir
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -48,9 +47,7 @@ func Parse(file string, data []byte, o Options) (*graph.Config, []graph.Problem)
 		}
 	}
 	locate(data, r.problems)
-	slices.SortStableFunc(r.problems, func(a, b graph.Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	byPosition(r.problems)
 	if r.failed() {
 		return nil, r.problems
 	}
@@ -168,7 +165,11 @@ func (r *reader) document(document map[string]any) {
 	case isTarget:
 		sections = targetSections()
 	case !isService:
-		r.report(graph.SeverityError, "", "", "want a [service] or a [target] section")
+		text := "want a [service] or a [target] section"
+		if document[projectServices] != nil || document[projectTargets] != nil {
+			text += "; several services stand in a file called " + ProjectFile
+		}
+		r.report(graph.SeverityError, "", "", text)
 		if r.file != "" {
 			r.problems[0].Line, r.problems[0].Column = 1, 1
 		}

@@ -23,8 +23,9 @@ func locate(data []byte, problems []graph.Problem) {
 		if !missing(*p) {
 			continue
 		}
-		at, ok := found[p.Key+"\x00"+p.Value]
-		for key := p.Key; !ok && key != ""; key = parentKey(key) {
+		whole := within(found, p)
+		at, ok := found[whole+"\x00"+p.Value]
+		for key := whole; !ok && key != ""; key = parentKey(key) {
 			at, ok = found[key]
 		}
 		if ok {

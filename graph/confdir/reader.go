@@ -26,9 +26,14 @@ type reader struct {
 	settings *Settings
 	set      []string // keys that the document has
 	problems []graph.Problem
+	// member is the one of a zinit.toml that is read, nil where the document is a file of its own.
+	member *member
 }
 
 func (r *reader) report(severity graph.Severity, key, value, message string) {
+	if r.member != nil {
+		key, message = r.member.where(key), r.member.words(key, message)
+	}
 	r.problems = append(r.problems, graph.Problem{File: r.file, Service: r.service, Severity: severity, Message: message,
 		Key: key, Value: value})
 }

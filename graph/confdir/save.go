@@ -2,42 +2,25 @@ package confdir
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/zinit/zinit/graph"
 )
 
-// SaveDir returns the directory that a persisted file goes into: the last one given, services/ of a root.
+// SaveDir returns the place that a persisted definition goes into: the last directory given, services/ of a root, and the
+// zinit.toml of a project that has no services/.
 func SaveDir(dirs []string) string {
 	if len(dirs) == 0 {
 		return ""
 	}
 	dir := dirs[len(dirs)-1]
-	if isRoot(dir) {
-		return filepath.Join(dir, servicesDir)
+	if !isRoot(dir) {
+		return dir
 	}
-	return dir
-}
-
-// Save writes c into dir and returns the path: over the file it came from if that is in dir, else NAME.toml. It is
-// atomic: after a crash the old or the new file is there, whole. The directory is made if it does not exist.
-func Save(dir string, c *graph.Config) (path string, err error) {
-	if err := CheckName(c.Name); err != nil {
-		return "", fmt.Errorf("cannot save service: %w", err)
+	services := filepath.Join(dir, servicesDir)
+	if info, err := os.Stat(services); IsProject(dir) && (err != nil || !info.IsDir()) {
+		return filepath.Join(dir, ProjectFile)
 	}
-	path = filepath.Join(dir, c.Name+".toml")
-	if c.Source != "" && filepath.Dir(c.Source) == filepath.Clean(dir) {
-		path = c.Source
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("cannot save %s: %w", c.Name, err)
-	}
-	if err := writeAtomic(path, TOML(c)); err != nil {
-		return "", fmt.Errorf("cannot save %s: %w", c.Name, err)
-	}
-	return path, nil
+	return services
 }
 
 // writeAtomic writes a temporary file beside path, hidden so that nobody loads it, syncs it, renames it over path and

@@ -44,24 +44,26 @@ func DefaultSettings() *Settings {
 // directory.
 func SettingsFile(dir string) string {
 	if isRoot(dir) {
-		return filepath.Join(dir, settingsName)
+		return filepath.Join(dir, ProjectFile)
 	}
-	return filepath.Join(filepath.Dir(absolute(dir)), settingsName)
+	return filepath.Join(filepath.Dir(absolute(dir)), ProjectFile)
 }
 
-const settingsName = "zinit.toml"
+// ProjectFile is the name of the file with the settings of the server, and in a project with its services.
+const ProjectFile = "zinit.toml"
 
 // StdoutFormats are the ways in which the output of services goes to the server's stdout: the line with the service's name
 // before it, alone, or as JSON.
 func StdoutFormats() []string { return []string{"prefix", "plain", "json"} }
 
 type setting struct {
-	key  string
-	read func(r *reader, s *Settings, v any)
+	key    string
+	schema map[string]any
+	read   func(r *reader, s *Settings, v any)
 }
 
 func settingInt[T ~int | ~int64](key string, low, high int64, at func(*Settings) *T) setting {
-	return setting{key, func(r *reader, s *Settings, v any) {
+	return setting{key, ranged(low, high), func(r *reader, s *Settings, v any) {
 		if n, ok := r.int(v, low, high); ok {
 			*at(s) = T(n)
 		}
@@ -69,17 +71,17 @@ func settingInt[T ~int | ~int64](key string, low, high int64, at func(*Settings)
 }
 
 var settingKeys = []setting{
-	{"socket.mode", func(r *reader, s *Settings, v any) {
+	{"socket.mode", map[string]any{"type": []string{"string", "integer"}}, func(r *reader, s *Settings, v any) {
 		if mode, ok := r.mode(v); ok {
 			s.SocketMode = mode
 		}
 	}},
-	{"socket.group", func(r *reader, s *Settings, v any) {
+	{"socket.group", map[string]any{"type": []string{"string", "integer"}}, func(r *reader, s *Settings, v any) {
 		if group, ok := r.account(v); ok {
 			s.SocketGroup = group
 		}
 	}},
-	{"logging.stdout", func(r *reader, s *Settings, v any) {
+	{"logging.stdout", map[string]any{"enum": []any{true, false, "prefix", "plain", "json"}}, func(r *reader, s *Settings, v any) {
 		word, isWord := v.(string)
 		switch on, isBool := v.(bool); {
 		case isBool && on:
@@ -92,13 +94,13 @@ var settingKeys = []setting{
 			r.fail(`want true, false, "prefix", "plain" or "json", not %s`, describe(v))
 		}
 	}},
-	{"logging.forward", func(r *reader, s *Settings, v any) { s.Forward = r.forward(v) }},
+	{"logging.forward", map[string]any{"type": []string{"string", "boolean"}}, func(r *reader, s *Settings, v any) { s.Forward = r.forward(v) }},
 	settingInt("logging.buffer_lines", 1, math.MaxInt32, func(s *Settings) *int { return &s.BufferLines }),
 	settingInt("logging.buffer_bytes", 1, math.MaxInt32, func(s *Settings) *int { return &s.BufferBytes }),
 	settingInt("logging.syslog_max_bytes", graph.MinSyslogBytes, graph.MaxSyslogBytes,
 		func(s *Settings) *int { return &s.SyslogMaxBytes }),
 	settingInt("logging.total_bytes", 1<<20, 1<<30, func(s *Settings) *int64 { return &s.TotalBytes }),
-	{"shutdown.timeout_ms", func(r *reader, s *Settings, v any) {
+	{"shutdown.timeout_ms", ranged(1, maxMillis), func(r *reader, s *Settings, v any) {
 		if d, ok := r.millis(v, 1); ok {
 			s.ShutdownTimeout = d
 		}
@@ -137,13 +139,42 @@ func LoadSettings(path string, o Options) (*Settings, []graph.Problem) {
 	}
 	document := map[string]any{}
 	if err := toml.Unmarshal(data, &document); err != nil {
+		if o.Dirs != nil && len(guessNames(data)) > 0 {
+			return settings, r.problems // Load tells it
+		}
 		problem := syntaxProblem(path, data, "", err)
 		problem.Service = ""
 		return settings, append(r.problems, problem)
 	}
+	r.projectDocument(document, o)
 	r.settingsDocument(settings, document)
 	locate(data, r.problems)
 	return settings, r.problems
+}
+
+// projectDocument takes out what defines services: Load reads it, where the directory of the file is one of those that are
+// loaded.
+func (r *reader) projectDocument(document map[string]any, o Options) {
+	kind := projectServices
+	if document[kind] == nil {
+		kind = projectTargets
+	}
+	if document[kind] == nil {
+		for _, key := range projectKeys {
+			if document[key] != nil {
+				r.unknownText(key, key+" counts for the [services.NAME] of this file, and it has none")
+				delete(document, key)
+			}
+		}
+		return
+	}
+	dir := filepath.Dir(absolute(r.file))
+	if o.Dirs != nil && !slices.ContainsFunc(o.Dirs, func(d string) bool { return absolute(d) == dir }) {
+		r.warn(kind, "the "+kind+" of this file are not loaded: that needs --config "+dir)
+	}
+	for _, key := range projectKeys {
+		delete(document, key)
+	}
 }
 
 func (r *reader) settingsDocument(settings *Settings, document map[string]any) {

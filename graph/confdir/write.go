@@ -84,20 +84,20 @@ func TOML(c *graph.Config) []byte {
 	var b bytes.Buffer
 	for _, s := range sectionsOf(c) {
 		if s == scheduleSection() {
-			eachSchedule(c, func(one *graph.Config) { writeSection(&b, "[["+s.name+"]]", s, differing(one, base, s)) })
+			eachSchedule(c, func(one *graph.Config) { writeSection(&b, "[["+s.name+"]]", s.name, differing(one, base, s)) })
 			continue
 		}
-		writeSection(&b, "["+s.name+"]", s, differing(c, base, s))
+		writeSection(&b, "["+s.name+"]", s.name, differing(c, base, s))
 	}
 	return b.Bytes()
 }
 
-// writeSection writes a section under its head, nothing where there are no keys.
-func writeSection(b *bytes.Buffer, head string, s *section, t table) {
+// writeSection writes a section under its head, nothing where there are no keys. name is the head without brackets.
+func writeSection(b *bytes.Buffer, head, name string, t table) {
 	if len(t) == 0 {
 		return
 	}
-	if b.Len() > 0 {
+	if b.Len() > 1 {
 		b.WriteByte('\n')
 	}
 	b.WriteString(head + "\n")
@@ -110,7 +110,7 @@ func writeSection(b *bytes.Buffer, head string, s *section, t table) {
 		b.WriteString(p.key + " = " + tomlValue(p.value) + "\n")
 	}
 	for _, p := range below {
-		b.WriteString("\n[" + s.name + "." + p.key + "]\n")
+		b.WriteString("\n[" + name + "." + p.key + "]\n")
 		for _, inner := range p.value.(table) {
 			b.WriteString(tomlKey(inner.key) + " = " + tomlValue(inner.value) + "\n")
 		}

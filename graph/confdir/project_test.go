@@ -1,0 +1,201 @@
+package confdir
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zinit/zinit/graph"
+)
+
+const projectText = `# a stack
+env_file = "all.env"
+
+[logging]
+buffer_lines = 7
+
+[env]
+LEVEL = "info"
+HOME = "/all"
+
+[defaults]
+restart = "always"
+env = { HOME = "/default", SHELL = "sh" }
+
+[defaults.logging]
+buffer_bytes = 99
+
+# the web server
+[services.web]
+exec = "web"
+env_file = ["own.env"]
+requires = ["db"]
+
+[services.web.env]
+HOME = "/own"
+
+[services.db]
+exec = "db"
+ready = "notify"
+dir = "data"
+lifecycle.restart = "never"
+
+[services.job]
+exec = "job"
+oneshot = true
+`
+
+func newProject(t *testing.T, text string) (dir string, load func() *Loaded) {
+	t.Helper()
+	dir = t.TempDir()
+	write(t, filepath.Join(dir, ProjectFile), []byte(text))
+	return dir, func() *Loaded {
+		settings, problems := LoadSettings(SettingsFile(dir), Options{Dirs: []string{dir}})
+		if len(problems) > 0 {
+			t.Fatalf("settings: %s", problemText(problems))
+		}
+		return Load([]string{dir}, Options{Settings: settings})
+	}
+}
+
+func configOf(t *testing.T, loaded *Loaded, name string) *graph.Config {
+	t.Helper()
+	i := slices.IndexFunc(loaded.Configs, func(c *graph.Config) bool { return c.Name == name })
+	if i < 0 {
+		t.Fatalf("%s is not loaded: %s", name, problemText(loaded.Problems))
+	}
+	return loaded.Configs[i]
+}
+
+// TestProjectMerges: what the file says for all counts where a service does not say it itself, the nearest word wins.
+func TestProjectMerges(t *testing.T) {
+	dir, load := newProject(t, projectText)
+	loaded := load()
+	if len(loaded.Problems) > 0 {
+		t.Fatal(problemText(loaded.Problems))
+	}
+	web, db, job := configOf(t, loaded, "web"), configOf(t, loaded, "db"), configOf(t, loaded, "job")
+	if got := []string{web.Env["HOME"], web.Env["SHELL"], web.Env["LEVEL"], db.Env["HOME"]}; !slices.Equal(got, []string{"/own", "sh", "info", "/default"}) {
+		t.Errorf("variables: %q", got)
+	}
+	if want := []string{filepath.Join(dir, "all.env"), filepath.Join(dir, "own.env")}; !slices.Equal(web.EnvFiles, want) {
+		t.Errorf("env files: %q", web.EnvFiles)
+	}
+	if web.Dir != dir || db.Dir != filepath.Join(dir, "data") {
+		t.Errorf("directories: %s, %s", web.Dir, db.Dir)
+	}
+	if web.Lifecycle.Restart != graph.RestartAlways || db.Lifecycle.Restart != graph.RestartNever || job.Lifecycle.Restart != graph.RestartNever {
+		t.Errorf("restart: %s, %s, %s", web.Lifecycle.Restart, db.Lifecycle.Restart, job.Lifecycle.Restart)
+	}
+	if web.Logging.BufferLines != 7 || web.Logging.BufferBytes != 99 {
+		t.Errorf("logging: %+v", web.Logging)
+	}
+	if !slices.Equal(web.Deps.Requires, []string{"db"}) {
+		t.Errorf("requires: %q", web.Deps.Requires)
+	}
+}
+
+// TestProjectEdit: what is saved into a zinit.toml is there when it is read again, and the rest of the file stays as it is.
+func TestProjectEdit(t *testing.T) {
+	dir, load := newProject(t, projectText)
+	edit := func(c *graph.Config, given ...string) *graph.Config {
+		t.Helper()
+		e, err := NewEdit([]string{dir}, c, given, Options{})
+		if err == nil {
+			err = e.Write()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Config
+	}
+	fresh := New("new one", false)
+	if _, err := NewEdit([]string{dir}, fresh, nil, Options{}); err == nil {
+		t.Error("a bad name is saved")
+	}
+	fresh.Name = "new.one"
+	fresh.Exec.Line, fresh.Env = "fresh", map[string]string{"X": "y"}
+	if c := edit(fresh); c.Lifecycle.Restart != graph.RestartAlways || c.Env["LEVEL"] != "info" || c.Dir != dir {
+		t.Errorf("the file's defaults do not count for what is added: %+v", c)
+	}
+	if c := edit(fresh, "lifecycle.restart"); c.Lifecycle.Restart != graph.RestartOnFailure {
+		t.Error("what was said is not written where it is the built-in default")
+	}
+	web := *configOf(t, load(), "web")
+	web.Exec.Line = "web 2"
+	edit(&web)
+	loaded := load()
+	if c := configOf(t, loaded, "web"); c.Exec.Line != "web 2" || c.Env["HOME"] != "/own" || !slices.Equal(c.Deps.Requires, []string{"db"}) {
+		t.Errorf("written over: %+v", c)
+	}
+	if err := Delete(filepath.Join(dir, ProjectFile), "web"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, ProjectFile))
+	if err != nil || strings.Contains(string(text), "web") || !strings.HasPrefix(string(text), projectText[:strings.Index(projectText, "# the web")]) {
+		t.Errorf("after the removal: %v\n%s", err, text)
+	}
+	if loaded = load(); len(loaded.Configs) != 3 || len(loaded.Problems) > 0 {
+		t.Errorf("loaded %d: %s", len(loaded.Configs), problemText(loaded.Problems))
+	}
+}
+
+// TestProjectEditRefuses: what stands within a table of others is not taken out.
+func TestProjectEditRefuses(t *testing.T) {
+	for _, text := range []string{"services = { web = { exec = \"x\" } }\n", "[services]\nweb.exec = \"x\"\n", "services.web.exec = \"x\"\n"} {
+		dir, load := newProject(t, text)
+		c := *configOf(t, load(), "web")
+		_, err := NewEdit([]string{dir}, &c, nil, Options{})
+		if err == nil || !strings.Contains(err.Error(), "by hand") {
+			t.Errorf("saved into %s: %v", text, err)
+		}
+		if err := Delete(c.Source, "web"); err == nil || !strings.Contains(err.Error(), "by hand") {
+			t.Errorf("deleted from %s: %v", text, err)
+		}
+		if after, _ := os.ReadFile(c.Source); string(after) != text {
+			t.Errorf("the file is now %s", after)
+		}
+	}
+}
+
+// TestProjectKeepsRunning: a zinit.toml that breaks takes nothing down.
+func TestProjectKeepsRunning(t *testing.T) {
+	dir, load := newProject(t, projectText)
+	running := load()
+	for _, text := range []string{"[servi\n", "[services.web]\nexec = \"x\n", "[services.web]\nexec = 3\n[services.db]\nexec=\"x\"\n[services.job]\nexec=\"y\"\n"} {
+		write(t, filepath.Join(dir, ProjectFile), []byte("[services.zz]\nexec = 1\n"+text))
+		next := Load([]string{dir}, Options{})
+		next.Carry(running.Graph)
+		for _, name := range []string{"web", "db", "job"} {
+			configOf(t, next, name)
+		}
+	}
+}
+
+// TestProjectSchema: what an editor offers is what is read.
+func TestProjectSchema(t *testing.T) {
+	var schema struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+		Defs       struct {
+			Service struct {
+				Properties map[string]json.RawMessage `json:"properties"`
+			} `json:"service"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(ProjectSchema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range slices.Concat(projectKeys, settingSections) {
+		if schema.Properties[key] == nil {
+			t.Errorf("no %s", key)
+		}
+	}
+	for _, key := range []string{"exec", "restart", "requires", "lifecycle", "health", "logging", "schedule"} {
+		if schema.Defs.Service.Properties[key] == nil {
+			t.Errorf("no services.NAME.%s", key)
+		}
+	}
+}
