@@ -3,7 +3,9 @@ package logring
 import (
 	"container/heap"
 	cryptorand "crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -123,6 +125,12 @@ func (a *Arena) Close() error {
 		a.fd = -1
 	}
 	return err
+}
+
+// ID names this arena, also after Open: sequence numbers of its rings mean nothing in another one.
+func (a *Arena) ID() string {
+	sum := sha256.Sum256(binary.LittleEndian.AppendUint64(nil, a.secret)) // the secret itself stays here
+	return hex.EncodeToString(sum[:8])
 }
 
 // Bytes is the memory in use by lines, heads and unfinished lines.

@@ -13,6 +13,10 @@ type (
 	Change = wire.Change
 	// LogQuery selects captured lines.
 	LogQuery = wire.LogQuery
+	// RunRequest says how a oneshot is run.
+	RunRequest = wire.RunRequest
+	// RunQuery selects lines of one run of a job.
+	RunQuery = wire.RunQuery
 	// Power is how a machine ends.
 	Power = wire.Power
 )
@@ -48,6 +52,8 @@ type Backend interface {
 	Start(ctx context.Context, name string, c Change) (wire.OK, error)
 	Stop(ctx context.Context, name string, c Change) (wire.OK, error)
 	Restart(ctx context.Context, name string, c Change) (wire.OK, error)
+	// RunOneshot runs a oneshot now and returns when that run has ended.
+	RunOneshot(ctx context.Context, name string, r RunRequest) (wire.Run, error)
 	Kill(name, signal string) (wire.OK, error)
 	SignalReload(name string) (wire.OK, error)
 	Set(ctx context.Context, config json.RawMessage, dryRun bool) (wire.Added, error)
@@ -84,4 +90,5 @@ type Backend interface {
 
 	Jobs() ([]wire.Job, error)
 	JobHistory(name string) ([]wire.JobRun, error)
+	JobLog(q RunQuery) (wire.RunLog, error)
 }

@@ -15,6 +15,7 @@ type (
 		Wait      bool   `json:"wait,omitempty"`
 		TimeoutMS int64  `json:"timeout_ms,omitempty"`
 		NoDeps    bool   `json:"no_deps,omitempty"`
+		RunOnly   bool   `json:"run_only,omitempty"`
 	}
 	logParams struct {
 		Names    []string `json:"names,omitempty"`
@@ -153,7 +154,7 @@ func (c *Client) ProcessTree(ctx context.Context, name string) (string, error) {
 }
 
 func (c *Client) change(ctx context.Context, method, name string, how Change) (wire.OK, error) {
-	return call[wire.OK](ctx, c, method, changeParams{name, how.Wait, how.TimeoutMS, how.NoDeps})
+	return call[wire.OK](ctx, c, method, changeParams{name, how.Wait, how.TimeoutMS, how.NoDeps, how.RunOnly})
 }
 
 // Start makes a service wanted up, with what it needs.
@@ -165,6 +166,16 @@ func (c *Client) Start(ctx context.Context, name string, how Change) (wire.OK, e
 func (c *Client) Stop(ctx context.Context, name string, how Change) (wire.OK, error) {
 	how.NoDeps = false
 	return c.change(ctx, "service.stop", name, how)
+}
+
+// Run runs a oneshot now, and returns when that run has ended. An answer that is pending comes from a server that another one
+// takes over from: ask that one with how.Again.
+func (c *Client) Run(ctx context.Context, name string, how RunRequest) (wire.Run, error) {
+	params := map[string]any{"name": name, "no_deps": how.NoDeps, "timeout_ms": how.TimeoutMS}
+	if how.Again {
+		params["after"] = how.After
+	}
+	return call[wire.Run](ctx, c, "service.run", params)
 }
 
 // Restart stops a service and starts it again.
@@ -297,6 +308,18 @@ func (c *Client) Jobs(ctx context.Context) ([]wire.Job, error) {
 // JobHistory returns the runs of a job that are remembered, oldest first.
 func (c *Client) JobHistory(ctx context.Context, name string) ([]wire.JobRun, error) {
 	return call[[]wire.JobRun](ctx, c, "jobs.history", nameParams{name})
+}
+
+// JobLog returns the lines of one run of a job that are kept.
+func (c *Client) JobLog(ctx context.Context, q RunQuery) (wire.RunLog, error) {
+	params := map[string]any{"name": q.Name, "run": q.Run, "lines": q.Lines}
+	if q.Stream != "" {
+		params["stream"] = q.Stream
+	}
+	if q.Grep != "" {
+		params["grep"] = q.Grep
+	}
+	return call[wire.RunLog](ctx, c, "jobs.log", params)
 }
 
 // XinetStatusAll returns the states of all proxies.

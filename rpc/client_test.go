@@ -102,7 +102,7 @@ func TestTypedCalls(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"start a {Wait:false TimeoutMS:0 NoDeps:true}", "stop a {Wait:true TimeoutMS:5 NoDeps:false}", "kill a SIGTERM",
+		"start a {Wait:false TimeoutMS:0 NoDeps:true RunOnly:false}", "stop a {Wait:true TimeoutMS:5 NoDeps:false RunOnly:false}", "kill a SIGTERM",
 		`set {"service":{"name":"x"}} true`, `add {"service":1} true`, "remove a true", "wait [a] ready 9", "events 4 9",
 		"logs {Names:[] Lines:5 Stream: SinceMS:0 UntilMS:0 Since:0 Grep:}",
 	} {

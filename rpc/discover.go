@@ -62,7 +62,7 @@ func (p param) schema() schema {
 		s["type"] = "string"
 	case kindBool:
 		s["type"] = "boolean"
-	case kindInt, kindSeq, kindCount:
+	case kindInt, kindSeq, kindCount, kindNumber:
 		s["type"], s["minimum"] = "integer", 0
 	case kindStrings:
 		s["type"], s["items"] = "array", schema{"type": "string"}

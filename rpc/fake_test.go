@@ -221,6 +221,12 @@ func (f *fakeBackend) XinetStatus(name string) (wire.XinetStatus, error) {
 }
 func (f *fakeBackend) XinetStatusAll() []wire.XinetStatus { return nil }
 func (f *fakeBackend) Jobs() ([]wire.Job, error)          { return []wire.Job{}, nil }
+func (f *fakeBackend) JobLog(q RunQuery) (wire.RunLog, error) {
+	return found(f, q.Name, wire.RunLog{Lines: []wire.LogLine{}})
+}
+func (f *fakeBackend) RunOneshot(_ context.Context, name string, _ RunRequest) (wire.Run, error) {
+	return found(f, name, wire.Run{OK: true, Outcome: "done", State: wire.State{State: "exited"}})
+}
 func (f *fakeBackend) JobHistory(name string) ([]wire.JobRun, error) {
 	return found(f, name, []wire.JobRun{})
 }

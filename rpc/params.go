@@ -20,6 +20,7 @@ const (
 	kindBool
 	kindInt     // an integer from 0 to 2^63-1
 	kindSeq     // an integer from 0 to 2^64-1
+	kindNumber  // an integer, also below 0
 	kindCount   // as kindInt; anything else counts as absent, as in 0.3.9
 	kindStrings // an array of strings, or one string
 	kindSignal  // a signal: name or number
@@ -193,6 +194,9 @@ func (k paramKind) accepts(raw []byte) bool {
 	case kindInt, kindCount:
 		_, err := strconv.ParseInt(string(raw), 10, 64)
 		return err == nil && raw[0] != '-'
+	case kindNumber:
+		_, err := strconv.ParseInt(string(raw), 10, 64)
+		return err == nil
 	case kindSeq:
 		_, err := strconv.ParseUint(string(raw), 10, 64)
 		return err == nil
@@ -233,6 +237,8 @@ func (k paramKind) words() string {
 		return "an integer from 0 on"
 	case kindSeq:
 		return "a sequence number"
+	case kindNumber:
+		return "an integer"
 	case kindStrings:
 		return "an array of strings"
 	case kindSignal:

@@ -215,7 +215,7 @@ func TestBatches(t *testing.T) {
 		t.Error(answer)
 	}
 	notes := strings.Join(fake.notes(), "; ")
-	if !strings.Contains(notes, "stop a {Wait:false TimeoutMS:0 NoDeps:false}; start a {Wait:false TimeoutMS:0 NoDeps:false}") {
+	if !strings.Contains(notes, "stop a {Wait:false TimeoutMS:0 NoDeps:false RunOnly:false}; start a {Wait:false TimeoutMS:0 NoDeps:false RunOnly:false}") {
 		t.Error(notes)
 	}
 	// A big one comes in one line, whatever its size.

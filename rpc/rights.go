@@ -36,7 +36,7 @@ func sights() []sight {
 		{of: wire.StatusFull{}, told: "Cause", hidden: "StatusText Warnings Log ChangedOnDisk",
 			states: "Name State IsTarget Dependencies UptimeSecs UptimeMS StartedAt Since Wanted Due Class Critical Oneshot " +
 				"StatusKey Incarnation PID ReadyAt Restarts MaxRestarts BackoffMS NextRestartMS NextRestartAt LastExit " +
-				"Sinks Announced Health Processes MemoryBytes CPUPercent Tracking Cgroup Ports Source Ephemeral Unkillable OOM"},
+				"Sinks Announced Health Job Processes MemoryBytes CPUPercent Tracking Cgroup Ports Source Ephemeral Unkillable OOM"},
 		{of: wire.Children{}, states: "Children"},
 		{of: wire.Child{}, states: "PID Name MemoryBytes"},
 		{of: wire.Stats{}, states: "PID MemoryBytes CPUPercent"},

@@ -26,6 +26,17 @@ func jobMethods() []method {
 			result: []wire.Job(nil), call: plain(func(b Backend) (any, error) { return answer(b.Jobs()) })},
 		{name: "jobs.history", summary: "The runs of a job that are remembered, oldest first.", params: []param{paramName},
 			result: []wire.JobRun(nil), call: named(func(b Backend, name string) (any, error) { return answer(b.JobHistory(name)) })},
+		{name: "jobs.log", summary: "The lines of one run that are kept.", access: accessLogs, result: wire.RunLog{},
+			params: []param{paramName,
+				{name: "run", kind: kindNumber, preset: "-1", doc: "its incarnation, or counted from the last one, which is -1"},
+				logLinesParam("", "the last so many; absent: all that is kept"), logStream, logGrep},
+			call: func(_ context.Context, b Backend, a *args) (any, error) {
+				q := RunQuery{Name: a.text(0), Run: a.integer(1), Lines: allLines, Stream: a.text(3), Grep: a.text(4)}
+				if a.given(2) {
+					q.Lines = a.count(2)
+				}
+				return answer(b.JobLog(q))
+			}},
 	}
 }
 
@@ -122,7 +133,17 @@ func changeMethods() []method {
 		{name: "no_deps", kind: kindBool, preset: "false", doc: "start nothing that it requires or wants"}}
 	return []method{
 		change("service.start", "Make it wanted up, and with it what it requires and wants.", startParams, true, Backend.Start),
-		change("service.stop", "Make it wanted down, after what requires it has stopped.", startParams[:3], true, Backend.Stop),
+		change("service.stop", "Make it wanted down, after what requires it has stopped.", append(startParams[:3:3],
+			param{name: "run_only", kind: kindBool, preset: "false", doc: "a job ends its run, and runs again when it is due"}),
+			true, Backend.Stop),
+		{name: "service.run", summary: "Run a oneshot now, and answer when that run has ended.", access: accessWrite, result: wire.Run{},
+			params: []param{paramName, paramTimeout, startParams[3],
+				{name: "after", kind: kindSeq, doc: "it was asked for before: a run of a later incarnation than this is the one that is meant"}},
+			pending: func(*args) any { return wire.Run{Pending: true} },
+			waits:   func(*args) bool { return true },
+			call: func(ctx context.Context, b Backend, a *args) (any, error) {
+				return answer(b.RunOneshot(ctx, a.text(0), RunRequest{TimeoutMS: a.integer(1), NoDeps: a.flag(2), Again: a.given(3), After: a.seq(3)}))
+			}},
 		change("service.restart", "Stop and start again.", startParams, false, Backend.Restart),
 		{name: "service.kill", summary: "Send a signal.", access: accessWrite, result: wire.OK{}, pending: pendingOK,
 			params: []param{paramName, {name: "signal", kind: kindSignal, preset: `"SIGTERM"`, doc: "name or number, see signal(7)"}},
@@ -172,7 +193,7 @@ func change(name, summary string, params []param, again bool, do changeCall) met
 		call: func(ctx context.Context, b Backend, a *args) (any, error) {
 			how := Change{Wait: a.flag(1), TimeoutMS: a.integer(2)}
 			if len(params) > 3 {
-				how.NoDeps = a.flag(3)
+				how.NoDeps, how.RunOnly = a.flag(3) && params[3].name == "no_deps", a.flag(3) && params[3].name == "run_only"
 			}
 			return answer(do(b, ctx, a.text(0), how))
 		}}

@@ -7,6 +7,7 @@ import (
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/answer"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/view"
 )
@@ -18,7 +19,28 @@ func (s *Supervisor) Start(ctx context.Context, name string, c wire.Change) (wir
 
 // Stop asks for a service to be down.
 func (s *Supervisor) Stop(ctx context.Context, name string, c wire.Change) (wire.OK, error) {
-	return s.change(ctx, name, machine.Asked{Verb: machine.VerbStop}, c)
+	return s.change(ctx, name, machine.Asked{Verb: machine.VerbStop, RunOnly: c.RunOnly}, c)
+}
+
+// RunOneshot runs a oneshot now, and returns when that run has ended.
+func (s *Supervisor) RunOneshot(ctx context.Context, name string, c wire.RunRequest) (wire.Run, error) {
+	if err := s.MayRun(name); err != nil {
+		return wire.Run{}, err
+	}
+	req, outcomes, err := s.ask(name, machine.Asked{Verb: machine.VerbRun, NoDeps: c.NoDeps, Again: c.Again, After: machine.Gen(c.After),
+		Wait: true}, time.Duration(c.TimeoutMS)*time.Millisecond)
+	if err != nil {
+		return wire.Run{}, err
+	}
+	select {
+	case o := <-outcomes:
+		return s.RunEnded(name, o.Outcome, o.Info, o.Gen)
+	case <-ctx.Done():
+		s.loop.Cancel(req)
+		return wire.Run{Pending: true}, nil
+	case <-s.loop.Done():
+		return wire.Run{}, answer.ErrStopping()
+	}
 }
 
 // Restart stops and starts a service.
@@ -60,7 +82,7 @@ func (s *Supervisor) change(ctx context.Context, name string, ask machine.Asked,
 	}
 	select {
 	case o := <-outcomes:
-		return s.Outcome(name, o, c.Wait)
+		return s.Outcome(name, o.Outcome, c.Wait)
 	case <-expired:
 		s.loop.Cancel(req)
 		return wire.OK{OK: true, Pending: true}, nil
@@ -73,7 +95,7 @@ func (s *Supervisor) change(ctx context.Context, name string, ask machine.Asked,
 }
 
 // ask gives the request to the loop.
-func (s *Supervisor) ask(name string, a machine.Asked, timeout time.Duration) (machine.ReqID, <-chan machine.Outcome, error) {
+func (s *Supervisor) ask(name string, a machine.Asked, timeout time.Duration) (machine.ReqID, <-chan loop.Settled, error) {
 	req, outcomes, ok := s.loop.Ask(name, a, timeout)
 	switch {
 	case !ok:

@@ -234,7 +234,7 @@ func TestFlagsReachTheServer(t *testing.T) {
 	run(t, socket, "start", "a", "--no-deps", "--timeout", "1.5")
 	run(t, socket, "stop", "a", "--no-wait")
 	run(t, socket, "kill", "a", "-9")
-	want := []string{"start a {Wait:true TimeoutMS:1500 NoDeps:true}", "stop a {Wait:false TimeoutMS:0 NoDeps:false}", "kill a SIGKILL"}
+	want := []string{"start a {Wait:true TimeoutMS:1500 NoDeps:true RunOnly:false}", "stop a {Wait:false TimeoutMS:0 NoDeps:false RunOnly:false}", "kill a SIGKILL"}
 	if got := f.noted(); !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}

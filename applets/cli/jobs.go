@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -140,6 +141,8 @@ func runResult(r wire.JobRun) cell {
 		return cell{"left out: " + r.LeftOut, yellow}
 	case r.Failed != "":
 		return cell{r.Failed, red}
+	case r.EndedAt == "":
+		return cell{"running", green}
 	case r.Signal != nil:
 		return cell{fmt.Sprintf("signal %d", *r.Signal), yellow}
 	case r.Code != nil && *r.Code != 0:
@@ -153,8 +156,9 @@ func runResult(r wire.JobRun) cell {
 func historyCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "history", Category: categoryLook, Usage: "the last runs of a job", ArgsUsage: "NAME",
-		Description: "One line a run, the newest last: when it began, how long it took, how it ended, and which runs were left out and why.",
-		Flags:       []cli.Flag{&cli.IntFlag{Name: "lines", Aliases: []string{"n"}, Usage: "only the last `N`"}},
+		Description: "One line a run, the newest last: when it began, how long it took, how it ended, and which runs were left out and why.\n" +
+			"zinit logs NAME --run N shows what one has written; -1 is the last one.",
+		Flags: []cli.Flag{&cli.IntFlag{Name: "lines", Aliases: []string{"n"}, Usage: "only the last `N`"}},
 		Action: v.withClient(1, 1, func(c *cli.Context, client *rpc.Client, names []string) error {
 			list, err := client.JobHistory(v.ctx, names[0])
 			if err != nil {
@@ -171,11 +175,15 @@ func historyCommand(v *invocation) *cli.Command {
 func (v *invocation) showHistory(list []wire.JobRun) error {
 	lines := []string{}
 	t := &table{style: v.out.style, width: v.out.width, columns: []column{
-		{head: "BEGAN"}, {head: "TOOK", right: true}, {head: "BY"}, {head: "RESULT"},
+		{head: "RUN", right: true}, {head: "BEGAN"}, {head: "TOOK", right: true}, {head: "BY"}, {head: "RESULT"},
 	}}
 	for _, r := range list {
 		lines = append(lines, r.BeganAt)
-		t.add(cell{localTime(r.BeganAt), ""}, cell{msText(r.TookMS), ""}, cell{r.Cause, dim}, runResult(r))
+		run := cell{"-", dim}
+		if r.Incarnation != 0 {
+			run = cell{strconv.FormatUint(r.Incarnation, 10), ""}
+		}
+		t.add(run, cell{localTime(r.BeganAt), ""}, cell{msText(r.TookMS), ""}, cell{r.Cause, dim}, runResult(r))
 	}
 	return v.print(list, lines, func() string {
 		if len(list) == 0 {

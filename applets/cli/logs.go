@@ -43,6 +43,7 @@ func logsCommand(v *invocation) *cli.Command {
 			&cli.StringFlag{Name: "since", Usage: "not before `TIME`"},
 			&cli.StringFlag{Name: "until", Usage: "not after `TIME`"},
 			&cli.StringFlag{Name: "stream", Usage: "only `STREAM`: stdout, stderr or syslog"},
+			&cli.StringFlag{Name: "run", Usage: "of a job only its run `N`, as zinit history numbers them; -1 is the last, -2 the one before"},
 			&cli.StringFlag{Name: "grep", Aliases: []string{"g"}, Usage: "only lines that match the regular expression `REGEX`"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "print as `FORMAT`: short, cat (the line alone) or json (one object a line)"},
 		},
@@ -69,6 +70,9 @@ func logsCommand(v *invocation) *cli.Command {
 			}
 			q.Names = chosen.names
 			p.prefix(chosen.names)
+			if c.IsSet("run") {
+				return v.showRun(c, client, p, q)
+			}
 			return firstError(v.showKnown(client, p, q, c.Bool("follow")), silent(exitCode(chosen.problem)))
 		}),
 	}
@@ -107,6 +111,33 @@ func (v *invocation) logQuery(c *cli.Context) (rpc.LogQuery, error) {
 	}
 	q.UntilMS, err = v.timeFlag(c, "until")
 	return q, err
+}
+
+// showRun shows what one run of a job has written.
+func (v *invocation) showRun(c *cli.Context, client *rpc.Client, p *logPrinter, q rpc.LogQuery) error {
+	for _, other := range []string{"follow", "since", "until"} {
+		if c.IsSet(other) {
+			return usagef("--run and --%s exclude each other", other)
+		}
+	}
+	n, err := strconv.ParseInt(c.String("run"), 10, 64)
+	switch {
+	case err != nil || n == 0:
+		return usagef("cannot read --run %q: want the number of a run, or -1 for the last one, -2 for the one before", c.String("run"))
+	case len(q.Names) != 1:
+		return usagef("--run goes with one name")
+	case !c.IsSet("lines"):
+		q.Lines = math.MaxInt32
+	}
+	got, err := client.JobLog(v.ctx, rpc.RunQuery{Name: q.Names[0], Run: n, Lines: q.Lines, Stream: q.Stream, Grep: q.Grep})
+	if err != nil {
+		return v.explain(client, "show a run of", q.Names[0], err)
+	}
+	p.lines(got.Lines)
+	if got.Missing != "" {
+		v.note(q.Names[0] + ", run of " + localTime(got.Run.BeganAt) + ": " + got.Missing)
+	}
+	return nil
 }
 
 // timeFlag is a flag's point in time in ms of the wall clock, 0 when it is not set.

@@ -16,7 +16,7 @@ import (
 
 func changeCommands(v *invocation) []*cli.Command {
 	return []*cli.Command{
-		startCommand(v), stopCommand(v), restartCommand(v), killCommand(v), signalReloadCommand(v), waitCommand(v),
+		startCommand(v), stopCommand(v), restartCommand(v), runCommand(v), killCommand(v), signalReloadCommand(v), waitCommand(v),
 		bulkCommand(v, "start-all", "start every service of class user", "told to start", (*rpc.Client).StartAll),
 		bulkCommand(v, "stop-all", "stop every service of class user", "told to stop", (*rpc.Client).StopAll),
 		deleteAllCommand(v),
@@ -59,7 +59,9 @@ func stopCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "stop", Category: categoryChange, Usage: "stop services and wait until nothing of them is left", ArgsUsage: "NAME...",
 		Description: "What requires or binds a service is stopped before it, and comes back when it is started again.",
-		Flags:       waitFlags(), Action: v.changeAction(verbStop),
+		Flags: append(waitFlags(),
+			&cli.BoolFlag{Name: "run", Usage: "of a job end only the run that goes on: it runs again when it is due"}),
+		Action: v.changeAction(verbStop),
 	}
 }
 
@@ -72,7 +74,7 @@ func restartCommand(v *invocation) *cli.Command {
 
 func (v *invocation) changeAction(what verb) cli.ActionFunc {
 	return v.named(1, -1, func(c *cli.Context, given []string) error {
-		how := rpc.Change{Wait: !c.Bool("no-wait"), NoDeps: c.Bool("no-deps")}
+		how := rpc.Change{Wait: !c.Bool("no-wait"), NoDeps: c.Bool("no-deps"), RunOnly: c.Bool("run")}
 		timeout, err := durationFlag(c, "timeout", 0)
 		if err != nil {
 			return err

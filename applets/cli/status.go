@@ -127,6 +127,7 @@ func statusPage(s wire.StatusFull, st style, width int, now time.Time) string {
 	p.line("last exit", lastExitText(s.LastExit, now))
 	p.line("restarts", restartsText(s))
 	p.line("health", healthText(s.Health, now))
+	p.line("next run", nextRunText(s.Job))
 	p.line("memory", memoryText(s))
 	p.line("ports", portsText(s.Ports))
 	p.line("kind", kindText(s))
@@ -287,6 +288,23 @@ func healthText(h *wire.HealthStatus, now time.Time) string {
 	}
 	if detail != "" {
 		text += ", last: " + detail
+	}
+	return text
+}
+
+// nextRunText is when a job runs next.
+func nextRunText(j *wire.Job) string {
+	switch {
+	case j == nil:
+		return ""
+	case j.Wanted == "down":
+		return "none: it is stopped"
+	case j.LeftMS == nil:
+		return "none before the present run has ended"
+	}
+	text := localTime(j.NextAt) + ", in " + msText(*j.LeftMS)
+	if j.Queued > 0 {
+		text += fmt.Sprintf(", %d queued", j.Queued)
 	}
 	return text
 }

@@ -5,6 +5,24 @@ type Change struct {
 	Wait      bool  // answer when the outcome is known
 	TimeoutMS int64 // with Wait: give up after so long; 0 = what the service's own timeouts allow
 	NoDeps    bool  // start: pull in nothing
+	RunOnly   bool  // stop: a job runs again when it is due
+}
+
+// RunRequest says how a oneshot is run.
+type RunRequest struct {
+	TimeoutMS int64 // give up waiting after so long; 0 = no bound
+	NoDeps    bool  // pull in nothing
+	Again     bool  // it was asked for before: a run of a later incarnation than After is the one that is meant
+	After     uint64
+}
+
+// RunQuery selects lines of one run of a job.
+type RunQuery struct {
+	Name   string
+	Run    int64  // its incarnation, or below 0 counted from the last one, which is -1
+	Lines  int    // the last so many
+	Stream string // "" = all
+	Grep   string // RE2 pattern, "" = all
 }
 
 // LogQuery selects captured lines. The zero value means all services, all streams, no bound but Lines.

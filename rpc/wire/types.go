@@ -124,6 +124,7 @@ type StatusFull struct {
 	StatusText    string        `json:"status_text"`         // STATUS= of sd_notify
 	Announced     string        `json:"announced,omitempty"` // "reloading", "stopping": what it said of itself by sd_notify
 	Health        *HealthStatus `json:"health"`
+	Job           *Job          `json:"job"` // null without a schedule
 	Processes     []Process     `json:"processes"`
 	MemoryBytes   uint64        `json:"memory_bytes"`
 	CPUPercent    float64       `json:"cpu_percent"`
@@ -496,13 +497,35 @@ type JobSchedule struct {
 
 // JobRun is one run of a job, or one that was due and left out.
 type JobRun struct {
-	Incarnation uint64 `json:"incarnation"` // 0 = left out
+	Incarnation uint64 `json:"incarnation"` // 0 = left out, or it could not begin
 	BeganAt     string `json:"began_at"`    // or when it was due
-	EndedAt     string `json:"ended_at"`
+	EndedAt     string `json:"ended_at"`    // "" = it goes on, or its end is not known
 	TookMS      int64  `json:"took_ms"`
 	Cause       string `json:"cause"`
 	Code        *int   `json:"code"`
 	Signal      *int   `json:"signal"`
 	Failed      string `json:"failed"`   // why it counts as failed, "" = it does not
 	LeftOut     string `json:"left_out"` // the rule that left it out
+}
+
+// Run is the answer of service.run: how the run of a oneshot ended.
+type Run struct {
+	OK          bool   `json:"ok"` // it exited with 0
+	Pending     bool   `json:"pending,omitempty"`
+	Outcome     string `json:"outcome"`     // done failed blocked superseded removed; "" while it is pending
+	Incarnation uint64 `json:"incarnation"` // that the run ended with, 0 = it could not begin
+	BeganAt     string `json:"began_at"`    // RFC 3339, of its last attempt; "" = it could not begin
+	TookMS      int64  `json:"took_ms"`
+	Code        *int   `json:"code"`     // null when signalled, unknown, or never begun
+	Signal      *int   `json:"signal"`   // null when exited
+	LogNext     uint64 `json:"log_next"` // the sequence number after its last line
+	State       State  `json:"state"`
+	Text        string `json:"text"` // why, for people
+}
+
+// RunLog is the answer of jobs.log: what one run of a job has written.
+type RunLog struct {
+	Run     JobRun    `json:"run"`
+	Lines   []LogLine `json:"lines"`
+	Missing string    `json:"missing"` // what is not kept any more, "" = all is there
 }

@@ -197,6 +197,10 @@ func (s *Reader) StatusFull(name string) (wire.StatusFull, error) {
 		BackoffMS: time.Duration(i.Backoff).Milliseconds(), LastExit: s.wireExit(i.LastExit), Cause: s.causeText(v, id),
 		Ports: ports(c), Source: c.Source, Ephemeral: c.Ephemeral, Unkillable: i.Unkillable,
 		OOM: i.Reason.Kind == "oom", Health: s.health(c, i), Processes: []wire.Process{}, Warnings: s.warnings(v, id)}
+	if len(c.Schedules) > 0 {
+		j := s.job(e)
+		w.Job = &j
+	}
 	if up := s.uptime(e); up >= 0 {
 		secs, ms := uint64(up/time.Second), up.Milliseconds()
 		w.UptimeSecs, w.UptimeMS = &secs, &ms

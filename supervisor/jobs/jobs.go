@@ -21,12 +21,14 @@ type Run struct {
 	Job    string    `json:"job"`
 	Gen    uint64    `json:"gen"`              // the incarnation, 0 = left out
 	Began  time.Time `json:"began"`            // or when it was due
-	Ended  time.Time `json:"ended"`            // of a run that was left out: Began
+	Ended  time.Time `json:"ended"`            // zero = it goes on, or the server was gone when it ended; of one that was left out: Began
 	Cause  string    `json:"cause"`            // schedule, asked, restart, …
 	Code   *int      `json:"code,omitempty"`   // exit code
 	Signal *int      `json:"signal,omitempty"` // that killed it
 	Failed string    `json:"failed,omitempty"` // why it counts as failed
 	Left   string    `json:"left,omitempty"`   // the rule that left it out
+	Log    string    `json:"log,omitempty"`    // the log arena that From counts in
+	From   uint64    `json:"from,omitempty"`   // the sequence number of its first line
 }
 
 // History holds the runs. Its methods are safe for concurrent use and never wait for a disk.
@@ -66,7 +68,7 @@ func Open(dir, name string, log *slog.Logger) *History {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var r Run
-		if h.lines++; json.Unmarshal(lines.Bytes(), &r) == nil && r.Job != "" {
+		if h.lines++; json.Unmarshal(lines.Bytes(), &r) == nil && r.Job != "" && !h.merge(r) {
 			h.runs[r.Job] = append(h.runs[r.Job], r)
 		}
 	}
@@ -83,20 +85,74 @@ func (h *History) Add(r Run, keep int) (fresh bool) {
 		list[n-1].Ended = r.Ended
 		return false
 	}
-	list = append(list, r)
+	h.add(r, keep)
+	return true
+}
+
+// Begin notes that a run begins. One of the same incarnation goes on.
+func (h *History) Begin(r Run, keep int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open(r.Job, r.Gen) == nil {
+		h.add(r, keep)
+	}
+}
+
+// End notes how a run ended that has begun with the same incarnation; what that said stays.
+func (h *History) End(r Run, keep int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	begun := h.open(r.Job, r.Gen)
+	if begun == nil {
+		h.add(r, keep)
+		return
+	}
+	r.Began, r.Cause, r.Log, r.From = begun.Began, begun.Cause, begun.Log, begun.From
+	*begun = r
+	h.save(r)
+}
+
+// open is the run of a job with this incarnation that has not ended, nil = none.
+func (h *History) open(job string, gen uint64) *Run {
+	list := h.runs[job]
+	for i := len(list) - 1; i >= 0; i-- {
+		if r := &list[i]; r.Gen == gen && r.Left == "" && r.Ended.IsZero() {
+			return r
+		}
+	}
+	return nil
+}
+
+// merge takes the end of a run that has begun.
+func (h *History) merge(r Run) bool {
+	begun := h.open(r.Job, r.Gen)
+	if begun == nil || r.Left != "" || r.Ended.IsZero() || !begun.Began.Equal(r.Began) {
+		return false
+	}
+	*begun = r
+	return true
+}
+
+// add appends a run, and forgets the oldest of its job beyond keep.
+func (h *History) add(r Run, keep int) {
+	list := append(h.runs[r.Job], r)
 	if len(list) > keep {
 		list = slices.Delete(list, 0, len(list)-keep)
 	}
 	h.runs[r.Job] = list
+	h.save(r)
+}
+
+// save has a line written.
+func (h *History) save(r Run) {
 	if h.path == "" {
-		return true
+		return
 	}
 	h.pending = append(h.pending, r)
 	if !h.writing {
 		h.writing = true
 		go h.write()
 	}
-	return true
 }
 
 // Of returns the runs of a job, oldest first.
@@ -106,12 +162,12 @@ func (h *History) Of(job string) []Run {
 	return slices.Clone(h.runs[job])
 }
 
-// Last returns the last run of a job that was not left out.
-func (h *History) Last(job string) (Run, bool) {
+// Last returns the last run of a job that was not left out. One that has no end counts only where none goes on.
+func (h *History) Last(job string, goesOn bool) (Run, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range slices.Backward(h.runs[job]) {
-		if r.Left == "" {
+		if r.Left == "" && !(goesOn && r.Ended.IsZero()) {
 			return r, true
 		}
 	}

@@ -27,7 +27,7 @@ func TestHistoryOutlivesTheServer(t *testing.T) {
 	h.Flush(10 * time.Second)
 
 	h = Open(dir, "jobs.jsonl", slog.Default())
-	if last, ok := h.Last("backup"); !ok || last.Gen != 30 {
+	if last, ok := h.Last("backup", false); !ok || last.Gen != 30 {
 		t.Errorf("last run: %+v, %v", last, ok)
 	}
 	if got := h.LastRuns(); len(got) != 2 || got["backup"] != run("backup", 29).Began.UnixNano() {
@@ -82,5 +82,32 @@ func TestNoPlace(t *testing.T) {
 	h.Flush(10 * time.Second)
 	if len(h.Of("a")) != 1 {
 		t.Error("the run is forgotten")
+	}
+}
+
+// TestRunWithoutEnd: what began is known when the server, or the machine, was gone at its end; an end that comes later is its own.
+func TestRunWithoutEnd(t *testing.T) {
+	dir := t.TempDir()
+	h := Open(dir, "jobs.jsonl", slog.Default())
+	begun := run("a", 1)
+	begun.Ended, begun.Log, begun.From = time.Time{}, "x", 7
+	h.Begin(begun, 5)
+	h.Begin(begun, 5) // a stop that was cancelled
+	h.Flush(10 * time.Second)
+
+	h = Open(dir, "jobs.jsonl", slog.Default())
+	if last, ok := h.Last("a", false); !ok || !last.Ended.IsZero() || last.From != 7 {
+		t.Errorf("%+v, %v", last, ok)
+	}
+	if _, ok := h.Last("a", true); ok {
+		t.Error("a run that goes on counts as the last one")
+	}
+	h.End(run("a", 1), 5)
+	h.Begin(run("a", 2), 5)
+	h.Flush(10 * time.Second)
+
+	h = Open(dir, "jobs.jsonl", slog.Default())
+	if runs := h.Of("a"); len(runs) != 2 || runs[0].Ended.IsZero() || runs[0].From != 7 || runs[1].Gen != 3 {
+		t.Errorf("%+v", runs)
 	}
 }

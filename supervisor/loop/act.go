@@ -30,7 +30,7 @@ func (d *driver) resolve(a machine.Action) order {
 		o.config = d.m.Config(a.ID)
 	case machine.Reply:
 		if a.ID >= 0 && int(a.ID) < d.m.Len() {
-			o.config = d.m.Config(a.ID)
+			o.config, o.info = d.m.Config(a.ID), d.m.Info(a.ID)
 		}
 	case machine.Note:
 		o.config, o.info, o.at = d.m.Config(a.ID), d.m.Info(a.ID), time.Now()
@@ -64,7 +64,7 @@ func (d *driver) do(o order) {
 	case machine.Hook:
 		d.postStop(a.Gen, o.config)
 	case machine.Reply:
-		d.requests.settle(a.Req, a.Outcome)
+		d.requests.settle(a.Req, Settled{a.Outcome, o.info, a.Gen})
 	case machine.Forget:
 		d.forget(a.Name)
 	case machine.Critical:

@@ -31,7 +31,7 @@ func newDriver(o *Options) (*driver, error) {
 	d.boot = view.NewBootLine(d.clock, o.Machine.PID1, o.spawned())
 	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
-	d.belongings, d.jobCauses = proc.NewBelongings(o.Environ), map[string]string{}
+	d.belongings = proc.NewBelongings(o.Environ)
 	d.survey = &survey{d: d}
 	out, err := output.New(o.Arena, output.Options{Closed: d.outputClosed})
 	if err != nil {

@@ -60,9 +60,8 @@ type driver struct {
 	lastHelper  atomic.Uint64 // the number of the last one
 
 	belongings *proc.Belongings
-	jobCauses  map[string]string // why the present run of a job began
-	clockWatch func()            // ends the watch of the wall clock; nil = there are no jobs
-	clearing   sync.WaitGroup    // of belongings of services that have ended
+	clockWatch func()         // ends the watch of the wall clock; nil = there are no jobs
+	clearing   sync.WaitGroup // of belongings of services that have ended
 
 	first     machine.Event    // what begins a fresh life
 	resume    []machine.Event  // what tells the machine about the time it was not there

@@ -51,20 +51,31 @@ func (d *driver) leftOut(a machine.LeftOut, c *graph.Config) {
 		To: d.m.Info(a.ID).State.String(), Cause: machine.CauseSchedule.String(), Text: c.Name + ": its run was left out: " + a.Rule})
 }
 
-// noteJob remembers how a run of a job ended.
-func (d *driver) noteJob(n machine.Note, c *graph.Config, i machine.Info) {
-	if len(c.Schedules) > 0 && n.To == machine.Starting {
-		if n.Cause != machine.CauseRestore { // the run goes on
-			d.jobCauses[c.Name] = n.Cause.String()
+// noteJob remembers the runs of a job: when each attempt began, and how it ended.
+func (d *driver) noteJob(n machine.Note, o *order) {
+	c, i := o.config, o.info
+	if len(c.Schedules) == 0 {
+		return
+	}
+	r := jobs.Run{Job: c.Name, Gen: uint64(n.Gen), Began: o.at, Cause: n.Cause.String()}
+	if n.To == machine.Starting {
+		r.Log, r.From = d.arena.ID(), 1
+		if ring := d.arena.Find(c.Name); ring != nil {
+			r.From = ring.Next()
 		}
+		d.opt.Jobs.Begin(r, keep(c))
 		return
 	}
 	ran := n.From == machine.Starting || n.From == machine.Stopping
-	if len(c.Schedules) == 0 || !ran || n.To != machine.Exited && n.To != machine.Failed && n.To != machine.Blocked {
+	if n.To == machine.Blocked && n.Cause == machine.CauseRestore || !ran && n.To != machine.Failed ||
+		n.To != machine.Exited && n.To != machine.Failed && n.To != machine.Blocked {
 		return
 	}
-	r := jobs.Run{Job: c.Name, Gen: uint64(n.Gen), Began: d.clock.Wall(i.RunBegan), Ended: time.Now(), Cause: d.jobCauses[c.Name]}
-	if exit := i.LastExit; exit.Valid && exit.At >= i.SpawnedAt && !exit.Status.Unknown {
+	if r.Ended = o.at; !ran {
+		r.Gen = 0 // it could not even begin
+	}
+	spawned := n.Reason.Type != machine.ReasonSpawnError && (i.SpawnedAt != 0 || i.Gen != n.Gen) // else the exit is an older one's
+	if exit := i.LastExit; ran && spawned && exit.Valid && exit.At >= i.SpawnedAt && !exit.Status.Unknown {
 		number := int(exit.Status.Code)
 		if r.Code = &number; exit.Status.Signal != 0 {
 			number = int(exit.Status.Signal)
@@ -72,9 +83,10 @@ func (d *driver) noteJob(n machine.Note, c *graph.Config, i machine.Info) {
 		}
 	}
 	if n.To == machine.Failed {
+		i.Reason = n.Reason
 		r.Failed = view.ReasonText(i, c)
 	}
-	d.opt.Jobs.Add(r, keep(c))
+	d.opt.Jobs.End(r, keep(c))
 }
 
 // keep is how many runs of a job are remembered.

@@ -161,8 +161,8 @@ func (l *Loop) Reap() chan<- os.Signal { return l.d.sigchld }
 
 // Ask gives a request about one service to the machine; the name is looked up in the loop, against the graph of that
 // moment, and req is 0 when it is unknown. Its outcome is sent once, unless Cancel comes first.
-func (l *Loop) Ask(name string, a machine.Asked, timeout time.Duration) (req machine.ReqID, outcomes <-chan machine.Outcome, ok bool) {
-	got := make(chan machine.Outcome, 1)
+func (l *Loop) Ask(name string, a machine.Asked, timeout time.Duration) (req machine.ReqID, outcomes <-chan Settled, ok bool) {
+	got := make(chan Settled, 1)
 	ids := make(chan machine.ReqID, 1)
 	d := l.d
 	d.post(func() {

@@ -44,7 +44,7 @@ func (d *driver) note(n machine.Note, o *order) {
 	}
 	d.log.Log(ctxNone, level, e.Text, attrs...)
 	d.clearBelongings(n, c)
-	d.noteJob(n, c, i)
+	d.noteJob(n, o)
 }
 
 // clearBelongings takes away what does not outlive a service that has ended. A oneshot that is done counts as there until

@@ -5,23 +5,30 @@ import (
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
+// Settled is how a request ended.
+type Settled struct {
+	machine.Outcome
+	Info machine.Info // of its service, right after the step that settled it
+	Gen  machine.Gen  // of a run: the incarnation that it ended with, 0 = none
+}
+
 // requests are those whose outcome somebody waits for. Each is answered once, or withdrawn.
 type requests struct {
 	last    machine.ReqID
-	waiting map[machine.ReqID]chan<- machine.Outcome
+	waiting map[machine.ReqID]chan<- Settled
 	due     []answer // outcomes that are sent when the View that shows them is out
 }
 
 // answer is an outcome for a request that waits for it; the channel has room for it.
 type answer struct {
-	to      chan<- machine.Outcome
-	outcome machine.Outcome
+	to      chan<- Settled
+	outcome Settled
 }
 
 // open makes the number of a request whose outcome goes to a channel, which must have room for it.
-func (r *requests) open(to chan<- machine.Outcome) machine.ReqID {
+func (r *requests) open(to chan<- Settled) machine.ReqID {
 	if r.waiting == nil {
-		r.waiting = map[machine.ReqID]chan<- machine.Outcome{}
+		r.waiting = map[machine.ReqID]chan<- Settled{}
 	}
 	r.last++
 	r.waiting[r.last] = to
@@ -32,7 +39,7 @@ func (r *requests) open(to chan<- machine.Outcome) machine.ReqID {
 func (r *requests) withdraw(req machine.ReqID) { delete(r.waiting, req) }
 
 // settle keeps an outcome until the View that shows it is published: who is answered must not see the state before.
-func (r *requests) settle(req machine.ReqID, o machine.Outcome) {
+func (r *requests) settle(req machine.ReqID, o Settled) {
 	if to, ok := r.waiting[req]; ok {
 		delete(r.waiting, req)
 		r.due = append(r.due, answer{to, o})

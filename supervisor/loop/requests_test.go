@@ -9,21 +9,21 @@ import (
 // TestRequestsAreAnsweredOnce: not before the View is out, not twice, and not when nobody waits any more.
 func TestRequestsAreAnsweredOnce(t *testing.T) {
 	var r requests
-	a, b := make(chan machine.Outcome, 1), make(chan machine.Outcome, 1)
+	a, b := make(chan Settled, 1), make(chan Settled, 1)
 	first, second := r.open(a), r.open(b)
 	if first == 0 || first == second {
 		t.Fatalf("numbers %d and %d", first, second)
 	}
 	r.withdraw(second)
-	r.settle(first, machine.OutcomeDone)
-	r.settle(first, machine.OutcomeFailed)
-	r.settle(second, machine.OutcomeDone)
+	r.settle(first, Settled{Outcome: machine.OutcomeDone})
+	r.settle(first, Settled{Outcome: machine.OutcomeFailed})
+	r.settle(second, Settled{Outcome: machine.OutcomeDone})
 	if len(a) != 0 {
 		t.Error("answered before the View is out")
 	}
 	r.send()
 	r.send()
-	if len(a) != 1 || <-a != machine.OutcomeDone || len(b) != 0 || len(r.waiting) != 0 {
+	if len(a) != 1 || (<-a).Outcome != machine.OutcomeDone || len(b) != 0 || len(r.waiting) != 0 {
 		t.Errorf("%d and %d answers, %d wait", len(a), len(b), len(r.waiting))
 	}
 }

@@ -77,6 +77,7 @@ type (
 		Req     ReqID
 		ID      graph.ID
 		Outcome Outcome
+		Gen     Gen // VerbRun: the incarnation that the run ended with, 0 = none
 	}
 
 	// Forget says that a removed service is gone: everything kept under its name may go.
@@ -148,6 +149,7 @@ const (
 	OutcomeShutdown                  // the supervisor stops
 	OutcomeRemoved                   // the service was removed
 	OutcomeMissing                   // start: a required name does not exist
+	OutcomeBusy                      // run: it runs already
 )
 
 func (Precheck) act()    {}

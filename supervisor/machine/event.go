@@ -49,6 +49,7 @@ const (
 	VerbRestart
 	VerbKill         // send Sig to the service, state unchanged
 	VerbReloadSignal // run the reload signal or command
+	VerbRun          // run a oneshot now, and judge by the end of that run
 )
 
 type (
@@ -67,7 +68,10 @@ type (
 		Verb     Verb
 		IDs      []graph.ID
 		Sig      graph.Signal // VerbKill
-		NoDeps   bool         // VerbStart: pull in nothing
+		NoDeps   bool         // VerbStart, VerbRun: pull in nothing
+		RunOnly  bool         // VerbStop: a job stays wanted up, and runs again when it is due
+		Again    bool         // VerbRun: it was asked for before; a run of a later incarnation than After is the one
+		After    Gen
 		Wait     bool
 		Deadline Time
 	}

@@ -8,6 +8,8 @@ type request struct {
 	service  int32 // -1 = it was forgotten
 	verb     Verb
 	wait     bool
+	runOnly  bool
+	after    Gen  // VerbRun: the incarnation before the run
 	deadline Time // 0 = none
 }
 
@@ -24,6 +26,10 @@ func (m *Machine) ask(ev Asked) {
 		return
 	}
 	id := ev.IDs[0]
+	after := ev.After
+	if !ev.Again && id >= 0 && int(id) < len(m.services) {
+		after = m.services[id].gen
+	}
 	if outcome := m.askOne(ev, id); outcome != undecided {
 		m.reply(ev.Req, id, outcome)
 		return
@@ -31,7 +37,7 @@ func (m *Machine) ask(ev Asked) {
 	if ev.Req == 0 {
 		return
 	}
-	m.requests = append(m.requests, request{ev.Req, int32(id), ev.Verb, ev.Wait, ev.Deadline})
+	m.requests = append(m.requests, request{ev.Req, int32(id), ev.Verb, ev.Wait, ev.RunOnly, after, ev.Deadline})
 	m.services[id].waiters++
 	m.answerDue = true
 }
@@ -59,8 +65,14 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 	case VerbKill, VerbReloadSignal:
 		return m.signal(i, ev)
 	case VerbStop:
+		stays := ev.RunOnly && s.job != nil && s.is(flagWanted)
 		if !m.shutting && !s.is(flagGone) {
 			m.dispatch(i, inStop, command{CauseAsked, ""})
+		}
+		if stays && !m.shutting && !s.is(flagGone) {
+			s.clear(flagHeld)
+			s.set(flagWanted)
+			m.touch(i)
 		}
 		return undecided
 	}
@@ -73,6 +85,11 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		return OutcomeMissing
 	case s.is(flagBroken) && (!s.goesOn() || ev.Verb == VerbRestart):
 		return OutcomeFailed
+	}
+	if ev.Verb == VerbRun {
+		if o := m.mayRun(i, ev); o != undecided || s.busy() {
+			return o
+		}
 	}
 	in := inStart
 	if ev.Verb == VerbRestart {
@@ -89,6 +106,52 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 	}
 	m.dispatch(i, in, command{CauseAsked, ""})
 	return undecided
+}
+
+// busy reports whether a oneshot runs, or is between two attempts of a run.
+func (s *service) busy() bool { return !s.idle() || s.job != nil && s.job.running }
+
+// mayRun tells whether a oneshot may run now: undecided = it may, or the run that was asked for goes on.
+func (m *Machine) mayRun(i int32, ev Asked) Outcome {
+	s := &m.services[i]
+	switch {
+	case !s.oneshot():
+		return OutcomeNotRunning
+	case ev.Again && s.gen > ev.After && (s.busy() || s.is(flagDue) || s.nextRestart != 0):
+		return undecided
+	case ev.Again && s.gen > ev.After:
+		return OutcomeDone
+	case !s.busy():
+		return undecided
+	case s.job == nil || s.config.Schedules[0].Overlap != graph.OverlapReplace || !s.is(flagWanted):
+		return OutcomeBusy
+	}
+	m.replaceRun(i, CauseAsked)
+	return undecided
+}
+
+// replaceRun ends the run of a job, and lets another one follow.
+func (m *Machine) replaceRun(i int32, cause Cause) {
+	m.endRun(i, OutcomeSuperseded)
+	m.dispatch(i, inRestart, command{cause, ""})
+}
+
+// endRun answers those who wait for the end of the run of a service that has ended now.
+func (m *Machine) endRun(i int32, outcome Outcome) {
+	s := &m.services[i]
+	if s.waiters == 0 {
+		return
+	}
+	kept := m.requests[:0]
+	for _, r := range m.requests {
+		if r.service == i && r.verb == VerbRun {
+			m.conclude(r, outcome)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	m.requests = kept
+	m.answerDue = true // the next deadline may be another
 }
 
 // signal sends an operator's signal; one that comes between Spawn and Spawned waits for the process.
@@ -150,16 +213,19 @@ func (m *Machine) answer() {
 }
 
 func (m *Machine) conclude(r request, outcome Outcome) {
-	id := graph.None
+	id, gen := graph.None, Gen(0)
 	if r.service >= 0 {
-		m.services[r.service].waiters--
-		id = graph.ID(r.service)
+		s := &m.services[r.service]
+		s.waiters--
+		if id = graph.ID(r.service); r.verb == VerbRun && s.gen > r.after {
+			gen = s.gen
+		}
 	}
 	m.replies++
 	if m.bug(BugReplyDropped) && r.wait && m.replies%4 == 0 {
 		return
 	}
-	m.reply(r.req, id, outcome)
+	m.say(Reply{Req: r.req, ID: id, Outcome: outcome, Gen: gen})
 }
 
 // outcome judges a request by the state that its service has now, undecided = it must wait.
@@ -169,7 +235,7 @@ func (m *Machine) outcome(r request) Outcome {
 	}
 	s := &m.services[r.service]
 	if r.verb == VerbStop {
-		return m.stopOutcome(s)
+		return m.stopOutcome(s, r.runOnly)
 	}
 	switch {
 	case s.is(flagGone | flagForgotten):
@@ -178,6 +244,9 @@ func (m *Machine) outcome(r request) Outcome {
 		return OutcomeShutdown
 	case !s.is(flagWanted):
 		return OutcomeSuperseded
+	}
+	if r.verb == VerbRun && (s.job != nil && s.job.running || s.nextRestart != 0) {
+		return undecided // endRun tells
 	}
 	return startOutcome(s)
 }
@@ -208,8 +277,12 @@ func startOutcome(s *service) Outcome {
 	return undecided
 }
 
-func (m *Machine) stopOutcome(s *service) Outcome {
+func (m *Machine) stopOutcome(s *service, runOnly bool) Outcome {
 	switch {
+	case runOnly && s.job != nil && !s.busy():
+		return OutcomeDone
+	case runOnly && s.job != nil && s.is(flagWanted) && !s.is(flagDue|flagStuck):
+		return undecided
 	case s.is(flagForgotten), s.idle() && !(s.state == Running && s.phase == PhaseDependents) && s.phase != PhaseDependents &&
 		(!s.is(flagWanted) || m.shutting):
 		return OutcomeDone

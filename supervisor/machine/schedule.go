@@ -232,7 +232,7 @@ func (m *Machine) jobDue(i int32, overlap graph.Overlap) {
 	case overlap == graph.OverlapQueue:
 		m.leaveOut(i, "too many runs are queued")
 	case overlap == graph.OverlapReplace && s.job.running:
-		m.dispatch(i, inRestart, command{CauseSchedule, ""})
+		m.replaceRun(i, CauseSchedule)
 	default:
 		m.leaveOut(i, "the run before has not ended")
 	}
@@ -297,6 +297,7 @@ func (m *Machine) endJobs() (more bool) {
 		}
 		m.jobsRunning--
 		m.armJob(int32(i))
+		m.endRun(int32(i), s.runOutcome())
 		if s.job.queued > 0 && s.is(flagWanted) && !m.shutting {
 			s.job.queued--
 			m.beginJob(int32(i))
@@ -308,6 +309,17 @@ func (m *Machine) endJobs() (more bool) {
 	}
 	m.findJob()
 	return more
+}
+
+// runOutcome is how a run that has just ended ended.
+func (s *service) runOutcome() Outcome {
+	switch {
+	case s.state == Failed:
+		return OutcomeFailed
+	case !s.is(flagWanted):
+		return OutcomeSuperseded
+	}
+	return OutcomeDone
 }
 
 // nextInLine begins jobs that waited for their turn, in order of their names.

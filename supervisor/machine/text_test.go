@@ -10,7 +10,7 @@ import (
 
 func seconds(t Time) string { return time.Duration(t).String() }
 
-var outcomeNames = [...]string{"accepted", "done", "failed", "blocked", "timed_out", "superseded", "not_running", "shutdown", "removed", "missing"}
+var outcomeNames = [...]string{"accepted", "done", "failed", "blocked", "timed_out", "superseded", "not_running", "shutdown", "removed", "missing", "busy"}
 
 // actionText writes an action as the scripts expect it.
 func actionText(m *Machine, names []string, a Action) string {

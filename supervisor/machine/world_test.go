@@ -142,7 +142,7 @@ func parseArgs(words []string) args {
 	for _, w := range words {
 		if key, value, ok := strings.Cut(w, "="); ok {
 			a.named[key] = value
-		} else if slices.Contains([]string{"wait", "no_deps", "unknown", "oom", "watchdog", "trigger", "now", "aborted", "never_was"}, w) {
+		} else if slices.Contains([]string{"wait", "no_deps", "run_only", "again", "unknown", "oom", "watchdog", "trigger", "now", "aborted", "never_was"}, w) {
 			a.named[w] = "true"
 		} else {
 			a.names = append(a.names, w)
@@ -175,12 +175,13 @@ func (p *player) find(name string) (graph.ID, error) {
 	return graph.None, fmt.Errorf("no service %q", name)
 }
 
-var verbs = map[string]Verb{"start": VerbStart, "stop": VerbStop, "restart": VerbRestart, "kill": VerbKill, "reload_signal": VerbReloadSignal}
+var verbs = map[string]Verb{"start": VerbStart, "stop": VerbStop, "restart": VerbRestart, "run": VerbRun, "kill": VerbKill, "reload_signal": VerbReloadSignal}
 
 func (p *player) event(what string, words []string) (Event, error) {
 	a := parseArgs(words)
 	if verb, ok := verbs[what]; ok {
-		ev := Asked{Req: ReqID(a.number("req", 0)), Verb: verb, Sig: graph.Signal(a.number("sig", 15)), NoDeps: a.is("no_deps"), Wait: a.is("wait")}
+		ev := Asked{Req: ReqID(a.number("req", 0)), Verb: verb, Sig: graph.Signal(a.number("sig", 15)), NoDeps: a.is("no_deps"), Wait: a.is("wait"),
+			RunOnly: a.is("run_only"), Again: a.is("again"), After: Gen(a.number("after", 0))}
 		if d := a.duration("deadline"); d != 0 {
 			ev.Deadline = p.now + Time(d)
 		}
