@@ -124,9 +124,11 @@ func crashHere(t *testing.T, a *Arena, h history, at int) {
 	t.Helper()
 	b := snapshot(t, a)
 	defer b.Close()
+	sound(t, b)
 	f := b.Feed("s", 5, Stderr, 1)
 	feedBytes(f, h.bytes[at:], 1)
 	f.Close(1)
+	sound(t, b)
 	checkHistory(t, b, h)
 	if len(b.parts) > 0 {
 		t.Fatalf("%d unfinished lines are left over", len(b.parts))

@@ -113,7 +113,7 @@ func naiveLines(data []byte) []string {
 			lines, line = append(lines, string(line)), nil
 			continue
 		}
-		if len(line)+charLen(c) > MaxLine {
+		if len(line)+naiveLen(c) > MaxLine {
 			lines, line = append(lines, string(line)+"…"), nil
 		}
 		line = append(line, c)
@@ -122,6 +122,27 @@ func naiveLines(data []byte) []string {
 		lines = append(lines, string(line))
 	}
 	return lines
+}
+
+// naiveLen is how long a UTF-8 character is that begins with c, as the table of RFC 3629 has it.
+func naiveLen(c byte) int {
+	return map[byte]int{0xc: 2, 0xd: 2, 0xe: 3, 0xf: 4}[c>>4]*bit(c != 0xc0 && c != 0xc1 && c < 0xf5) + bit(c < 0xc2 || c > 0xf4)
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// TestCharLen asks for every byte.
+func TestCharLen(t *testing.T) {
+	for c := range 256 {
+		if got, want := charLen(byte(c)), naiveLen(byte(c)); got != want {
+			t.Errorf("%#x: %d, want %d", c, got, want)
+		}
+	}
 }
 
 // FuzzRing: pushes and reads against a naive model.

@@ -88,7 +88,7 @@ type opener struct {
 	pages map[*Ring][]*page
 }
 
-// scanTable finds the extents. An entry that reaches over the end or into another extent is dropped.
+// scanTable finds the extents. An entry that reaches over the last that was ever in use or into another extent is dropped.
 func (o *opener) scanTable() {
 	a := o.a
 	top := min(int(a.super().top), a.space.units) // reading further would make the memory resident
@@ -99,7 +99,7 @@ func (o *opener) scanTable() {
 			continue
 		}
 		kind, n := e>>entryShift, int(e&entryMask)
-		if n == 0 || n > a.space.units-unit {
+		if n == 0 || n > top-unit {
 			*a.entry(unit) = 0
 			unit++
 			continue

@@ -1,6 +1,8 @@
 package logring
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"sort"
 	"unsafe"
@@ -163,11 +165,12 @@ func (f *Filter) Wants(rec *Record) bool {
 
 // Last returns the newest n lines that the filter (nil = all) selects, oldest first.
 func (r *Ring) Last(n int, f *Filter) []Record {
-	return r.lastFrom(n, 0, f)
+	return r.lastFrom(n, 0, math.MinInt64, f)
 }
 
-// lastFrom is Last among the lines from number from on.
-func (r *Ring) lastFrom(n int, from uint64, f *Filter) []Record {
+// lastFrom is Last among the lines from number from on, without those before which no line has a time of floor or later:
+// where the clock stepped back, what came after counts as no older than what was before.
+func (r *Ring) lastFrom(n int, from uint64, floor int64, f *Filter) []Record {
 	if n <= 0 {
 		return nil
 	}
@@ -184,7 +187,11 @@ func (r *Ring) lastFrom(n int, from uint64, f *Filter) []Record {
 		if f.SinceMS != 0 && r.pages[i].maxMS < f.SinceMS {
 			continue
 		}
-		group := r.pages[i].matches(from, n-have, f, &c)
+		before := latest(r.pages[:i])
+		if max(before, r.pages[i].maxMS) < floor {
+			break // and no page before it has one
+		}
+		group := r.pages[i].matches(from, n-have, before, floor, f, &c)
 		groups = append(groups, group)
 		have += len(group)
 	}
@@ -195,13 +202,24 @@ func (r *Ring) lastFrom(n int, from uint64, f *Filter) []Record {
 	return recs
 }
 
-// matches returns the last n lines of the page that the filter selects.
-func (p *page) matches(from uint64, n int, f *Filter, c *copier) []Record {
+// latest is the latest time on any of the pages.
+func latest(pages []*page) int64 {
+	at := int64(math.MinInt64)
+	for _, p := range pages {
+		at = max(at, p.maxMS)
+	}
+	return at
+}
+
+// matches returns the last n lines of the page that the filter selects, with the floor of lastFrom; before is the latest time
+// on the pages before.
+func (p *page) matches(from uint64, n int, before, floor int64, f *Filter, c *copier) []Record {
 	wanted := make([]Record, 0, min(n, p.count))
 	oldest := 0 // once n are there wanted is a circle that begins here
 	p.walk(from, func(rec *Record) bool {
+		before = max(before, rec.TimeMS)
 		switch {
-		case !f.Wants(rec):
+		case before < floor, !f.Wants(rec):
 		case len(wanted) < n:
 			wanted = append(wanted, *rec)
 		default:
@@ -231,64 +249,47 @@ type Query struct {
 	Filter
 }
 
-// Query returns the newest q.Lines lines that q selects, merged by time; lines of one service stay in their order.
+// Query returns the newest q.Lines lines that q selects, merged by time. Lines of one service stay in their order: where the
+// wall clock stepped back what came after counts as of the time before.
 func (a *Arena) Query(q Query) []Line {
 	names := q.Names
 	if names == nil {
 		names = a.Names()
 	}
-	var all []Line
-	since := q.SinceMS
+	var all []timed
+	floor := int64(math.MinInt64)
 	for _, name := range names {
 		r := a.Find(name)
 		if r == nil {
 			continue
 		}
-		f := q.Filter
-		f.SinceMS = since
-		recs := r.lastFrom(q.Lines, q.From, &f)
-		if len(recs) == 0 {
-			continue
-		}
-		for _, rec := range recs {
-			all = append(all, Line{name, rec})
+		at := int64(math.MinInt64)
+		for _, rec := range r.lastFrom(q.Lines, q.From, floor, &q.Filter) {
+			at = max(at, rec.TimeMS)
+			all = append(all, timed{at, Line{name, rec}})
 		}
 		// Enough lines are there: what is older than the oldest of the newest can be passed over.
-		if len(all) >= 2*q.Lines {
+		if len(all) > 0 && len(all) >= 2*q.Lines {
 			all = newest(all, q.Lines)
-			since = max(since, all[0].TimeMS)
+			floor = all[0].at
 		}
 	}
-	return newest(all, q.Lines)
+	all = newest(all, q.Lines)
+	lines := make([]Line, len(all))
+	for i := range all {
+		lines[i] = all[i].line
+	}
+	return lines
 }
 
-// newest merges by time and keeps the last n. The sort is stable and each service's lines are made monotonic for it,
-// so a wall clock that stepped back does not reorder them.
-func newest(lines []Line, n int) []Line {
-	type keyed struct {
-		key int64
-		at  int
-	}
-	keys := make([]keyed, len(lines))
-	for i, l := range lines {
-		keys[i] = keyed{l.TimeMS, i}
-		if i > 0 && lines[i-1].Service == l.Service {
-			keys[i].key = max(l.TimeMS, keys[i-1].key)
-		}
-	}
-	slices.SortStableFunc(keys, func(x, y keyed) int {
-		switch {
-		case x.key < y.key:
-			return -1
-		case x.key > y.key:
-			return 1
-		}
-		return x.at - y.at
-	})
-	keys = keys[max(0, len(keys)-n):]
-	out := make([]Line, len(keys))
-	for i, k := range keys {
-		out[i] = lines[k.at]
-	}
-	return out
+// timed is a line with the time that it counts for.
+type timed struct {
+	at   int64
+	line Line
+}
+
+// newest sorts by time, of one time as they were, and keeps the last n.
+func newest(lines []timed, n int) []timed {
+	slices.SortStableFunc(lines, func(x, y timed) int { return cmp.Compare(x.at, y.at) })
+	return lines[max(0, len(lines)-n):]
 }

@@ -37,6 +37,7 @@ func reopen(t testing.TB, a *Arena) *Arena {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
+	sound(t, b)
 	return b
 }
 
@@ -171,7 +172,7 @@ func checkRandomRings(t *testing.T, rng *rand.Rand, steps int) {
 	names := []string{"a", "b", "c", "d", "e"}[:1+rng.IntN(5)]
 	now := int64(1_700_000_000_000)
 	pressed := a.Total() < 8<<20 && len(names) > 2
-	for range steps {
+	for i := range steps {
 		name := names[rng.IntN(len(names))]
 		m := models[name]
 		if m == nil {
@@ -215,6 +216,9 @@ func checkRandomRings(t *testing.T, rng *rand.Rand, steps int) {
 		}
 		if a.Bytes() > a.Total() {
 			t.Fatalf("%d bytes, total is %d", a.Bytes(), a.Total())
+		}
+		if i%100 == 0 {
+			sound(t, a)
 		}
 	}
 	a = reopen(t, a)

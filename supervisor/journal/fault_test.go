@@ -168,7 +168,7 @@ func TestReserve(t *testing.T) {
 	defer unix.Munmap(seg.mem)
 	seg.stale = true
 	for _, c := range []struct{ used, n, have int }{
-		{0, 8, growStep}, {0, growStep, growStep}, {1, growStep, 2 * growStep}, {growStep, growStep, 2 * growStep},
+		{0, growStep, growStep}, {0, 8, growStep}, {1, growStep, 2 * growStep}, {growStep, growStep, 2 * growStep},
 		{2 * growStep, 1, 3 * growStep}, {minSegment - 8, 8, minSegment},
 	} {
 		seg.used = c.used
@@ -299,6 +299,8 @@ func TestSlots(t *testing.T) {
 	if _, _, err := reopen(t, full[:slotSize]); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a file of one slot: %v", err)
 	}
+	j = create(t)
+	full = image(t, j)
 	for _, c := range []slot{
 		{off: 0, capacity: pageSize}, {off: pageSize + 8, capacity: pageSize}, {off: -pageSize, capacity: pageSize},
 		{off: pageSize, capacity: 0}, {off: pageSize, capacity: -pageSize}, {off: pageSize, capacity: pageSize + 8},

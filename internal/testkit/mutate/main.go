@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 func main() {
@@ -31,6 +32,7 @@ func main() {
 	match := flag.String("match", "", "try only the mutants whose line contains this `text`")
 	tags := flag.String("tags", "urfave_cli_no_docs", "build `tags`")
 	workers := flag.Int("workers", 2, "mutants tried at a time")
+	longest := flag.Duration("longest", 15*time.Second, "leave out tests that take longer than this `time`")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fail(fmt.Errorf("mutate: no package given, for example ./supervisor/journal"))
@@ -44,7 +46,7 @@ func main() {
 	defer os.RemoveAll(work)
 	mutants, err := pkg.mutate(work)
 	fail(err)
-	tests, err := pkg.tests(work, flag.Args(), *tags, len(mutants))
+	tests, err := pkg.tests(work, flag.Args(), *tags, len(mutants), *longest)
 	fail(err)
 
 	chosen := slices.Clone(mutants)

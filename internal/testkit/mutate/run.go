@@ -35,7 +35,7 @@ type outcome struct {
 }
 
 // tests builds the test binaries and runs every test once alone, to see how long it takes and which mutants it reaches.
-func (p *pkg) tests(work string, packages []string, tags string, mutants int) (*suite, error) {
+func (p *pkg) tests(work string, packages []string, tags string, mutants int, longest time.Duration) (*suite, error) {
 	s := &suite{work: work}
 	for i, pattern := range packages {
 		dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", pattern).Output()
@@ -64,7 +64,10 @@ func (p *pkg) tests(work string, packages []string, tags string, mutants int) (*
 				return nil, err
 			}
 			begin := time.Now()
-			if o := s.run([]*test{&t}, 2*time.Minute, "MUTANT_REACHED="+reached); !o.passed {
+			if o := s.run([]*test{&t}, longest, "MUTANT_REACHED="+reached); o.late {
+				fmt.Fprintf(os.Stderr, "%s of %s takes longer than %v and is left out\n", name, pattern, longest)
+				continue
+			} else if !o.passed {
 				fmt.Fprintf(os.Stderr, "%s of %s fails without a mutant and is left out\n%s", name, pattern, o.output)
 				continue
 			}
