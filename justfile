@@ -49,6 +49,10 @@ conform *ARGS:
 mutate *ARGS:
     nice go run ./internal/testkit/mutate {{ARGS}}
 
+# docs/picture.svg from the real program: the commands of docs/picture.txt and what they print
+picture: build
+    go run ./internal/testkit/picture -zinit dist/zinit -o docs/picture.svg <docs/picture.txt
+
 # build archives, packages and checksums in dist/ without publishing anything
 release-dry:
     go run github.com/goreleaser/goreleaser/v2@v2.13.0 release --snapshot --clean

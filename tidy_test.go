@@ -28,7 +28,7 @@ var floors = map[string]int{
 	"test/survival/storm/guest": 12, "test/bench": 11, "test/boot": 11, "test/boot/mapper": 11, "test/container": 11, "test/e2e": 11,
 	"test/survival": 11, "test/survival/storm": 11, "internal/testkit": 10,
 	"internal/testkit/need": 9, "internal/testkit/wait": 9, "internal/testkit/seccomp": 9, "internal/testkit/stuck": 9,
-	"internal/testkit/deadmount": 10, "internal/testkit/mutate": 9, "internal/demo/api": 9, "rpc/conform": 9,
+	"internal/testkit/deadmount": 10, "internal/testkit/mutate": 9, "internal/testkit/picture": 9, "internal/demo/api": 9, "rpc/conform": 9,
 	"": 8, "applets": 7, "applets/pid1": 6, "applets/server": 6, "applets/cli": 6, "supervisor": 5, "rpc": 5,
 	"supervisor/loop": 4, "supervisor/answer": 4, "supervisor/view": 3,
 	"supervisor/proc": 2, "supervisor/probe": 2, "supervisor/notify": 2, "supervisor/output": 2, "supervisor/ship": 2, "supervisor/logfile": 2,
@@ -45,7 +45,7 @@ const shared = 2
 var only = map[string][]string{
 	"github.com/pelletier/go-toml/v2": {"graph/confdir"},
 	"github.com/urfave/cli/v2":        {"applets/cli"},
-	"os/exec":                         {"internal/testkit", "internal/testkit/mutate"},
+	"os/exec":                         {"internal/testkit", "internal/testkit/mutate", "internal/testkit/picture"},
 }
 
 // pid1Forbidden must not be reached by what runs in pid1, directly or through our packages.
