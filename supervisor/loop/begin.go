@@ -127,7 +127,8 @@ func (d *driver) begin() {
 	fault.Here("resumed")
 	d.ackInherited()
 	d.awaitExits()
-	d.resume, d.lost, d.awaited = nil, nil, nil
+	late := d.late
+	d.resume, d.lost, d.awaited, d.late = nil, nil, nil, nil
 	for _, c := range d.children {
 		if c.adopted && c.daemonized && !c.gone {
 			d.watchForeign(c)
@@ -136,6 +137,9 @@ func (d *driver) begin() {
 		if id, ok := d.m.ByGen(c.gen); ok && d.m.Info(id).State == machine.Starting && c.pid > 0 && !c.gone {
 			d.watchPIDFile(c) // the server before was still waiting for it
 		}
+	}
+	for _, e := range late {
+		d.foreignExit(e)
 	}
 	d.dropUnclaimed()
 	if d.opt.Restored != nil {
@@ -181,12 +185,9 @@ func (d *driver) giveUpLater(c *child) {
 			if c.gone || !c.adopted || c.pid != pid || d.byPID[pid] != c || startTime(pid) == start && !zombie(pid) {
 				return
 			}
-			delete(d.byPID, pid)
-			c.gone, c.reaped = true, true
-			d.survey.ask([]*child{c}, func(left found) {
-				d.step(machine.Vanished{Gen: c.gen, Alive: len(left[c.gen])})
-				d.settleLost(c)
-			})
+			c.reaped = true
+			d.mainsExited([]*ending{{Exit: proc.Exit{PID: pid, Status: machine.Status{Unknown: true}}, child: c,
+				foreign: &keeper.Exit{PID: pid, Start: start}}})
 		})
 	})
 }
@@ -196,7 +197,9 @@ func (d *driver) ackInherited() {
 	if d.keeper == nil || d.opt.Handover == nil {
 		return
 	}
-	_ = d.keeper.AckExits(d.opt.Handover.Exits)
+	_ = d.keeper.AckExits(slices.DeleteFunc(slices.Clone(d.opt.Handover.Exits), func(e keeper.Exit) bool {
+		return slices.Contains(d.late, e)
+	}))
 	_ = d.keeper.Settled()
 	for _, c := range d.children {
 		if c.pid > 0 {

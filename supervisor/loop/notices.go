@@ -178,9 +178,10 @@ func (d *driver) heed(c *child, w *notify.Word) {
 	d.changed(c)
 }
 
-// mainChanged follows MAINPID. Once the main process has ended it is too late for that.
+// mainChanged follows MAINPID. Once the main process has ended it is too late for that, as it is when the new one has been
+// reaped since it was looked at: nobody would tell of its end again.
 func (d *driver) mainChanged(c *child, pid int) {
-	if c.gone {
+	if c.gone || unix.Kill(pid, 0) == unix.ESRCH {
 		return
 	}
 	delete(d.byPID, c.pid)

@@ -154,7 +154,7 @@ func (d *driver) current(e *ending) bool {
 func (d *driver) lastNotices(exits []*ending) []*ending {
 	return slices.DeleteFunc(exits, func(e *ending) bool {
 		c := e.child
-		if c.notify == nil || c.adopted || c.heard == e.PID {
+		if c.notify == nil || c.heard == e.PID {
 			return false
 		}
 		d.notices.Flush(c.notify, func() {
@@ -207,7 +207,7 @@ func (d *driver) pidFiles(exits []*ending) []*ending {
 }
 
 // clean reports whether the program ended as one that has put itself into the background does.
-func (e *ending) clean() bool { return e.Status.Signal == 0 && e.Status.Code == 0 }
+func (e *ending) clean() bool { return e.Status.Signal == 0 && e.Status.Code == 0 && !e.Status.Unknown }
 
 // unsettled holds back the exit of a program that is putting itself into the background: on the way there, of two forks or of
 // a shell in between, several processes may be alive for a moment, and the pid file is written by the last one.

@@ -209,6 +209,7 @@ func (r *restorer) known(c *child) {
 	} else if err == nil && p.Start == c.start && p.PPID == os.Getpid() {
 		// Our own zombie after an upgrade in place: reap will report it first hand.
 		d.byPID[c.pid] = c
+		d.reopenNotify(c)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		return
 	}
@@ -222,6 +223,7 @@ func (r *restorer) known(c *child) {
 		d.byPID[c.pid] = c
 		d.awaited = append(d.awaited, c)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		d.reopenNotify(c)
 		return
 	}
 	c.gone, c.reaped = true, true
@@ -229,13 +231,32 @@ func (r *restorer) known(c *child) {
 	r.words = append(r.words, machine.Vanished{Gen: c.gen, Alive: r.leftovers(c)})
 }
 
-// ended tells the machine about an exit that the keeper saw.
+// ended tells the machine about an exit that the keeper saw. Where another process may have taken over, what it has said
+// and written is looked at first, as if the end were one of now.
 func (r *restorer) ended(c *child, e keeper.Exit) {
 	delete(r.exits, c.pid)
+	if r.mayHaveSuccessor(c) {
+		c.adopted = true
+		r.d.children[c.gen], r.d.byPID[c.pid] = c, c
+		r.d.late = append(r.d.late, e)
+		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
+		r.d.reopenNotify(c)
+		return
+	}
 	c.gone, c.reaped, c.adopted = true, true, true
 	r.d.lost = append(r.d.lost, c)
 	r.words = append(r.words, machine.ProcessExited{Gen: c.gen, PID: c.pid, Alive: r.leftovers(c),
 		Status: machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}, At: machine.Time(e.At)})
+}
+
+// mayHaveSuccessor reports whether another process of a service may be its main one by now.
+func (r *restorer) mayHaveSuccessor(c *child) bool {
+	id, ok := r.d.m.ByGen(c.gen)
+	if !ok || c.config.Oneshot || c.config.PIDFile == "" && c.config.Ready.Kind != graph.ReadyNotify {
+		return false
+	}
+	state := r.d.m.Info(id).State
+	return state == machine.Starting || state == machine.Running
 }
 
 // leftovers counts what else of a tree lives.

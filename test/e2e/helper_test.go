@@ -33,6 +33,7 @@ func init() {
 
 var helpers = map[string]func(args []string){
 	"notify":  helpNotify,
+	"succeed": helpSucceed,
 	"listen":  helpListen,
 	"pretend": helpPretend,
 	"crowd":   helpCrowd,
@@ -92,6 +93,45 @@ func helpNotify(args []string) {
 			say(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "\nSTATUS=reading files")
 		}
 	}
+}
+
+// helpSucceed is a program that at SIGUSR2 starts a successor and hands its service over by MAINPID. Who says it, and when
+// the predecessor ends, is the first word; the second one is the pid of the predecessor, which the first of them has not.
+func helpSucceed(args []string) {
+	how := args[0]
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR2)
+	ready := daemon.SdNotifyReady + "\nMAINPID=" + strconv.Itoa(os.Getpid())
+	if len(args) == 1 || how == "predecessor" {
+		ready = daemon.SdNotifyReady
+	}
+	say(ready)
+	if len(args) > 1 {
+		old, _ := strconv.Atoi(args[1])
+		must(syscall.Close(3)) // the predecessor waits for that
+		switch how {
+		case "after": // the predecessor goes on for a while beside its successor
+			<-asked
+			must(syscall.Kill(old, syscall.SIGTERM))
+		case "at-once": // as soon as the word has been sent
+			must(syscall.Kill(old, syscall.SIGKILL))
+		}
+	}
+	<-asked
+	self, err := os.Executable()
+	must(err)
+	must(os.Setenv(helperVariable, fmt.Sprintf("succeed %s %d", how, os.Getpid())))
+	up, ours, err := os.Pipe()
+	must(err)
+	pid, err := syscall.ForkExec(self, []string{self}, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2, ours.Fd()}})
+	must(err)
+	must(ours.Close())
+	if how == "predecessor" {
+		_, _ = up.Read(make([]byte, 1))
+		say("MAINPID=" + strconv.Itoa(pid))
+		os.Exit(0)
+	}
+	forever()
 }
 
 // helpListen listens on a port of loopback; with "deaf" it ignores SIGTERM, with a path it writes its pid there, and

@@ -13,6 +13,7 @@ import (
 
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/internal/testkit/need"
+	"github.com/zinit/zinit/rpc/wire"
 )
 
 // TestPIDFile: the first number of the first line counts, however late the launcher ends; a program in the foreground is
@@ -132,4 +133,60 @@ func TestHotUpgrade(t *testing.T) {
 		return 0
 	}, syscall.SIGQUIT)
 	upgrades(t, s, "gunicorn", app, func(int) int { return pidIn(filepath.Join(dir, "gunicorn.pid.2")) }, syscall.SIGTERM)
+}
+
+// TestMainPIDUpgrade: a successor that MAINPID names is the service, whoever says it, however soon the predecessor ends after
+// it was said, and as often as it happens. Nothing is killed, and nothing counts as a restart.
+func TestMainPIDUpgrade(t *testing.T) {
+	t.Parallel()
+	for _, applet := range []string{"server", "pid1"} {
+		t.Run(applet, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, env []string) { handOverByWord(t, applet, env) })
+		})
+	}
+}
+
+func handOverByWord(t *testing.T, applet string, env []string) {
+	t.Parallel()
+	hows := []string{"after", "at-once", "predecessor"}
+	files := map[string]string{}
+	for _, how := range hows {
+		files[how+".toml"] = service(how, "ready = \"notify\"\n"+helper(t, "succeed "+how))
+	}
+	s := testkit.Start(t, files, testkit.Options{Applet: applet, Env: env})
+	c := s.Client()
+	for _, how := range hows {
+		first := s.AwaitState(c, how, "running")
+		for range 5 {
+			before := s.AwaitState(c, how, "running")
+			if err := syscall.Kill(before.PID, syscall.SIGUSR2); err != nil {
+				t.Fatal(err)
+			}
+			var now wire.StatusFull
+			s.Await(how+": the successor to be the main process", func() bool {
+				var err error
+				now, err = c.StatusFull(t.Context(), how)
+				return err == nil && now.PID != before.PID && now.State.State == "running"
+			})
+			if now.Restarts != 0 || now.Incarnation != first.Incarnation {
+				t.Fatalf("%s: %d restarts, incarnation %d after %d\n%s", how, now.Restarts, now.Incarnation, first.Incarnation, s.Logs())
+			}
+			if how == "after" {
+				if !alive(before.PID) {
+					t.Errorf("the predecessor %d was killed", before.PID)
+				}
+				if err := syscall.Kill(now.PID, syscall.SIGUSR2); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.Await(how+": the end of the predecessor", func() bool { return !alive(before.PID) })
+			if now = s.AwaitState(c, how, "running"); now.Incarnation != first.Incarnation || !alive(now.PID) {
+				t.Fatalf("%s: incarnation %d after %d, main process %d\n%s", how, now.Incarnation, first.Incarnation, now.PID, s.Logs())
+			}
+		}
+		last := s.AwaitState(c, how, "running")
+		if out, stderr, code := s.Zinit("stop", how); code != 0 || out != how+": stopped\n" || alive(last.PID) {
+			t.Errorf("%s: stop: %d %s %s", how, code, out, stderr)
+		}
+	}
 }
