@@ -15,6 +15,7 @@ import (
 	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 func configCommands(v *invocation) []*cli.Command {
@@ -49,7 +50,7 @@ func checkCommand(v *invocation) *cli.Command {
 
 func (v *invocation) check(dirs []string, o confdir.Options) error {
 	var found []graph.Problem
-	o.Dirs = dirs
+	o.Dirs, o.EnvFile = dirs, proc.EnvFileValues
 	for _, dir := range dirs { // the server goes by the last one's
 		settings, more := confdir.LoadSettings(confdir.SettingsFile(dir), o)
 		found, o.Settings = append(found, more...), settings

@@ -14,6 +14,7 @@ import (
 	"github.com/zinit/zinit/applets/cli/initramfs"
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 func imageCommands(v *invocation) []*cli.Command {
@@ -94,7 +95,7 @@ func (v *invocation) checkImageConfig(dir string, accept bool) error {
 		return nil
 	}
 	bad := 0
-	for _, p := range confdir.Load([]string{dir}, confdir.Options{System: true}).Problems {
+	for _, p := range confdir.Load([]string{dir}, confdir.Options{System: true, EnvFile: proc.EnvFileValues}).Problems {
 		if p.Severity == graph.SeverityError {
 			bad++
 			v.note(problemLine(wireProblem(p), v.errStyle))

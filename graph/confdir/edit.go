@@ -248,7 +248,7 @@ func memberText(path string, c *graph.Config, given []string) []byte {
 				t = append(t, pair{f.key, value(c)})
 			}
 		}
-		t = t.without("name")
+		t = t.without("name").escaped(s.name)
 		if i == 0 && c.Dir == filepath.Dir(path) {
 			t = t.without("dir")
 		}
@@ -258,6 +258,36 @@ func memberText(path string, c *graph.Config, given []string) []byte {
 		writeSection(b, "["+under+"]", under, t)
 	}
 	return b.Bytes()
+}
+
+// escaped doubles the dollars where ${NAME} is replaced.
+func (t table) escaped(section string) table {
+	escape := func(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+	for i, p := range t {
+		switch value := p.value.(type) {
+		case string:
+			if section == "service" && p.key == "dir" || section == "health" && p.key == "target" {
+				t[i].value = escape(value)
+			}
+		case []string:
+			if section == "health" && p.key == "target" {
+				argv := slices.Clone(value)
+				for j := range argv {
+					argv[j] = escape(argv[j])
+				}
+				t[i].value = argv
+			}
+		case table:
+			if section == "service" && p.key == "env" {
+				env := slices.Clone(value)
+				for j := range env {
+					env[j].value = escape(env[j].value.(string))
+				}
+				t[i].value = env
+			}
+		}
+	}
+	return t
 }
 
 func (t table) has(key string) bool { return len(t.without(key)) < len(t) }

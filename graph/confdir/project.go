@@ -82,6 +82,7 @@ type project struct {
 	o        Options
 	document map[string]any
 	entries  []*entry
+	files    map[string]envValues // read for ${NAME}, by format and path
 }
 
 // project reads the zinit.toml of a directory and adds its services.
@@ -211,6 +212,7 @@ func (p *project) read(r *reader, name string, v any) *graph.Config {
 	d.section(d.kind())["name"] = name
 	if !d.target {
 		p.fill(r)
+		p.expand(r, values["env"])
 	}
 	r.document(d.document)
 	if r.failed() {

@@ -2,6 +2,7 @@ package confdir
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -196,6 +197,74 @@ func TestProjectSchema(t *testing.T) {
 	for _, key := range []string{"exec", "restart", "requires", "lifecycle", "health", "logging", "schedule"} {
 		if schema.Defs.Service.Properties[key] == nil {
 			t.Errorf("no services.NAME.%s", key)
+		}
+	}
+}
+
+const expandText = `env_file = "all.env"
+
+[env]
+HOST = "localhost"
+URL = "pg://${HOST}:${PGPORT}"
+OPTS = "-a"
+
+[services.api]
+exec = "api ${HOST} $$"
+dir = "${SUB}"
+ports = [80, "${PGPORT}", "1${PGPORT}"]
+env = { OPTS = "${OPTS} -b", SHOWN = "$$5 $HOME ${OWN}", OWN = "own ${URL}" }
+health = { type = "tcp", target = "${HOST}:${PGPORT}" }
+
+[services.probe]
+exec = "x"
+health = { type = "exec", target = ["test", "${HOST}", "$$x"] }
+`
+
+// TestProjectExpand: ${NAME} is replaced where the page about the file says so, and nowhere else.
+func TestProjectExpand(t *testing.T) {
+	var asked []string
+	o := Options{EnvFile: func(path string, _ graph.EnvFormat) (map[string]string, error) {
+		asked = append(asked, filepath.Base(path))
+		return map[string]string{"PGPORT": "543", "SUB": "sub", "HOST": "not this one"}, nil
+	}}
+	dir, _ := newProject(t, expandText)
+	loaded := Load([]string{dir}, o)
+	api, probe := configOf(t, loaded, "api"), configOf(t, loaded, "probe")
+	if !slices.Equal(asked, []string{"all.env"}) {
+		t.Errorf("read: %q", asked)
+	}
+	if want := map[string]string{"HOST": "localhost", "URL": "pg://localhost:543", "OPTS": "-a -b", "OWN": "own pg://localhost:543",
+		"SHOWN": "$5 $HOME own pg://localhost:543"}; !maps.Equal(api.Env, want) {
+		t.Errorf("env: %q", api.Env)
+	}
+	if !slices.Equal(api.Ports, []uint16{80, 543, 1543}) || api.Health.Target != "localhost:543" || api.Dir != filepath.Join(dir, "sub") {
+		t.Errorf("ports %v, target %s, dir %s", api.Ports, api.Health.Target, api.Dir)
+	}
+	if api.Exec.Line != "api ${HOST} $$" || !slices.Equal(probe.Health.Exec.Argv, []string{"test", "localhost", "$x"}) {
+		t.Errorf("exec %q, check %q", api.Exec.Line, probe.Health.Exec.Argv)
+	}
+	edit, err := NewEdit([]string{dir}, api, nil, o)
+	if err != nil || !maps.Equal(edit.Config.Env, api.Env) || edit.Config.Health.Target != api.Health.Target {
+		t.Errorf("saved again: %v %+v", err, edit)
+	}
+}
+
+// TestProjectExpandErrors: what cannot be replaced is an error at its place.
+func TestProjectExpandErrors(t *testing.T) {
+	for line, want := range map[string]string{
+		`ports = ["${NONE}"]`:               `zinit.toml:4:1: error: services.a.ports: ${NONE} is not set: give it a value in [env] or an env_file; $$ stands for a dollar`,
+		`ports = ["${WORD}"]`:               `services.a.ports: want a port, ${WORD} is "word"`,
+		`ports = ["80"]`:                    `services.a.ports: want whole numbers from 1 to 65535, element 1 is "80"`,
+		`env = { X = "${WORD:-x}" }`:        `services.a.env.X: want ${NAME}, not ${WORD:-x}: only a name is replaced here, and $$ stands for a dollar`,
+		`env = { X = "${WORD" }`:            `services.a.env.X: want ${NAME}, not ${WORD: only`,
+		`env = { X = "${X}" }`:              `services.a.env.X: ${X} is not set`,
+		`env = { X = "${Y}", Y = "${X}" }`:  `refers to itself`,
+		`dir = "${NONE}"`:                   `zinit.toml:4:1: error: services.a.dir: ${NONE} is not set`,
+		`health = { target = "${NONE}:1" }`: `services.a.health.target: ${NONE} is not set`,
+	} {
+		dir, _ := newProject(t, "[env]\nWORD = \"word\"\n[services.a]\n"+line+"\nexec = \"true\"\n")
+		if got := problemText(Load([]string{dir}, Options{}).Problems); !strings.Contains(got, want) {
+			t.Errorf("%s\n%s\nwant %s", line, got, want)
 		}
 	}
 }
