@@ -10,6 +10,7 @@ type Config struct {
 	Critical bool // PID 1 only: failing for good is shown on the console
 	Class    Class
 	Status   Status
+	Profiles []string // loaded only where one of them is chosen, nil = always
 
 	Exec   Command
 	Expand bool              // $NAME, ${NAME} and $$ are replaced in the arrays of exec, hooks and exec checks

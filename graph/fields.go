@@ -40,6 +40,7 @@ var comparisons = []comparison{
 	{"conflicts", false, list(func(c *Config) []string { return c.Deps.Conflicts })},
 	{"binds", false, list(func(c *Config) []string { return c.Deps.Binds })},
 	{"status", false, by(func(c *Config) Status { return c.Status })},
+	{"profiles", false, list(func(c *Config) []string { return c.Profiles })},
 	{"class", false, by(func(c *Config) Class { return c.Class })},
 	{"critical", false, by(func(c *Config) bool { return c.Critical })},
 	{"ports", false, list(func(c *Config) []uint16 { return c.Ports })},

@@ -89,7 +89,7 @@ func (s *Supervisor) loadOptions() confdir.Options {
 
 func (o *Options) loadOptions(first bool) confdir.Options {
 	return confdir.Options{Lenient: o.Files.Lenient, System: o.Files.System, Trust: true, TrustWarns: o.About.Mode == "container",
-		EnvFile: proc.EnvFileValues, Settings: o.Files.Settings, UnknownWarns: o.About.Mode == "machine" && first}
+		EnvFile: proc.EnvFileValues, Profiles: o.Files.Profiles, Settings: o.Files.Settings, UnknownWarns: o.About.Mode == "machine" && first}
 }
 
 // Preload begins to read the configuration that New will want, while its caller does something else. What decides about it

@@ -30,6 +30,10 @@ func (s *Supervisor) put(ctx context.Context, raw json.RawMessage, r putRules) (
 	if c == nil {
 		return wire.Added{}, validationError(problems)
 	}
+	if !confdir.InProfile(c, s.opt.Files.Profiles) {
+		return wire.Added{}, wire.NewError(wire.CodeValidation, fmt.Sprintf("%s is in profile %s, which this server does not load: "+
+			"start it with --profile %s", c.Name, strings.Join(c.Profiles, " and "), c.Profiles[0]))
+	}
 	if err := missingExecutable(c); err != nil { // outside of the turn: its file system may not answer
 		return wire.Added{}, err
 	}

@@ -47,6 +47,7 @@ type Files struct {
 	Settings *confdir.Settings // nil = defaults
 	Lenient  bool              // unknown keys are warnings
 	System   bool              // load system/ too
+	Profiles []string          // which services with profiles are loaded
 	Only     string            // start only what this target pulls in, "" = all
 	StateDir string            // where it is noted which files the server wrote, "" = nowhere
 }

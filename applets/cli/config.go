@@ -31,6 +31,7 @@ func checkCommand(v *invocation) *cli.Command {
 			"DIR is a directory of files, or a root such as /etc/zinit with services/ in it; without one the server's default.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "lenient", Usage: "unknown keys are warnings"},
+			&cli.StringSliceFlag{Name: "profile", Usage: "with the services of profile `NAME`; repeatable"},
 			&cli.BoolFlag{Name: "system", Usage: "read system/ of a root too, as process 1 does (--system=false: not)", Value: true},
 		},
 		Action: v.named(0, -1, func(c *cli.Context, dirs []string) error {
@@ -43,7 +44,8 @@ func checkCommand(v *invocation) *cli.Command {
 					return failf(exitBadConfig, "cannot check %s: %v", dir, cause(err))
 				}
 			}
-			return v.check(dirs, confdir.Options{Lenient: c.Bool("lenient") || os.Getenv("ZINIT_LENIENT") == "1", System: c.Bool("system"), Trust: true})
+			return v.check(dirs, confdir.Options{Lenient: c.Bool("lenient") || os.Getenv("ZINIT_LENIENT") == "1", System: c.Bool("system"), Trust: true,
+				Profiles: c.StringSlice("profile")})
 		}),
 	}
 }

@@ -32,16 +32,20 @@ type options struct {
 	pid1Mode    bool
 	keepLeft    bool // what a server that was killed has left runs on
 	lenient     bool
+	profiles    []string
 	only        string // start only what this target pulls in
 }
 
 // stringsFlag collects a repeatable flag.
-type stringsFlag struct{ values *[]string }
+type stringsFlag struct {
+	values *[]string
+	what   string // that a value is
+}
 
 func (f stringsFlag) String() string { return "" }
 func (f stringsFlag) Set(v string) error {
 	if v == "" { // such as an unset variable of a shell
-		return errors.New("want a directory")
+		return errors.New("want a " + f.what)
 	}
 	*f.values = append(*f.values, v)
 	return nil
@@ -89,6 +93,7 @@ const usage = `usage: zinit server [--config DIR]… [--socket PATH] [flags]
       --ready-fd N      write a newline to descriptor N when the socket is served
       --keep-leftovers  let run on what a server that was killed has left behind
       --pid1-mode       load system/ too (a zinit-pid1 above does this by itself)
+      --profile NAME    load the services of this profile too (repeatable)
       --target NAME     start only what NAME pulls in
       --lenient         unknown keys and parameters are warnings
 `
@@ -99,8 +104,9 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("zinit server", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	for _, name := range []string{"c", "config", "config-dir"} {
-		fs.Var(stringsFlag{&o.configDirs}, name, "")
+		fs.Var(stringsFlag{&o.configDirs, "directory"}, name, "")
 	}
+	fs.Var(stringsFlag{&o.profiles, "name"}, "profile", "")
 	for _, name := range []string{"s", "socket"} {
 		fs.StringVar(&o.socket, name, "", "")
 	}
@@ -197,6 +203,9 @@ func (o *options) environment() error {
 	}
 	if o.socket == "" {
 		o.socket = os.Getenv("ZINIT_SOCKET")
+	}
+	if len(o.profiles) == 0 {
+		o.profiles = strings.FieldsFunc(os.Getenv("ZINIT_PROFILE"), func(c rune) bool { return c == ',' })
 	}
 	if o.logLevel == "" {
 		o.logLevel = os.Getenv("ZINIT_LOG_LEVEL")

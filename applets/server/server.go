@@ -196,7 +196,7 @@ func (s *server) begin() (int, error) {
 // options are what the supervisor is told, but for the socket.
 func (s *server) options() *supervisor.Options {
 	opt := &supervisor.Options{
-		Files: supervisor.Files{Dirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode, Only: s.o.only,
+		Files: supervisor.Files{Dirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode, Profiles: s.o.profiles, Only: s.o.only,
 			StateDir: rpc.System().StateDir()},
 		About: answer.About{Version: version.String(), Mode: "server", Starts: 1},
 		Loop: loop.Options{Log: s.log, Arena: s.arena, Keeper: s.keeper, Handover: s.handover, AtRest: memory.Rest,

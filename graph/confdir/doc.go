@@ -13,7 +13,8 @@ type Options struct {
 	Lenient bool // unknown keys and untrusted files are warnings
 	// UnknownWarns makes unknown keys warnings without weakening the rest: at the boot of a machine.
 	UnknownWarns bool
-	System       bool // read system/ of a root first; its services are of class system and shadow others of their name
+	Profiles     []string // the chosen ones: a service with profiles is loaded only if it has one of these
+	System       bool     // read system/ of a root first; its services are of class system and shadow others of their name
 	// Trust refuses, run as root, files and directories that others may write or that another user owns.
 	Trust bool
 	// TrustWarns makes those refusals warnings: in a container. On a read-only mount they always are.
@@ -35,5 +36,6 @@ type Loaded struct {
 	Graph    *graph.Graph    // over both
 	Problems []graph.Problem // of files and of the graph, by file and position
 	sources  map[string][]byte
-	unread   []string // each a zinit.toml that cannot be read at all
+	inactive map[string]*graph.Config // not loaded, since none of their profiles is chosen
+	unread   []string                 // each a zinit.toml that cannot be read at all
 }

@@ -126,6 +126,7 @@ func (g generator) service(c *graph.Config) {
 		c.Ports = append(c.Ports, uint16(1+g.IntN(65535)))
 	}
 	c.KillOthers, c.ProcessFilters = g.maybe(), g.list(g.text)
+	c.Profiles = g.list(g.name)
 	if g.maybe() {
 		c.Reload = pick(g, graph.Reload{Signal: 10}, graph.Reload{Command: g.command()}, graph.Reload{Signal: 40})
 		if _, err := graph.ParseSignal(c.Reload.Command.Line); err == nil && c.Reload.Signal == 0 {

@@ -261,7 +261,8 @@ func hasKey(data []byte, key string) bool {
 // choose settles which file counts where several have one name: those of system/ before others, sound ones before
 // broken ones, the one that is called after the name, the first.
 func (l *loader) choose() *Loaded {
-	loaded := &Loaded{Problems: l.problems, sources: map[string][]byte{}, unread: l.unread}
+	loaded := &Loaded{Problems: l.problems, sources: map[string][]byte{}, unread: l.unread,
+		inactive: map[string]*graph.Config{}}
 	winner := map[string]*entry{}
 	for _, e := range l.entries {
 		if w := winner[e.service]; e.service != "" && (w == nil || e.before(w)) {
@@ -276,6 +277,8 @@ func (l *loader) choose() *Loaded {
 			if e.config != nil {
 				loaded.Problems = append(loaded.Problems, e.duplicate(w))
 			}
+		case e.config != nil && !InProfile(e.config, l.o.Profiles):
+			loaded.inactive[e.service] = e.config
 		case e.config != nil:
 			loaded.Configs = append(loaded.Configs, e.config)
 			loaded.sources[e.path] = e.data
@@ -288,6 +291,20 @@ func (l *loader) choose() *Loaded {
 		loaded.bound(s.MaxServices, l.o.Loaded)
 	}
 	return loaded
+}
+
+// InProfile reports whether a service is loaded where these profiles are chosen.
+func InProfile(c *graph.Config, chosen []string) bool {
+	return len(c.Profiles) == 0 || slices.ContainsFunc(c.Profiles, func(p string) bool { return slices.Contains(chosen, p) })
+}
+
+// explainProfiles says of a dependency that does not exist that it is only not loaded.
+func (loaded *Loaded) explainProfiles(problems []graph.Problem) {
+	for i := range problems {
+		if c := loaded.inactive[problems[i].Value]; c != nil {
+			problems[i].Message += " here: it is in profile " + strings.Join(c.Profiles, " and ") + " (--profile " + c.Profiles[0] + ")"
+		}
+	}
 }
 
 // bound keeps as many services and targets as limits.services says: first those that are loaded already, then those of class
@@ -348,6 +365,7 @@ func (loaded *Loaded) build() {
 	loaded.Graph = graph.New(loaded.Configs, loaded.Broken)
 	files := loaded.Problems
 	found := slices.Clone(loaded.Graph.Problems())
+	loaded.explainProfiles(found)
 	slices.SortStableFunc(found, func(a, b graph.Problem) int { return strings.Compare(a.File, b.File) })
 	for _, list := range chunkByFile(found) {
 		locate(loaded.sources[list[0].File], list)
@@ -394,7 +412,7 @@ func (loaded *Loaded) Carry(running *graph.Graph) {
 	old := loaded.Graph.Problems()
 	loaded.Problems = slices.DeleteFunc(loaded.Problems, func(p graph.Problem) bool {
 		return slices.ContainsFunc(old, func(o graph.Problem) bool {
-			return o.File == p.File && o.Service == p.Service && o.Message == p.Message
+			return o.File == p.File && o.Service == p.Service && strings.HasPrefix(p.Message, o.Message) // explainProfiles adds to it
 		})
 	})
 	loaded.Broken = broken

@@ -268,3 +268,21 @@ func TestProjectExpandErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestProfiles: a service with profiles is loaded only where one of them is chosen.
+func TestProfiles(t *testing.T) {
+	dir, _ := newProject(t, "[services.a]\nexec = \"a\"\n[services.b]\nexec = \"b\"\nprofiles = [\"dev\", \"ci\"]\n"+
+		"ready = \"notify\"\n[services.c]\nexec = \"c\"\nrequires = [\"b\"]\n")
+	without := Load([]string{dir}, Options{Profiles: []string{"other"}})
+	if len(without.Configs) != 2 || !strings.Contains(problemText(without.Problems), "requires b, which does not exist here: it is in profile dev and ci (--profile dev)") {
+		t.Errorf("%d loaded: %s", len(without.Configs), problemText(without.Problems))
+	}
+	with := Load([]string{dir}, Options{Profiles: []string{"ci"}})
+	if len(with.Configs) != 3 || len(with.Problems) > 0 {
+		t.Errorf("%d loaded: %s", len(with.Configs), problemText(with.Problems))
+	}
+	without.Carry(with.Graph)
+	if n := strings.Count(problemText(without.Problems), "requires b"); n != 1 {
+		t.Errorf("told %d times: %s", n, problemText(without.Problems))
+	}
+}

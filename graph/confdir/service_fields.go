@@ -38,6 +38,8 @@ var serviceSection = sync.OnceValue(func() *section {
 
 func ourServiceFields() []field {
 	return []field{
+		listField("profiles", "It is loaded only where one of these is chosen (--profile NAME)",
+			func(c *graph.Config) *[]string { return &c.Profiles }, CheckName),
 		readyField(),
 		boolField("expand", "Replace $NAME, ${NAME} and $$ in commands that are arrays", func(c *graph.Config) *bool { return &c.Expand }),
 		envFileField(),
