@@ -22,6 +22,7 @@ import (
 	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/syslog"
+	"github.com/zinit/zinit/supervisor/system"
 	"github.com/zinit/zinit/supervisor/view"
 	"github.com/zinit/zinit/supervisor/xinet"
 )
@@ -126,6 +127,7 @@ type Supervisor struct {
 	opt   *Options
 	log   *slog.Logger
 	loop  *loop.Loop
+	world *system.System // what the loop asks
 	shown loop.Window
 	defs  atomic.Pointer[view.Definitions]
 
@@ -148,13 +150,16 @@ func New(opt Options) (*Supervisor, error) {
 	s := &Supervisor{opt: &opt, log: opt.Loop.Log, turn: make(chan struct{}, 1), syslogFD: -1,
 		upgradeTurn: make(chan struct{}, 1)}
 	var err error
-	if s.loop, err = loop.New(opt.Loop); err != nil {
+	if s.world, err = system.New(&opt.Loop); err != nil {
 		return nil, err
 	}
+	opt.Loop.World = s.world
+	s.loop = loop.New(opt.Loop)
 	w := s.loop.Window()
+	cgroups, noCgroups := s.world.Cgroups()
 	s.shown = w
-	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: w.Clock, Defs: &s.defs, LastUpgrade: &s.last,
-		Arena: opt.Loop.Arena, Files: w.Files, Ship: w.Ship, Jobs: opt.Loop.Jobs, Scanner: w.Scanner, Cgroups: w.Cgroups, NoCgroups: w.NoCgroups, Done: s.loop.Done()})
+	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: s.world.Clock(), Defs: &s.defs, LastUpgrade: &s.last,
+		Arena: opt.Loop.Arena, Files: s.world.Files(), Ship: s.world.Shipper(), Jobs: opt.Loop.Jobs, Scanner: s.world.Scanner(), Cgroups: cgroups, NoCgroups: noCgroups, Done: s.loop.Done()})
 	s.proxies = xinet.New(proxied{s}, s.log)
 	if opt.Loop.Restored != nil {
 		s.takeLastUpgrade(opt.Loop.Restored)
@@ -191,7 +196,7 @@ func (s *Supervisor) load() {
 }
 
 // Instance names this server, and those that go on with its services.
-func (s *Supervisor) Instance() string { return s.loop.Instance() }
+func (s *Supervisor) Instance() string { return s.world.Instance() }
 
 // Run feeds the first event and runs the loop until the machine halts; it returns the exit code. Without a keeper it
 // must be called on the main thread of the process, with runtime.LockOSThread: the services are forked there.
@@ -201,20 +206,27 @@ func (s *Supervisor) Run() int {
 	if s.opt.Loop.Keeper != nil {
 		return <-code
 	}
-	return s.loop.ServeForks(code)
+	return s.world.ServeForks(code)
 }
 
 func (s *Supervisor) run() int {
+	defer s.world.Close()
 	defer s.loop.Close()
 	defer s.proxies.Close()
+	if s.opt.Loop.Restored == nil {
+		s.world.SettleLeftovers()
+	}
 	s.loop.Begin()
 	s.carryOutOrders()
 	s.settleJournal()
 	s.restoreProxies()
 	s.serveSyslog()
 	code := s.loop.Run()
+	if !s.world.EndWhatIsLeft() {
+		code = max(code, 1)
+	}
 	s.closeSyslog()
-	s.loop.FlushLogs()
+	s.world.FlushLogs()
 	return code
 }
 
@@ -222,7 +234,7 @@ func (s *Supervisor) run() int {
 func (s *Supervisor) Done() <-chan struct{} { return s.loop.Done() }
 
 // Reap wakes the loop for dead children; signals feed it.
-func (s *Supervisor) Reap() chan<- os.Signal { return s.loop.Reap() }
+func (s *Supervisor) Reap() chan<- os.Signal { return s.world.SIGCHLD() }
 
 // problemLine is a problem of the configuration as one line: where, then what.
 func problemLine(p wire.Problem) string {

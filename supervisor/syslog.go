@@ -9,7 +9,7 @@ import (
 )
 
 // ReopenLogs makes the log files be opened anew, after somebody moved them away.
-func (s *Supervisor) ReopenLogs() { s.shown.Files.Reopen() }
+func (s *Supervisor) ReopenLogs() { s.world.Files().Reopen() }
 
 // keeperSyslog is the name under which the keeper holds the syslog socket: senders do not notice a crash of the server.
 const keeperSyslog = "syslog"

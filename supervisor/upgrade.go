@@ -106,10 +106,11 @@ func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
 		s.undoExec(u, err)
 		return
 	}
-	s.loop.OnForkThread(func() error {
+	s.world.OnForkThread(func() {
 		fault.Here("exec")
-		return proc.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Exec.Argv, os.Environ())
-	}, func(err error) { s.undoExec(u, err) })
+		err := proc.Exec("/proc/self/fd/"+strconv.Itoa(u.fd), s.opt.Exec.Argv, os.Environ())
+		s.loop.Do(func() { s.undoExec(u, err) })
+	})
 }
 
 // prepareExec holds back what could still be asked for, tells the keeper, and lets the descriptors stay open and says
@@ -117,7 +118,7 @@ func (s *Supervisor) executeNow(u *upgrade, conns []Connection) {
 func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 	o := &s.opt.Loop
 	u.prepared = true
-	s.loop.HoldKeeper() // what it sends from now on waits in its socket
+	s.world.HoldKeeper() // what it sends from now on waits in its socket
 	fault.Here("holding")
 	if s.opt.Exec.LastWord != nil {
 		if err := o.Journal.Note(ordersNote, orderBytes(s.opt.Exec.LastWord())); err != nil {
@@ -143,7 +144,7 @@ func (s *Supervisor) prepareExec(u *upgrade, conns []Connection) error {
 		}
 		return o.Keeper.Upgrade(u.fd, u.path)
 	}
-	in := &inheritance{Syslog: s.syslogFD, Listener: -1, Arena: o.Arena.FD(), Journal: o.Journal.FD(), Lock: -1, Pipes: s.loop.Pipes()}
+	in := &inheritance{Syslog: s.syslogFD, Listener: -1, Arena: o.Arena.FD(), Journal: o.Journal.FD(), Lock: -1, Pipes: append(s.world.Pipes(), s.loop.Pipes()...)}
 	if s.opt.Exec.Socket != nil {
 		in.Listener, in.Lock = s.opt.Exec.Socket()
 	}
@@ -168,7 +169,7 @@ func (s *Supervisor) undoExec(u *upgrade, err error) {
 		if k := s.opt.Loop.Keeper; k != nil {
 			_ = k.CancelUpgrade()
 		}
-		s.loop.ReleaseKeeper()
+		s.world.ReleaseKeeper()
 	}
 	s.settleJournal()
 	s.loop.Resume()

@@ -32,6 +32,7 @@ import (
 	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/ownlog"
 	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/system"
 )
 
 // Exit codes of the server, as the client's of the same meaning.
@@ -152,7 +153,7 @@ func run(o *options, argv []string) (int, error) {
 // starts, so that a second server on the same socket does nothing at all. The code counts when there is an error.
 func (s *server) begin() (int, error) {
 	go journal.Warm()
-	runtime.GOMAXPROCS(loop.Processors(runtime.GOMAXPROCS(0)))
+	runtime.GOMAXPROCS(system.Processors(runtime.GOMAXPROCS(0)))
 	fault.Here("image")
 	early.ReleaseAll() // they are caught from package early's init on
 	if err := s.inherit(); err != nil {

@@ -1,8 +1,6 @@
 package loop
 
 import (
-	"time"
-
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/view"
@@ -33,7 +31,7 @@ func (d *driver) resolve(a machine.Action) order {
 			o.config, o.info = d.m.Config(a.ID), d.m.Info(a.ID)
 		}
 	case machine.Note:
-		o.config, o.info, o.at = d.m.Config(a.ID), d.m.Info(a.ID), time.Now()
+		o.config, o.info, o.at = d.m.Config(a.ID), d.m.Info(a.ID), d.clock.Time()
 	case machine.LeftOut:
 		d.leftOut(a, d.m.Config(a.ID))
 	}
@@ -77,8 +75,7 @@ func (d *driver) do(o order) {
 // forget drops what is kept under the name of a removed service.
 func (d *driver) forget(name string) {
 	d.allDirty = true
-	d.undirect(name)
-	d.arena.Drop(name)
+	d.world.Undirect(name)
 	d.boot.Forget(name)
 	d.diary.forget(name)
 }

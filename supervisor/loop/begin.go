@@ -1,59 +1,33 @@
 package loop
 
 import (
-	"crypto/rand"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/fault"
-	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/output"
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
 
 // newDriver makes a driver with everything but its machine.
-func newDriver(o *Options) (*driver, error) {
-	d := &driver{opt: o, log: o.Log, clock: view.NewClock(), inbox: make(chan func(), inboxLen), sigchld: make(chan os.Signal, 1),
-		deadlines: time.NewTimer(time.Hour), children: map[machine.Gen]*child{}, byPID: map[int]*child{}, helpers: map[int]*helper{},
-		early: map[int]proc.Exit{}, reaper: proc.NewReaper(), arena: o.Arena, diary: diary{o.Journal, o.Log}, keeper: o.Keeper,
+func newDriver(o *Options) *driver {
+	w := o.World
+	d := &driver{opt: o, world: w, log: o.Log, clock: w.Clock(), inbox: make(chan func(), inboxLen), sigchld: w.Deaths(),
+		children: map[machine.Gen]*child{}, byPID: map[int]*child{}, helpers: map[int]*helper{},
+		early: map[int]proc.Exit{}, diary: diary{o.Journal, o.Log}, keeper: w.Keeper(),
 		events: view.NewEventLog(o.firstEvent())}
-	d.deadlines.Stop()
-	d.firstHelper = uint64(time.Now().UnixMilli()) % maxHelper
-	d.lastHelper.Store(d.firstHelper)
+	d.rest = rest{world: w, act: o.AtRest}
+	d.firstHelper = uint64(d.clock.Time().UnixMilli()) % maxHelper
+	d.lastHelper = d.firstHelper
 	d.boot = view.NewBootLine(d.clock, o.Machine.PID1, o.spawned())
-	d.pool = newSpawnPool(d.post, o.Keeper == nil)
 	d.trees = newTreeWatch(d)
-	d.belongings = proc.NewBelongings(o.Environ)
-	d.survey = &survey{d: d}
-	out, err := output.New(o.Arena, output.Options{Closed: d.outputClosed})
-	if err != nil {
-		return nil, err
-	}
-	d.out = out
-	d.devNull = proc.EmptyInput()
-	if d.noCgroups = "switched off by ZINIT_CGROUP=0"; os.Getenv("ZINIT_CGROUP") != "0" {
-		d.cgroups, d.noCgroups = proc.DetectCgroupsOf(o.owner())
-	}
-	if d.cgroups != nil {
-		d.trees.watchGroups()
-	}
-	d.notices = d.newNotices()
-	d.sinks = newSinks(d)
-	d.scanner = &proc.Scanner{Instance: o.instance()}
-	o.Dead = slices.DeleteFunc(slices.Clone(o.Dead), func(name string) bool { return name == d.scanner.Instance })
-	if o.Handover != nil && o.Keeper != nil {
-		d.scanner.Keeper = o.Handover.PID
-	}
-	d.diary.note(instanceNote, []byte(d.scanner.Instance))
-	return d, nil
+	w.Connect(Listener{Post: d.post, Ticked: d.ticked, Exited: d.foreignExit, Alone: d.keeperGone, Noticed: d.notified, Emptied: d.trees.kick})
+	d.diary.note(InstanceNote, []byte(w.Instance()))
+	return d
 }
 
 // spawned is when the keeper started this server, on CLOCK_BOOTTIME in ns; 0 = there is none.
@@ -62,27 +36,6 @@ func (o *Options) spawned() int64 {
 		return 0
 	}
 	return o.Handover.SpawnedAt
-}
-
-// owner is the process that outlives a crash: the keeper, else this one.
-func (o *Options) owner() int {
-	if o.Keeper != nil && o.Handover != nil && o.Handover.PID > 0 {
-		return o.Handover.PID
-	}
-	return os.Getpid()
-}
-
-// instance names this supervisor over all its lives, so that its services are told from those of another one.
-func (o *Options) instance() string {
-	if o.Restored != nil {
-		if name := o.Restored.Notes[instanceNote]; len(name) > 0 {
-			return string(name)
-		}
-	}
-	if o.Instance != "" {
-		return o.Instance
-	}
-	return rand.Text()
 }
 
 // firstEvent continues the numbers of the server before, so that a follower can go on.
@@ -101,17 +54,13 @@ func (d *driver) countEvents(n int) {
 
 // begin starts the helpers and feeds the first event, or after a restore the words about the time in between.
 func (d *driver) begin() {
-	if d.keeper != nil {
-		exits := make(chan keeper.Exit)
-		d.exits = exits
-		go d.listenToKeeper(exits)
-	}
-	d.arena.FlushUnclaimed(time.Now().UnixMilli()) // all pipes and sinks that came back are there
+	d.world.Listen()
+	d.world.Claimed() // all pipes and sinks that came back are there
 	runs := map[string]bool{}
 	for _, c := range d.children {
 		runs[c.config.Name] = true
 	}
-	d.belongings.Sweep(func(service string) bool { return runs[service] })
+	d.world.SweepBelongings(func(service string) bool { return runs[service] })
 	d.tellClock()
 	if d.resume == nil {
 		d.step(d.first)
@@ -133,7 +82,9 @@ func (d *driver) begin() {
 		if c.adopted && c.daemonized && !c.gone {
 			d.watchForeign(c)
 		}
-		c.notify.Begin()
+		if c.notify != nil {
+			c.notify.Begin()
+		}
 		if id, ok := d.m.ByGen(c.gen); ok && d.m.Info(id).State == machine.Starting && c.pid > 0 && !c.gone {
 			d.watchPIDFile(c) // the server before was still waiting for it
 		}
@@ -143,7 +94,8 @@ func (d *driver) begin() {
 	}
 	d.dropUnclaimed()
 	if d.opt.Restored != nil {
-		go d.endOldHelpers(d.accountedFor())
+		known := d.accountedFor()
+		d.world.Beside(func() { d.world.EndOldHelpers(d.firstHelper, known) })
 	}
 	d.reap()
 	d.commit()
@@ -179,16 +131,14 @@ func (d *driver) giveUpLater(c *child) {
 		patience = 0
 	}
 	pid, start := c.pid, c.start
-	time.AfterFunc(patience, func() {
-		d.post(func() {
-			d.reap() // it may have become our child since, and then its status is known
-			if c.gone || !c.adopted || c.pid != pid || d.byPID[pid] != c || startTime(pid) == start && !zombie(pid) {
-				return
-			}
-			c.reaped = true
-			d.mainsExited([]*ending{{Exit: proc.Exit{PID: pid, Status: machine.Status{Unknown: true}}, child: c,
-				foreign: &keeper.Exit{PID: pid, Start: start}}})
-		})
+	d.world.After(patience, func() {
+		d.reap() // it may have become our child since, and then its status is known
+		if c.gone || !c.adopted || c.pid != pid || d.byPID[pid] != c || d.world.Lives(pid, start) {
+			return
+		}
+		c.reaped = true
+		d.mainsExited([]*ending{{Exit: proc.Exit{PID: pid, Status: machine.Status{Unknown: true}}, child: c,
+			foreign: &keeper.Exit{PID: pid, Start: start}}})
 	})
 }
 
@@ -207,45 +157,6 @@ func (d *driver) ackInherited() {
 		}
 	}
 	_ = d.keeper.Budget(d.stopBudget())
-}
-
-// listenToKeeper passes on what the keeper says until it is gone. It blocks in poll(2), which costs nothing while the
-// keeper is silent.
-func (d *driver) listenToKeeper(exits chan<- keeper.Exit) {
-	fds := []unix.PollFd{{Fd: int32(d.keeper.FD()), Events: unix.POLLIN}}
-	for {
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
-			return
-		}
-		for {
-			ev, ok, err := d.receive()
-			if err != nil {
-				d.post(d.keeperGone)
-				return
-			}
-			if !ok {
-				break
-			}
-			for _, e := range ev.Exits {
-				select {
-				case exits <- e:
-				case <-d.opt.done:
-					return
-				}
-			}
-		}
-	}
-}
-
-// receive takes one word of the keeper, and passes on an order: never while another image is about to take over.
-func (d *driver) receive() (keeper.Event, bool, error) {
-	d.receiving.Lock()
-	defer d.receiving.Unlock()
-	ev, ok, err := d.keeper.Receive()
-	if ev.Order != 0 && d.opt.Order != nil {
-		d.opt.Order(ev.Order)
-	}
-	return ev, ok, err
 }
 
 // keeperGone goes on alone: it was what told of the ends of adopted processes.
@@ -277,16 +188,4 @@ func (d *driver) stopBudget() time.Duration {
 		}
 	}
 	return longest
-}
-
-// outputClosed is called by the reader, from its goroutine, when a log pipe has been read to its end.
-func (d *driver) outputClosed(s output.Source) {
-	if d.keeper != nil {
-		_ = d.keeper.DropPipe(s.Gen, s.Stream)
-	}
-}
-
-// ringLimits are the bounds of a service's log ring.
-func ringLimits(o *Options, c *graph.Config) logring.Limits {
-	return logring.Limits{Lines: c.Logging.BufferLines, Bytes: c.Logging.BufferBytes}
 }

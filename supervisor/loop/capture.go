@@ -3,66 +3,79 @@ package loop
 import (
 	"context"
 	"errors"
-	"io"
-	"os"
-	"time"
 
+	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/probe"
 	"github.com/zinit/zinit/supervisor/proc"
 )
 
-// captureMax is how much of a captured command's output is kept, in bytes; the rest is read and dropped.
-const captureMax = 64 << 10
+// captured is the end of a command whose output was kept.
+type captured struct {
+	output []byte
+	status machine.Status
+	stuck  string // what is to be said about it when it was killed and is there all the same
+	err    error  // there was no command
+}
 
-// captureGrace is how long output is read after the command has ended.
-const captureGrace = 100 * time.Millisecond
+// capture starts a helper whose output is kept for done, which is called once, as a word.
+func (d *driver) capture(h *helper, ask Helper, done func(captured)) {
+	ask.Capture = true
+	h.done = func(st machine.Status) {
+		c := captured{status: st, stuck: h.stuckText(d)}
+		d.world.Captured(&h.asked, func(output []byte) { c.output = output; done(c) })
+	}
+	d.startHelper(h, ask, func(err *proc.Error) { done(captured{err: err}) })
+}
 
-// capture runs a short command (an exec check, the self test of an upgrade) on behalf of another goroutine and returns
-// what it wrote. When ctx ends first it is killed; the error is that of ctx, or a probe.Stuck.
-func (d *driver) capture(ctx context.Context, h *helper, needs []string, start func(stdout int) (int, *proc.Error)) ([]byte, machine.Status, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, machine.Status{}, err
-	}
-	defer r.Close()
-	type ending struct {
-		st    machine.Status
-		stuck string
-		err   *proc.Error
-	}
-	ended := make(chan ending, 1)
-	h.done = func(st machine.Status) { ended <- ending{st: st, stuck: h.stuckText()} }
+// Capture runs a short command, for another goroutine, and returns what it wrote to stdout and stderr. When ctx ends first,
+// its group is killed.
+func (l *Loop) Capture(ctx context.Context, spec *proc.Spec) ([]byte, machine.Status, error) {
+	d := l.d
+	ended := make(chan captured, 1)
+	helpers := make(chan *helper, 1)
 	d.post(func() {
-		d.startHelper(h, needs, 0, func() (int, *proc.Error) {
-			defer w.Close()
-			return start(int(w.Fd()))
-		}, func(err *proc.Error) { ended <- ending{err: err} })
+		h := d.newHelper(nil)
+		helpers <- h
+		d.capture(h, Helper{Spec: spec}, func(c captured) { ended <- c })
 	})
-	output := make(chan []byte, 1)
-	go func() {
-		b, _ := io.ReadAll(io.LimitReader(r, captureMax))
-		_, _ = io.Copy(io.Discard, r)
-		output <- b
-	}()
-	var end ending
-	select {
-	case end = <-ended:
-	case <-ctx.Done():
-		d.post(func() { d.endHelper(h) })
-		select {
-		case end = <-ended:
-		case <-d.opt.done:
-		}
-		if err = ctx.Err(); end.stuck != "" {
-			err = &probe.Stuck{Err: err, Text: end.stuck}
-		}
-	case <-d.opt.done:
+	h, ok := await(d, helpers)
+	if !ok {
 		return nil, machine.Status{}, errors.New("the supervisor is stopping")
 	}
-	_ = r.SetReadDeadline(time.Now().Add(captureGrace)) // what its children hold open is not waited for
-	if end.err != nil {
-		return nil, end.st, end.err
+	var late error
+	select {
+	case c := <-ended:
+		return c.output, c.status, c.err
+	case <-ctx.Done():
+		late = ctx.Err()
+		d.post(func() { d.endHelper(h) })
+	case <-d.opt.done:
 	}
-	return <-output, end.st, err
+	c, ok := await(d, ended)
+	switch {
+	case !ok:
+		return nil, machine.Status{}, errors.New("the supervisor is stopping")
+	case c.err != nil && late == nil:
+		late = c.err
+	}
+	return c.output, c.status, late
+}
+
+// execCheck runs an exec check: as the service's user, in its directory and environment, within its limits.
+func (d *driver) execCheck(c *child, cfg *graph.Config, told func(ok bool, detail string)) (cancel func()) {
+	late, off := false, false
+	h := d.newHelper(c)
+	c.check = h
+	timer := d.world.After(cfg.Health.Timeout, func() { late = true; d.endHelper(h) })
+	ask := Helper{Config: cfg, Command: cfg.Health.Exec, Env: []string{"ZINIT_HOOK=health"}}
+	d.capture(h, ask, func(end captured) {
+		timer.Stop()
+		told(probe.Verdict(cfg.Health, &probe.End{Output: end.output, Status: end.status, Err: end.err, Stuck: end.stuck, Late: late, Off: off}))
+	})
+	return func() {
+		if off = !h.dead; off && timer.Stop() {
+			d.endHelper(h)
+		}
+	}
 }

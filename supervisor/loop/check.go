@@ -1,52 +1,35 @@
 package loop
 
 import (
-	"context"
-	"errors"
 	"strconv"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/probe"
 	"github.com/zinit/zinit/supervisor/proc"
 )
 
-// probe runs one health check on a goroutine of its own; nothing exists while no check is under way.
+// probe runs one health check; nothing exists while no check is under way.
 func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 	c := d.children[gen]
 	if c == nil || cfg.Health == nil {
 		return
 	}
 	d.cancelProbe(gen)
-	ctx, cancel := context.WithTimeout(context.Background(), cfg.Health.Timeout)
-	c.probing = cancel
-	before := ""
+	told := func(ok bool, detail string) {
+		d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})
+		d.noteProbe(gen, cfg, ok, detail)
+	}
+	if cfg.Health.Type != graph.HealthExec {
+		c.probing = d.world.Probe(cfg.Health, told)
+		return
+	}
 	if c.check != nil {
-		before = c.check.stuckText()
-	}
-	var h *helper
-	if before == "" && cfg.Health.Type == graph.HealthExec {
-		h = d.newHelper(c)
-		c.check = h
-	}
-	go func() {
-		defer cancel()
-		ok, detail := probe.Run(ctx, cfg.Health, func(ctx context.Context) ([]byte, machine.Status, error) {
-			if before != "" { // one more each time would be one more that cannot be killed
-				return nil, machine.Status{}, errors.New("not run: the one before did not end within " + graph.Duration(cfg.Health.Timeout) + before)
-			}
-			return d.capture(ctx, h, proc.Needs(cfg, cfg.Health.Exec), func(stdout int) (int, *proc.Error) { return d.startCheck(h, cfg, stdout) })
-		})
-		if ok && d.leftovers {
-			if by := d.impostor(cfg.Health); by != "" {
-				ok, detail = false, by
-			}
+		if stuck := c.check.stuckText(d); stuck != "" { // one more each time would be one more that cannot be killed
+			told(false, "not run: the one before did not end within "+graph.Duration(cfg.Health.Timeout)+stuck)
+			return
 		}
-		d.post(func() {
-			d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})
-			d.noteProbe(gen, cfg, ok, detail)
-		})
-	}()
+	}
+	c.probing = d.execCheck(c, cfg, told)
 }
 
 // noteProbe writes the first of some failures in a row into the server's own log: what was got and what was wanted. The
@@ -59,17 +42,6 @@ func (d *driver) noteProbe(gen machine.Gen, cfg *graph.Config, ok bool, detail s
 	if i := d.m.Info(id); i.State == machine.Running && i.FailuresRow == 1 {
 		d.log.Warn(cfg.Name+": health check failed, 1 of "+strconv.Itoa(cfg.Health.Retries)+": "+detail, "service", cfg.Name, "cause", "health")
 	}
-}
-
-// startCheck forks an exec check: as the service's user, in its directory and environment, within its limits.
-func (d *driver) startCheck(h *helper, cfg *graph.Config, stdout int) (int, *proc.Error) {
-	spec, err := d.specFor(cfg, cfg.Health.Exec, h.gen, d.opt.Environ, []string{"ZINIT_HOOK=health"})
-	if err != nil {
-		return 0, err
-	}
-	spec.Files = []int{d.devNull, stdout, stdout}
-	spec.Identity, spec.Cgroup = cfg.Identity, h.group
-	return proc.Start(spec)
 }
 
 // cancelProbe ends a check that is under way.
@@ -86,11 +58,9 @@ func (d *driver) precheck(a machine.Precheck, cfg *graph.Config) {
 		d.step(machine.Prechecked{Gen: a.Gen}) // it holds its ports itself
 		return
 	}
-	ours := d.owners()
-	go func() {
-		conflict := d.scanner.FindConflict(cfg, ours, a.Kill)
-		d.post(func() { d.step(machine.Prechecked{Gen: a.Gen, Conflict: conflict}) })
-	}()
+	d.world.Conflict(cfg, d.owners(), a.Kill, func(conflict *machine.Conflict) {
+		d.step(machine.Prechecked{Gen: a.Gen, Conflict: conflict})
+	})
 }
 
 // owners are all incarnations that have a process now.

@@ -1,16 +1,11 @@
 package loop
 
 import (
-	"context"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/notify"
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
@@ -37,18 +32,18 @@ type child struct {
 
 	preparing bool // pre_start: the main process has not been forked
 
-	job     *job         // the fork of its main process, nil = not asked for yet
-	aborted bool         // Abort came before the answer to Spawn
-	hook    *helper      // a command that runs for it now
-	check   *helper      // the last exec check
-	spawnAt time.Time    // when the main process was forked
-	group   *proc.Group  // cgroup, nil = none
-	notify  *notify.Conn // readiness and status, nil = none
-	heard   int          // pid of a main process that has ended and whose last words were heard
-	probing context.CancelFunc
-	filing  context.CancelFunc // ends watchPIDFile, nil = it has not begun
+	fork    Fork      // the fork of its main process, nil = not asked for yet
+	aborted bool      // Abort came before the answer to Spawn
+	hook    *helper   // a command that runs for it now
+	check   *helper   // the last exec check
+	spawnAt time.Time // when the main process was forked
+	group   Group     // cgroup, nil = none
+	notify  Reporter  // readiness and status, nil = none
+	heard   int       // pid of a main process that has ended and whose last words were heard
+	probing func()    // calls the check under way off, nil = none
+	filing  func()    // ends watchPIDFile, nil = it has not begun
 
-	fileHangs atomic.Bool // its pid file is being read
+	fileHangs bool // its pid file is being read
 
 	settleBy time.Time // until when the way into the background may last, zero = not begun
 
@@ -120,43 +115,27 @@ func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 	})
 }
 
-// spawnMain hands the fork to a worker.
+// spawnMain asks for the fork.
 func (d *driver) spawnMain(c *child) {
 	delete(d.leftRunning, c.config.Name)
-	base := d.opt.Environ
-	c.job = d.pool.submit(proc.Needs(c.config, c.config.Exec), func() func() {
-		f := d.forkMain(c, base)
-		return func() { d.spawned(c, f) }
-	})
+	c.fork = d.world.StartMain(c.config, c.gen, func(f Forked) { d.spawned(c, f) })
 }
 
-// forked is what a worker brings back.
-type forked struct {
-	pid    int
-	start  uint64
-	at     time.Time
-	inodes []uint64
-	inputs proc.Inputs
-	group  *proc.Group
-	notify *notify.Conn
-	err    *proc.Error
-}
-
-// spawned takes the answer of a worker.
-func (d *driver) spawned(c *child, f forked) {
-	c.group, c.notify = f.group, f.notify
-	if f.err != nil {
-		d.spawnFailed(c, f.err)
+// spawned takes the answer to a fork.
+func (d *driver) spawned(c *child, f Forked) {
+	c.group, c.notify = f.Group, f.Notify
+	if f.Err != nil {
+		d.spawnFailed(c, f.Err)
 		return
 	}
-	c.pid, c.start, c.spawnAt, c.inodes, c.inputs = f.pid, f.start, f.at, f.inodes, f.inputs
-	d.byPID[f.pid] = c
+	c.pid, c.start, c.spawnAt, c.inodes, c.inputs = f.PID, f.Start, f.At, f.Inodes, f.Inputs
+	d.byPID[f.PID] = c
 	if d.keeper != nil {
-		_ = d.keeper.Track(f.pid, uint64(c.gen))
+		_ = d.keeper.Track(f.PID, uint64(c.gen))
 	}
 	d.diary.run(c)
 	fault.Here("spawned")
-	d.step(machine.Spawned{Gen: c.gen, PID: f.pid})
+	d.step(machine.Spawned{Gen: c.gen, PID: f.PID})
 	d.changed(c)
 	if c.notify != nil {
 		c.notify.Begin()
@@ -170,27 +149,12 @@ func (d *driver) watchPIDFile(c *child) {
 	if !machine.ReadyByFile(c.config) {
 		return
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	c.filing = stop
-	pid, dir, path := c.pid, c.config.Dir, c.config.PIDFile
-	go func() {
-		for pause := pidFileFirst; ; pause = min(2*pause, pidFileSlow) {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
-			if named, _ := proc.ReadPIDFile(dir, path); named != pid {
-				continue
-			}
-			d.post(func() {
-				if ctx.Err() == nil && d.children[c.gen] == c && c.pid == pid {
-					d.step(machine.Readied{Gen: c.gen})
-				}
-			})
-			return
+	pid := c.pid
+	c.filing = d.world.AwaitPIDFile(c.config, pid, func() {
+		if c.filing != nil && d.children[c.gen] == c && c.pid == pid {
+			d.step(machine.Readied{Gen: c.gen})
 		}
-	}()
+	})
 }
 
 // stopFiling ends that: the main process has ended, or the incarnation is to end.
@@ -203,7 +167,7 @@ func (c *child) stopFiling() {
 
 // spawnFailed ends an incarnation that never had a main process.
 func (d *driver) spawnFailed(c *child, err *proc.Error) {
-	d.out.Drain([]uint64{uint64(c.gen)})
+	d.world.Drain([]uint64{uint64(c.gen)})
 	d.step(machine.SpawnFailed{Gen: c.gen, Kind: err.Step, Detail: err.Detail, Aborted: c.aborted})
 	d.release(c)
 }
@@ -218,7 +182,7 @@ func (d *driver) abort(gen machine.Gen) {
 	if c.hook != nil {
 		d.endHelper(c.hook)
 	}
-	if d.pool.callOff(c.job) {
+	if c.fork != nil && c.fork.CallOff() {
 		d.spawnFailed(c, &proc.Error{Step: "exec", Detail: "the start was called off while it waited for a file system that does not answer"})
 	}
 }
@@ -234,29 +198,20 @@ func (d *driver) release(c *child) {
 		c.probing()
 	}
 	c.stopFiling()
-	d.closeNotify(uint64(c.gen), c.notify)
+	if c.notify != nil {
+		d.world.EndNotices(c.gen, c.notify)
+	}
 	if c.pid != 0 && !c.adopted && !c.reaped {
-		d.reaper.Reap(c.pid)
+		d.world.Reap(c.pid)
 	}
 	if d.keeper != nil && c.pid != 0 {
 		_ = d.keeper.Untrack(c.pid)
 	}
-	d.out.Release(uint64(c.gen), outputGrace)
+	d.world.Release(uint64(c.gen), outputGrace)
 	if c.group != nil {
-		go d.removeGroup(c.group, c.hook == nil)
+		d.world.Leave(&Forked{Group: c.group}, c.hook == nil)
 	}
 	d.diary.over(c)
-}
-
-// removeGroup removes the group of an incarnation that is gone. Where no hook of it runs any more, which removes it then,
-// nothing may be left in it, such as what a server before this one has run.
-func (d *driver) removeGroup(g *proc.Group, alone bool) {
-	for _, helper := range g.Helpers() {
-		if alone {
-			_ = helper.Kill()
-		}
-	}
-	_ = g.Remove()
 }
 
 // stop begins the graceful end: stop_signal, or stop_command. A command that succeeded may only have asked (nginx -s
@@ -269,7 +224,7 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 	c.ending = true
 	c.stopFiling()
 	d.trees.hurry()
-	sig := unix.Signal(cfg.Lifecycle.StopSignal)
+	sig := cfg.Lifecycle.StopSignal
 	if c.gone || cfg.StopCommand.Command.IsZero() {
 		d.sendStop(c, sig)
 		return
@@ -281,7 +236,7 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 			}
 		}
 		if ok {
-			time.AfterFunc(cfg.Lifecycle.StopTimeout/2, func() { d.post(send) })
+			d.world.After(cfg.Lifecycle.StopTimeout/2, send)
 			return
 		}
 		d.log.Warn("stop_command failed, the stop signal is sent", "service", cfg.Name, "detail", detail)
@@ -294,34 +249,13 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 //
 // Where processes are signalled beside the loop it is written down behind that: a server that dies in between would leave
 // them without the signal, and they would be waited for until they are killed.
-func (d *driver) sendStop(c *child, sig unix.Signal) {
-	under := d.signalTree(c, sig)
-	note := func() {
+func (d *driver) sendStop(c *child, sig graph.Signal) {
+	d.signalTree(c, sig, func() {
 		if d.children[c.gen] == c {
 			c.signalled = true
 			d.diary.run(c)
 		}
-	}
-	if len(under) == 0 {
-		note()
-		return
-	}
-	go func() {
-		for _, done := range under {
-			<-done
-		}
-		d.post(note)
-	}()
-}
-
-// beside runs work that may take a moment beside the loop; the channel is closed when it is done.
-func beside(work func()) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		work()
-	}()
-	return done
+	})
 }
 
 // signal sends what an operator asked for, to the group.
@@ -331,47 +265,44 @@ func (d *driver) signal(a machine.Signal, cfg *graph.Config) {
 	case c == nil || c.pid == 0:
 	case a.Reload && !cfg.Reload.Command.IsZero():
 		hook := graph.Hook{Command: cfg.Reload.Command, Timeout: cfg.Lifecycle.StopTimeout}
-		d.runHook(c, hookReload, hook, func(ok bool, detail string) {
+		d.runHook(c, HookReload, hook, func(ok bool, detail string) {
 			if !ok {
 				d.log.Warn("the reload command failed", "service", cfg.Name, "detail", detail)
 			}
 		})
 	case a.Reload:
-		d.signalMain(c, unix.Signal(cfg.Reload.Signal))
+		d.signalMain(c, cfg.Reload.Signal, func() {})
 	default:
-		d.signalGroup(c, unix.Signal(a.Sig))
+		d.signalGroup(c, a.Sig, func() {})
 	}
 }
 
-// signalMain reaches the main process alone. The channel is closed when the signal was sent; nil: it was.
-func (d *driver) signalMain(c *child, sig unix.Signal) <-chan struct{} {
-	if c.gone {
-		return nil
+// signalMain reaches the main process alone. sent is called when the signal was sent, at once if it could be.
+func (d *driver) signalMain(c *child, sig graph.Signal, sent func()) {
+	switch {
+	case c.gone:
+		sent()
+	case c.adopted:
+		d.world.SignalOther(c.config.Name, c.pid, c.start, sig, sent)
+	default: // our child, not reaped: the number is its own
+		d.world.Signal(c.config.Name, c.pid, sig)
+		sent()
 	}
-	if c.adopted {
-		pid, start := c.pid, c.start
-		return beside(func() { d.sent(c, pid, sig, proc.SignalProcess(pid, start, sig)) })
-	}
-	d.sent(c, c.pid, sig, unix.Kill(c.pid, sig)) // our child, not reaped: the number is its own
-	return nil
 }
 
 // signalGroup reaches the process group of the main process. Its number is safe while the main process, or its zombie,
 // is our child; otherwise, and where another process has become the main one, which leads no group that we know of, the
-// members are looked up one by one. The channel is as signalMain's.
-func (d *driver) signalGroup(c *child, sig unix.Signal) <-chan struct{} {
-	if c.unseen() {
-		pid := c.pid
-		return beside(func() { d.sent(c, pid, sig, proc.SignalProcess(pid, 0, sig)) })
+// members are looked up one by one. sent is as signalMain's.
+func (d *driver) signalGroup(c *child, sig graph.Signal, sent func()) {
+	switch {
+	case c.unseen():
+		d.world.SignalOther(c.config.Name, c.pid, 0, sig, sent)
+	case c.adopted || c.reaped || c.daemonized || c.pid == 0:
+		d.world.SignalTree(c.owner(), sig, sent)
+	default:
+		d.world.SignalGroup(c.config.Name, c.pid, sig)
+		sent()
 	}
-	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
-		owner := c.owner()
-		return beside(func() { d.scanner.SignalTree(&owner, sig) })
-	}
-	if unix.Kill(-c.pid, sig) != nil {
-		d.sent(c, c.pid, sig, unix.Kill(c.pid, sig))
-	}
-	return nil
 }
 
 // unseen reports whether an adopted main process cannot be found in /proc, which is not there. The keeper has not told of
@@ -395,20 +326,16 @@ func (d *driver) kill(gen machine.Gen) {
 		if c.gone {
 			d.leaveRest(c)
 		}
-		d.signalMain(c, unix.SIGKILL)
+		d.signalMain(c, proc.SIGKILL, func() {})
 		return
 	}
 	if c.pid != 0 && !c.gone && !c.adopted {
-		_ = unix.Kill(-c.pid, unix.SIGKILL)
+		d.world.KillGroup(c.pid)
 	}
-	unseen, pid := c.unseen(), c.pid
-	look := c.look()
-	go func() {
-		if unseen {
-			_ = proc.SignalProcess(pid, 0, unix.SIGKILL)
-		}
-		d.killTree(look, look.group == nil)
-		d.post(d.trees.kick)
-	}()
+	unseen := 0
+	if c.unseen() {
+		unseen = c.pid
+	}
+	d.world.KillTree(c.tree(), c.group == nil, unseen, d.trees.kick)
 	d.watchObstacles(c, obstacleFirst)
 }

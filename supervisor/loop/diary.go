@@ -26,7 +26,7 @@ type diary struct {
 
 // Keys of notes that are not about one service.
 const (
-	instanceNote = "instance" // names this supervisor over all its lives
+	InstanceNote = "instance" // names this supervisor over all its lives
 	eventNote    = "event_seq"
 	brokenNote   = "broken" // the files that cannot be used
 	// loadedNote says that the journal holds a first load as a whole. Without it the server before died while it came up.

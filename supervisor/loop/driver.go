@@ -2,19 +2,13 @@ package loop
 
 import (
 	"log/slog"
-	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/fault"
-	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/notify"
-	"github.com/zinit/zinit/supervisor/output"
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
@@ -23,15 +17,14 @@ import (
 // that can block (forking, scanning /proc, checks, hooks' commands) happens elsewhere and comes back as a word.
 type driver struct {
 	opt   *Options
+	world World
 	log   *slog.Logger
 	clock view.Clock
 	m     *machine.Machine
 
-	inbox     chan func()        // words from other goroutines; nothing here may send to it
-	sigchld   chan os.Signal     // wakes reap
-	exits     <-chan keeper.Exit // of processes that are not our children, nil without a keeper
-	deadlines *time.Timer
-	armed     machine.Time
+	inbox   chan func()       // words from other goroutines; nothing here may send to it
+	sigchld <-chan proc.Death // wakes reap
+	armed   machine.Time      // what the world's alarm is set to
 
 	queue    []order      // actions not carried out yet
 	more     []func()     // what the loop goes on with in its next turns
@@ -43,25 +36,13 @@ type driver struct {
 	byPID    map[int]*child    // main processes by pid
 	helpers  map[int]*helper   // by pid, those included whose zombie is kept
 	early    map[int]proc.Exit // exits of processes whose Spawned word is still under way
-	reaper   *proc.Reaper
-	pool     *spawnPool
-	births   birthClock
 	rest     rest
 	trees    *treeWatch
-	survey   *survey
 
-	devNull     int
-	scanner     *proc.Scanner
-	cgroups     *proc.Root // nil: none
-	noCgroups   string     // why not
-	notices     *notify.Poller
-	sinks       *sinks
-	firstHelper uint64        // where the numbers begin: not where those of a server before may still be in use
-	lastHelper  atomic.Uint64 // the number of the last one
+	firstHelper uint64 // where the numbers begin: not where those of a server before may still be in use
+	lastHelper  uint64 // the number of the last one
 
-	belongings *proc.Belongings
-	clockWatch func()         // ends the watch of the wall clock; nil = there are no jobs
-	clearing   sync.WaitGroup // of belongings of services that have ended
+	clockWatch func() // ends the watch of the wall clock; nil = there are no jobs
 
 	first     machine.Event    // what begins a fresh life
 	resume    []machine.Event  // what tells the machine about the time it was not there
@@ -71,12 +52,8 @@ type driver struct {
 	legacy    map[string]Found // what was left running without a state, by service, until it is adopted
 	inherited []keeper.Pipe    // readiness descriptors and notify sockets that the keeper held
 
-	arena  *logring.Arena
-	out    *output.Reader
 	diary  diary
-	keeper *keeper.Client // nil: no keeper above
-	// receiving is held while a word of the keeper is taken, and by an upgrade from its last word on.
-	receiving sync.Mutex
+	keeper Keeper // nil: no keeper above
 
 	views    view.Publisher
 	events   *view.EventLog
@@ -85,8 +62,6 @@ type driver struct {
 
 	// leftRunning is what stopped services have left running, by name (kill_mode = "process")
 	leftRunning map[string][]proc.Process
-
-	leftovers bool // of servers before are there, see Options.Dead
 
 	waiting  waiting
 	booting  booting
@@ -116,7 +91,7 @@ func (d *driver) run() int {
 // turn waits for words, takes some, and carries out what they led to, or as much of it as turnLimit allows: a batch of a
 // thousand services must not keep somebody waiting who asks for one.
 func (d *driver) turn() {
-	began := time.Now()
+	began := d.clock.Time()
 	if len(d.queue) == 0 && len(d.more) == 0 {
 		began = d.await()
 	} else if len(d.more) > 0 {
@@ -125,7 +100,7 @@ func (d *driver) turn() {
 		word()
 	}
 	d.drain(began)
-	d.pool.feed()
+	d.world.Turned()
 	if len(d.early) > 0 {
 		d.settleEarly()
 	}
@@ -137,18 +112,11 @@ func (d *driver) turn() {
 func (d *driver) await() (came time.Time) {
 	select {
 	case word := <-d.inbox:
-		came = time.Now()
+		came = d.clock.Time()
 		word()
 	case <-d.sigchld:
-		came = time.Now()
+		came = d.clock.Time()
 		d.reap()
-	case e := <-d.exits:
-		came = time.Now()
-		d.foreignExit(e)
-	case <-d.deadlines.C:
-		came = time.Now()
-		d.armed = 0
-		d.step(machine.Ticked{})
 	}
 	return came
 }
@@ -156,14 +124,12 @@ func (d *driver) await() (came time.Time) {
 // drain takes what else is ready, so that a burst costs one View. It is bounded: a flood of words must not keep actions
 // waiting.
 func (d *driver) drain(began time.Time) {
-	for n := 0; n < inboxLen && (n%lookEvery != 0 || time.Since(began) < turnLimit); n++ {
+	for n := 0; n < inboxLen && (n%lookEvery != 0 || d.clock.Time().Sub(began) < turnLimit); n++ {
 		select {
 		case word := <-d.inbox:
 			word()
 		case <-d.sigchld:
 			d.reap()
-		case e := <-d.exits:
-			d.foreignExit(e)
 		default:
 			return
 		}
@@ -196,7 +162,7 @@ func (d *driver) commit() {
 // carried out before anything that later words lead to.
 func (d *driver) carryOut(until time.Time) {
 	for n := 1; len(d.queue) > 0; n++ {
-		if n%lookEvery == 0 && !until.IsZero() && time.Now().After(until) {
+		if n%lookEvery == 0 && !until.IsZero() && d.clock.Time().After(until) {
 			return
 		}
 		o := d.queue[0]
@@ -254,10 +220,16 @@ func (d *driver) arm() {
 	}
 	d.armed = at
 	if !ok {
-		d.deadlines.Stop()
+		d.world.Alarm(-1)
 		return
 	}
-	d.deadlines.Reset(max(0, time.Duration(at-d.clock.Now())))
+	d.world.Alarm(max(0, time.Duration(at-d.clock.Now())))
+}
+
+// ticked tells the machine that its deadline has come.
+func (d *driver) ticked() {
+	d.armed = 0
+	d.step(machine.Ticked{})
 }
 
 // post hands a word to the driver from another goroutine. After the end of the loop it is dropped.

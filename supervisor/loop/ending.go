@@ -5,9 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -15,32 +12,33 @@ import (
 )
 
 // signalTree is the stop signal, to what kill_mode says: as a rule all processes, once the main one is gone all that are left.
-// The channels are closed when what is sent beside the loop was sent.
-func (d *driver) signalTree(c *child, sig unix.Signal) (under []<-chan struct{}) {
+// sent is called once, when all that has been sent, if there was somebody to send it to.
+func (d *driver) signalTree(c *child, sig graph.Signal, sent func()) {
 	send := d.signalGroup
 	switch mode := d.killMode(c); {
 	case c.gone && mode == graph.KillProcess:
 		d.leaveRest(c)
-		return nil
+		return
 	case c.gone && mode == graph.KillMixed:
 		d.kill(c.gen)
-		return nil
+		sent()
+		return
 	case c.gone:
-		owner := c.owner()
-		send = func(_ *child, sig unix.Signal) <-chan struct{} {
-			return beside(func() { d.scanner.SignalTree(&owner, sig) })
-		}
+		send = func(c *child, sig graph.Signal, sent func()) { d.world.SignalTree(c.owner(), sig, sent) }
 	case mode != graph.KillControlGroup:
 		send = d.signalMain
 	default:
 		defer d.signalOthers(c, c.stopSignals(sig))
 	}
-	for _, sig := range c.stopSignals(sig) {
-		if done := send(c, sig); done != nil {
-			under = append(under, done)
-		}
+	sigs := c.stopSignals(sig)
+	left := len(sigs)
+	for _, sig := range sigs {
+		send(c, sig, func() {
+			if left--; left == 0 {
+				sent()
+			}
+		})
 	}
-	return under
 }
 
 // killMode is what the present definition says: a reload may have changed it without a restart.
@@ -53,31 +51,27 @@ func (d *driver) killMode(c *child) graph.KillMode {
 
 // stopSignals are the stop signal and what follows it: SIGHUP where the service has a terminal, as when its line is hung up,
 // since a shell on one ignores SIGTERM, and SIGCONT, so that a stopped process can act on them.
-func (c *child) stopSignals(sig unix.Signal) []unix.Signal {
+func (c *child) stopSignals(sig graph.Signal) []graph.Signal {
 	if c.config.Tty != "" {
-		return []unix.Signal{sig, unix.SIGHUP, unix.SIGCONT}
+		return []graph.Signal{sig, proc.SIGHUP, proc.SIGCONT}
 	}
-	return []unix.Signal{sig, unix.SIGCONT}
+	return []graph.Signal{sig, proc.SIGCONT}
 }
 
-// askedToEnd remembers who got the stop signal: a second one means to some programs that they must not take their time.
-type askedToEnd struct {
-	mu   sync.Mutex
-	pids map[int]uint64 // start times
-}
+// askedToEnd remembers who got the stop signal, by pid with the start time: a second one means to some programs that they
+// must not take their time.
+type askedToEnd map[int]uint64
 
 // fresh returns those that have not got it, and takes them for such that have.
 func (a *askedToEnd) fresh(ps []proc.Process) (out []proc.Process) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for _, p := range ps {
-		if start, ok := a.pids[p.PID]; ok && start == p.Start {
+		if start, ok := (*a)[p.PID]; ok && start == p.Start {
 			continue
 		}
-		if a.pids == nil {
-			a.pids = map[int]uint64{}
+		if *a == nil {
+			*a = askedToEnd{}
 		}
-		a.pids[p.PID] = p.Start
+		(*a)[p.PID] = p.Start
 		out = append(out, p)
 	}
 	return out
@@ -85,31 +79,25 @@ func (a *askedToEnd) fresh(ps []proc.Process) (out []proc.Process) {
 
 // signalOthers gives the stop signal to the processes of a service that are not in the group of its main process: that may
 // wait for them. Where its members are signalled one by one anyway they have had it.
-func (d *driver) signalOthers(c *child, sigs []unix.Signal) {
+func (d *driver) signalOthers(c *child, sigs []graph.Signal) {
 	if c.adopted || c.reaped || c.daemonized || c.pid == 0 {
 		return
 	}
-	owner, known := c.owner(), d.accountedFor()
-	go func() {
-		tree := d.scanner.Tree(&owner, known)
-		others := slices.DeleteFunc(tree, func(p proc.Process) bool { return p.PGRP == owner.Main })
-		d.signalEach(c, others, sigs)
-	}()
+	main := c.pid
+	d.world.Members(c.owner(), d.accountedFor(), func(tree []proc.Process) {
+		d.signalEach(c, slices.DeleteFunc(tree, func(p proc.Process) bool { return p.PGRP == main }), sigs)
+	})
 }
 
 // signalRest gives the stop signal to what is left of a tree after its main process and has not had it.
 func (d *driver) signalRest(c *child, survivors []proc.Process) {
 	rest := slices.DeleteFunc(survivors, func(p proc.Process) bool { return p.PGRP == c.pid })
-	sigs := c.stopSignals(unix.Signal(c.config.Lifecycle.StopSignal))
-	go d.signalEach(c, rest, sigs)
+	d.signalEach(c, rest, c.stopSignals(c.config.Lifecycle.StopSignal))
 }
 
-func (d *driver) signalEach(c *child, ps []proc.Process, sigs []unix.Signal) {
-	if ps = c.asked.fresh(ps); len(ps) == 0 {
-		return
-	}
-	for _, sig := range sigs {
-		d.scanner.Signal(ps, sig)
+func (d *driver) signalEach(c *child, ps []proc.Process, sigs []graph.Signal) {
+	if ps = c.asked.fresh(ps); len(ps) > 0 {
+		d.world.SignalEach(ps, sigs)
 	}
 }
 
@@ -127,8 +115,16 @@ func (d *driver) endRest(c *child, survivors []proc.Process) {
 
 // leaveRest lets go of an incarnation whose main process is gone, with what it has left (kill_mode = "process").
 func (d *driver) leaveRest(c *child) {
-	owner := c.owner()
-	left := d.scanner.Tree(&owner, d.accountedFor())
+	delete(d.trees.lingering, c.gen)
+	d.world.Members(c.owner(), d.accountedFor(), func(left []proc.Process) {
+		if d.children[c.gen] == c {
+			d.left(c, left)
+		}
+	})
+}
+
+// left lets go of an incarnation that has left these processes.
+func (d *driver) left(c *child, left []proc.Process) {
 	if len(left) > 0 {
 		words := make([]string, len(left))
 		for i, p := range left {
@@ -141,7 +137,7 @@ func (d *driver) leaveRest(c *child) {
 		d.leftRunning[c.config.Name] = left
 	}
 	delete(d.trees.lingering, c.gen)
-	d.out.Drain([]uint64{uint64(c.gen)})
+	d.world.Drain([]uint64{uint64(c.gen)})
 	d.step(machine.TreeEmpty{Gen: c.gen})
 	d.release(c)
 }

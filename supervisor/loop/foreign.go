@@ -2,15 +2,10 @@ package loop
 
 import (
 	"maps"
-	"os"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/proc"
 )
 
 // adoptLegacy answers a Spawn by the process that runs already.
@@ -20,19 +15,16 @@ func (d *driver) adoptLegacy(c *child) bool {
 		return false
 	}
 	delete(d.legacy, c.config.Name)
-	now, err := proc.ReadProcess(p.PID)
-	if err != nil || now.Start != p.Start || now.Dead() {
+	if !d.world.Lives(p.PID, p.Start) {
 		return false
 	}
 	c.adopted, c.daemonized = true, true // not started by us, so nobody but the kernel tells of its end
 	c.warning = "taken over from zinit 0.3.9: its output is captured after its next start"
 	if p.Gen != 0 {
 		c.warning = "taken over without the state of the server before"
-		if d.cgroups != nil {
-			c.group = d.cgroups.Find(c.config.Name, p.Gen)
-		}
+		c.group = d.world.FindGroup(c.config.Name, p.Gen)
 	}
-	d.spawned(c, forked{pid: p.PID, start: p.Start, at: time.Now()})
+	d.spawned(c, Forked{PID: p.PID, Start: p.Start, At: d.clock.Time(), Group: c.group})
 	d.watchForeign(c)
 	return true
 }
@@ -43,13 +35,10 @@ func (d *driver) takePipes() {
 		return
 	}
 	for _, p := range d.opt.Handover.Pipes {
-		if p.Stream < streamReady {
-			d.inheritPipe(p)
-			continue
-		}
-		unix.Close(p.FD)
-		if d.keeper != nil {
-			_ = d.keeper.DropPipe(p.Gen, p.Stream)
+		if p.Stream < StreamReady {
+			d.world.Inherit(p)
+		} else {
+			d.world.Lose(p)
 		}
 	}
 }
@@ -70,26 +59,12 @@ func (d *driver) startLegacy() {
 // watchForeign waits for the end of a process that is neither our child nor, perhaps, the keeper's.
 func (d *driver) watchForeign(c *child) {
 	pid, start := c.pid, c.start
-	fd, err := proc.OpenPidfd(pid, start)
-	if err != nil {
-		d.giveUpLater(c)
-		return
-	}
-	_ = unix.SetNonblock(fd, true) // so that the runtime polls it
-	f := os.NewFile(uintptr(fd), "pidfd")
-	go func() {
-		defer f.Close()
-		if raw, err := f.SyscallConn(); err == nil {
-			_ = raw.Read(func(fd uintptr) bool {
-				set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-				n, err := unix.Poll(set, 0)
-				return n > 0 || err != nil && err != unix.EINTR
-			})
+	ended := func() {
+		if c.pid == pid && c.start == start {
+			d.giveUpLater(c)
 		}
-		d.post(func() {
-			if c.pid == pid && c.start == start {
-				d.giveUpLater(c)
-			}
-		})
-	}()
+	}
+	if !d.world.Watch(pid, start, ended) {
+		d.giveUpLater(c)
+	}
 }

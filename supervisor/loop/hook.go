@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +15,7 @@ const (
 	hookPreStart = "pre_start"
 	hookPostStop = "post_stop"
 	hookStop     = "stop_command"
-	hookReload   = "reload"
+	HookReload   = "reload" // is left to come to its end by a server that takes over
 )
 
 // runHook runs one hook command of a service, its output in the service's log. done gets whether it exited 0 in time,
@@ -24,7 +23,6 @@ const (
 func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool, detail string)) {
 	a := d.newHelper(c)
 	c.hook = a
-	a.alone = name == hookPreStart || name == hookPostStop
 	finish := func(ok bool, detail string) {
 		if c.hook == a {
 			c.hook = nil
@@ -32,45 +30,28 @@ func (d *driver) runHook(c *child, name string, h graph.Hook, done func(ok bool,
 		done(ok, detail)
 	}
 	a.done = func(st machine.Status) {
-		d.out.Drain([]uint64{a.gen})
-		d.out.Release(a.gen, outputGrace)
+		d.world.Drain([]uint64{a.gen})
+		d.world.Release(a.gen, outputGrace)
 		switch {
 		case a.expired:
-			finish(false, "did not end within "+graph.Duration(h.Timeout)+a.stuckText()+d.lastWords(c, a.pid))
+			finish(false, "did not end within "+graph.Duration(h.Timeout)+a.stuckText(d)+d.lastWords(c, a.forked.PID))
 		case st.Signal != 0 || st.Code != 0:
-			finish(false, view.ExitText(st)+d.lastWords(c, a.pid))
+			finish(false, view.ExitText(st)+d.lastWords(c, a.forked.PID))
 		default:
 			finish(true, "")
 		}
 	}
-	extra := []string{"ZINIT_HOOK=" + name}
+	ask := Helper{Config: c.config, Command: h.Command, Limit: h.Timeout, Env: []string{"ZINIT_HOOK=" + name},
+		Alone: name == hookPreStart || name == hookPostStop}
 	if c.pid > 0 && !c.gone {
-		extra = append(extra, "MAINPID="+strconv.Itoa(c.pid))
+		ask.Env = append(ask.Env, "MAINPID="+strconv.Itoa(c.pid))
 	}
-	d.startHelper(a, proc.Needs(c.config, h.Command), h.Timeout, func() (int, *proc.Error) {
-		spec, err := d.specFor(c.config, h.Command, a.gen, d.opt.Environ, extra)
-		if err != nil {
-			return 0, err
-		}
-		w, err := d.openPipes(c.config.Name, a.gen)
-		if err != nil {
-			return 0, err
-		}
-		spec.Files = []int{d.devNull, w.write[0], w.write[1]}
-		spec.Identity, spec.Cgroup = c.config.Identity, a.group
-		pid, err := proc.Start(spec)
-		if err != nil {
-			w.abandon(d)
-			return 0, err
-		}
-		w.attach(d, pid)
-		return pid, nil
-	}, func(err *proc.Error) { finish(false, "cannot run: "+err.Detail) })
+	d.startHelper(a, ask, func(err *proc.Error) { finish(false, "cannot run: "+err.Detail) })
 }
 
 // lastWords is the last line a process wrote, for a reason.
 func (d *driver) lastWords(c *child, pid int) string {
-	line := d.lastLineOf(c.config.Name, pid)
+	line := d.world.LastLine(c.config.Name, pid)
 	if line == "" {
 		return ""
 	}
@@ -92,18 +73,4 @@ func (d *driver) postStop(gen machine.Gen, cfg *graph.Config) {
 		}
 		d.step(machine.HookDone{Gen: gen, OK: ok, Detail: detail})
 	})
-}
-
-// lastLineOf is the last line that one process wrote, "" if none is kept.
-func (d *driver) lastLineOf(name string, pid int) string {
-	ring := d.arena.Find(name)
-	if ring == nil {
-		return ""
-	}
-	for _, rec := range slices.Backward(ring.Last(50, nil)) {
-		if text := strings.TrimSpace(strings.ToValidUTF8(string(rec.Text), "\uFFFD")); int(rec.PID) == pid && text != "" {
-			return text
-		}
-	}
-	return ""
 }

@@ -1,20 +1,17 @@
 package loop
 
 import (
-	"time"
-
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/jobs"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
 
 // tellClock tells the machine what the wall clock shows, and from the first job on watches for its changes.
 func (d *driver) tellClock() {
 	d.watchClock()
-	d.step(machine.ClockSet{Wall: time.Now().UnixNano(), Local: proc.LocalZone()})
+	d.step(machine.ClockSet{Wall: d.clock.Time().UnixNano(), Local: d.world.Zone()})
 }
 
 // watchClock begins to watch the wall clock when there is a job for the first time.
@@ -22,7 +19,7 @@ func (d *driver) watchClock() {
 	if d.clockWatch != nil || !hasJobs(d.m.Graph()) {
 		return
 	}
-	stop, err := proc.WatchClock(func() { d.post(d.tellClock) })
+	stop, err := d.world.WatchClock(d.tellClock)
 	if err != nil {
 		d.log.Warn("cannot watch the wall clock: after it is set, jobs go by the old time until the next reload", "error", err)
 		stop = func() {}
@@ -41,7 +38,7 @@ func hasJobs(g *graph.Graph) bool {
 
 // leftOut tells of a run that was due and that a rule kept from running.
 func (d *driver) leftOut(a machine.LeftOut, c *graph.Config) {
-	now := time.Now()
+	now := d.clock.Time()
 	run := jobs.Run{Job: c.Name, Began: now, Ended: now, Cause: machine.CauseSchedule.String(), Left: a.Rule}
 	if !d.opt.Jobs.Add(run, keep(c)) {
 		return // that it is left out again is no news
@@ -59,10 +56,7 @@ func (d *driver) noteJob(n machine.Note, o *order) {
 	}
 	r := jobs.Run{Job: c.Name, Gen: uint64(n.Gen), Began: o.at, Cause: n.Cause.String()}
 	if n.To == machine.Starting {
-		r.Log, r.From = d.arena.ID(), 1
-		if ring := d.arena.Find(c.Name); ring != nil {
-			r.From = ring.Next()
-		}
+		r.Log, r.From = d.world.NextLine(c.Name)
 		d.opt.Jobs.Begin(r, keep(c))
 		return
 	}

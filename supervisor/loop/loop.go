@@ -4,9 +4,7 @@
 package loop
 
 import (
-	"context"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/zinit/zinit/graph"
@@ -14,10 +12,8 @@ import (
 	"github.com/zinit/zinit/supervisor/jobs"
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
-	"github.com/zinit/zinit/supervisor/logfile"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
-	"github.com/zinit/zinit/supervisor/ship"
 	"github.com/zinit/zinit/supervisor/view"
 )
 
@@ -35,6 +31,7 @@ type Options struct {
 	Journal  *journal.Journal // nil: nothing outlives this process
 	Restored *journal.State   // what the journal held, nil = a fresh start
 	Jobs     *jobs.History    // of services with a schedule
+	World    World            // what it asks
 
 	// Dead are the names of servers before this one that were killed and had no keeper, see Loop.Instance; what they have
 	// left is ended before anything starts, unless KeepLeftovers is set.
@@ -56,34 +53,19 @@ type Loop struct{ d *driver }
 
 // Window is what everybody may look at, at any time and from any goroutine.
 type Window struct {
-	Views     *view.Publisher
-	Events    *view.EventLog
-	Boot      *view.BootLine
-	Clock     view.Clock
-	Files     *logfile.Files
-	Ship      *ship.Shipper
-	Scanner   *proc.Scanner
-	Cgroups   *proc.Root // nil: none
-	NoCgroups string     // why not
+	Views  *view.Publisher
+	Events *view.EventLog
+	Boot   *view.BootLine
 }
 
 // New prepares everything but the machine, which Load or Restore makes. No process is started before Begin.
-func New(o Options) (*Loop, error) {
+func New(o Options) *Loop {
 	o.done = make(chan struct{})
-	d, err := newDriver(&o)
-	if err != nil {
-		return nil, err
-	}
-	d.rest = rest{post: d.post, act: o.AtRest}
-	return &Loop{d}, nil
+	return &Loop{newDriver(&o)}
 }
 
 // Window is what everybody may look at.
-func (l *Loop) Window() Window {
-	d := l.d
-	return Window{Views: &d.views, Events: d.events, Boot: d.boot, Clock: d.clock, Files: d.sinks.files, Ship: d.sinks.ship,
-		Scanner: d.scanner, Cgroups: d.cgroups, NoCgroups: d.noCgroups}
-}
+func (l *Loop) Window() Window { return Window{Views: &l.d.views, Events: l.d.events, Boot: l.d.boot} }
 
 // Found is the main process of a service that a server left running of which there is no state.
 type Found struct {
@@ -102,62 +84,30 @@ func (l *Loop) Load(defs *view.Definitions, g *graph.Graph, found map[string]Fou
 	d.diary.note(view.BootNote, d.boot.Kept())
 	d.diary.loaded(defs)
 	for _, c := range defs.Configs {
-		d.direct(c)
+		d.world.Direct(c)
 	}
 	d.allDirty = true
 	d.publish()
 	d.first = machine.Loaded{Only: only, LastRuns: d.opt.Jobs.LastRuns()}
 }
 
-// Instance names this server, and those that go on with its services: what they start carries it.
-func (l *Loop) Instance() string { return l.d.scanner.Instance }
-
 // Begin feeds the first events. Then Run has to follow, on the same goroutine.
-func (l *Loop) Begin() {
-	if l.d.opt.Restored == nil {
-		l.d.settleLeftovers()
-	}
-	l.d.begin()
-}
+func (l *Loop) Begin() { l.d.begin() }
 
-// Run is the loop, until the machine halts; it returns the exit code, which is not 0 when a process could not be ended.
-func (l *Loop) Run() int {
-	code := l.d.run()
-	if l.d.keeper != nil {
-		return code // the keeper ends what is left
-	}
-	for _, text := range l.d.endWhatIsLeft() {
-		l.d.log.Error("left behind: " + text)
-		code = max(code, 1)
-	}
-	return code
-}
-
-// FlushLogs lets files and destinations take the last lines, for a bounded time, and closes them.
-func (l *Loop) FlushLogs() { l.d.sinks.close() }
+// Run is the loop, until the machine halts; it returns the exit code.
+func (l *Loop) Run() int { return l.d.run() }
 
 // Close lets go of those who wait for an answer. It comes after Run.
 func (l *Loop) Close() {
-	l.d.awaitClearing()
 	if l.d.clockWatch != nil {
 		l.d.clockWatch()
 	}
 	l.d.opt.Jobs.Flush(historyPatience)
-	if l.d.cgroups != nil {
-		l.d.cgroups.Close()
-	}
 	close(l.d.opt.done)
 }
 
 // Done is closed when the loop has ended.
 func (l *Loop) Done() <-chan struct{} { return l.d.opt.done }
-
-// ServeForks forks on the calling thread, which must be the main one, until the exit code is there. A server without a
-// keeper has to call it.
-func (l *Loop) ServeForks(code <-chan int) int { return l.d.pool.serve(code) }
-
-// Reap wakes the loop for dead children; signals feed it.
-func (l *Loop) Reap() chan<- os.Signal { return l.d.sigchld }
 
 // Ask gives a request about one service to the machine; the name is looked up in the loop, against the graph of that
 // moment, and req is 0 when it is unknown. Its outcome is sent once, unless Cancel comes first.
@@ -276,58 +226,30 @@ func (l *Loop) ConvertJournal() {
 	})
 }
 
-// Capture runs a short command, for another goroutine, and returns what it wrote to stdout and stderr. When ctx ends first,
-// its group is killed.
-func (l *Loop) Capture(ctx context.Context, spec *proc.Spec) ([]byte, machine.Status, error) {
-	h := l.d.newHelper(nil)
-	spec.Tag = proc.Tag(l.d.scanner.Instance, h.gen)
-	return l.d.capture(ctx, h, nil, func(stdout int) (int, *proc.Error) {
-		spec.Files = []int{l.d.devNull, stdout, stdout}
-		return proc.Start(spec)
-	})
-}
-
 // Pause lets the forks under way come to their end, for a bounded time, begins no other, and then calls quiet as a word of
 // the loop, with nothing left to carry out.
 func (l *Loop) Pause(quiet func()) {
 	d := l.d
 	d.post(func() {
-		d.pool.pause(func() {
+		d.world.Hold(func() {
 			d.commit()
 			quiet()
 		})
-		time.AfterFunc(forkPatience, func() { d.post(d.pool.calm) })
+		d.world.After(forkPatience, d.world.HoldNoLonger)
 	})
 }
 
 // Halting reports whether everything is being stopped. It belongs into a word.
 func (l *Loop) Halting() bool { return l.d.halting || l.d.m.Globals().ShuttingDown }
 
-// HoldKeeper takes no further word of the keeper, until ReleaseKeeper: it waits in the socket.
-func (l *Loop) HoldKeeper() { l.d.receiving.Lock() }
-
-// ReleaseKeeper ends HoldKeeper.
-func (l *Loop) ReleaseKeeper() { l.d.receiving.Unlock() }
-
 // Resume ends a pause. It belongs into a word.
-func (l *Loop) Resume() { l.d.pool.resume() }
+func (l *Loop) Resume() { l.d.world.Resume() }
 
-// OnForkThread calls f on the thread that forks the services of a lone server: their parent-death signal fires when that
-// thread ends. When f returns, failed gets what it returned, as a word.
-func (l *Loop) OnForkThread(f func() error, failed func(error)) {
-	d := l.d
-	d.pool.onFirst(func() {
-		err := f()
-		d.post(func() { failed(err) })
-	})
-}
+// Do runs a word of somebody else.
+func (l *Loop) Do(word func()) { l.d.post(word) }
 
-// Pipes are the descriptors that the services of now write into. It belongs into a word.
-func (l *Loop) Pipes() []keeper.Pipe {
-	var pipes []keeper.Pipe
-	for _, p := range l.d.out.Pipes() {
-		pipes = append(pipes, keeper.Pipe{Service: p.Service, Gen: p.Gen, Stream: p.Stream, FD: p.FD})
-	}
+// Pipes are the ways by which the services of now report. It belongs into a word.
+func (l *Loop) Pipes() (pipes []keeper.Pipe) {
 	for _, c := range l.d.children {
 		pipes = append(pipes, notifyPipes(c)...)
 	}

@@ -55,25 +55,7 @@ func (d *driver) clearBelongings(n machine.Note, c *graph.Config) {
 	if !had || has {
 		return
 	}
-	clear := d.belongings.Clear(c, c.Oneshot && d.m.Standing(n.ID)&graph.Satisfied != 0)
-	if clear == nil {
-		return
-	}
-	d.clearing.Go(func() {
-		if err := clear(); err != nil {
-			d.log.Warn("cannot remove what belonged to a service that has ended", "service", c.Name, "error", err)
-		}
-	})
-}
-
-// awaitClearing gives what is being removed a moment: after it this process ends.
-func (d *driver) awaitClearing() {
-	done := make(chan struct{})
-	go func() { d.clearing.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(sinkPatience):
-	}
+	d.world.ClearBelongings(c, c.Oneshot && d.m.Standing(n.ID)&graph.Satisfied != 0)
 }
 
 // noteText is a transition in words.

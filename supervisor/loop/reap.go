@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -19,11 +17,11 @@ func (d *driver) reap() {
 	var mains []*ending
 	orphans := false
 	for {
-		e, ok := d.reaper.Next()
+		e, ok := d.world.Ended()
 		if !ok {
 			break
 		}
-		if !d.knows(e.PID) && d.pool.busy() {
+		if !d.knows(e.PID) && d.world.Forking() {
 			d.takeWords() // the word that names this pid may be waiting
 		}
 		switch {
@@ -33,10 +31,10 @@ func (d *driver) reap() {
 			mains = append(mains, &ending{Exit: e, child: d.byPID[e.PID]})
 		case d.helpers[e.PID] != nil:
 			d.helperExited(d.helpers[e.PID], e.Status)
-		case d.pool.busy():
+		case d.world.Forking():
 			d.early[e.PID] = e
 		default:
-			d.reaper.Reap(e.PID)
+			d.world.Reap(e.PID)
 			orphans = true
 		}
 	}
@@ -71,10 +69,10 @@ func (d *driver) settleEarly() {
 			mains = append(mains, &ending{Exit: e, child: d.byPID[pid]})
 		case d.helpers[pid] != nil:
 			d.helperExited(d.helpers[pid], e.Status)
-		case d.pool.busy():
+		case d.world.Forking():
 			continue
 		default:
-			d.reaper.Reap(pid)
+			d.world.Reap(pid)
 		}
 		delete(d.early, pid)
 	}
@@ -103,11 +101,11 @@ func (d *driver) mainsExited(exits []*ending) {
 	for i, e := range exits {
 		children[i] = e.child
 	}
-	d.survey.ask(children, func(left found) { d.settle(exits, left) })
+	d.ask(children, func(left Left) { d.settle(exits, left) })
 }
 
 // settle goes on with exits when it is known what they have left.
-func (d *driver) settle(exits []*ending, left found) {
+func (d *driver) settle(exits []*ending, left Left) {
 	exits = slices.DeleteFunc(exits, func(e *ending) bool { return !d.current(e) || d.unsettled(e, left[e.child.gen]) })
 	if len(exits) == 0 {
 		return
@@ -120,12 +118,12 @@ func (d *driver) settle(exits []*ending, left found) {
 		gens = append(gens, uint64(e.child.gen))
 	}
 	fault.Here("exit")
-	d.out.Drain(gens)
+	d.world.Drain(gens)
 	d.tell(exits, left)
 }
 
 // tell tells the machine about exits, some in a turn.
-func (d *driver) tell(exits []*ending, left found) {
+func (d *driver) tell(exits []*ending, left Left) {
 	some := exits[:min(len(exits), exitsInTurn)]
 	for _, e := range some {
 		d.mainExited(e, left[e.child.gen])
@@ -142,7 +140,7 @@ func (d *driver) current(e *ending) bool {
 		return true
 	}
 	if e.foreign == nil {
-		d.reaper.Reap(e.PID)
+		d.world.Reap(e.PID)
 	}
 	d.acknowledge(e)
 	d.trees.kick()
@@ -157,11 +155,9 @@ func (d *driver) lastNotices(exits []*ending) []*ending {
 		if c.notify == nil || c.heard == e.PID {
 			return false
 		}
-		d.notices.Flush(c.notify, func() {
-			d.post(func() {
-				c.heard = e.PID
-				d.goOn(e)
-			})
+		d.world.FlushNotices(c.notify, func() {
+			c.heard = e.PID
+			d.goOn(e)
 		})
 		return true
 	})
@@ -175,36 +171,30 @@ func (d *driver) pidFiles(exits []*ending) []*ending {
 		if e.asked || c.config.PIDFile == "" || c.config.Oneshot || c.ending {
 			return false
 		}
-		if c.fileHangs.Load() {
-			e.inFile, e.held = 0, "its pid_file cannot be read: the file system does not answer"
+		if c.fileHangs {
+			e.inFile, e.held = 0, pidFileHangs
 			return false
 		}
-		read := make(chan struct{})
-		pid, held := 0, ""
-		c.fileHangs.Store(true)
-		go func() {
-			pid, held = proc.ReadPIDFile(c.config.Dir, c.config.PIDFile)
-			c.fileHangs.Store(false)
-			close(read)
-		}()
-		go func() {
-			select {
-			case <-read:
-			case <-time.After(pidFilePatience):
-				d.post(func() {
-					e.asked, e.inFile, e.held = true, 0, "its pid_file cannot be read: the file system does not answer"
-					d.goOn(e)
-				})
-				return
-			}
-			d.post(func() {
-				e.asked, e.inFile, e.held = true, pid, held
+		c.fileHangs = true
+		waits := true
+		on := func(pid int, why string) {
+			if waits {
+				waits = false
+				e.asked, e.inFile, e.held = true, pid, why
 				d.goOn(e)
-			})
-		}()
+			}
+		}
+		late := d.world.After(pidFilePatience, func() { on(0, pidFileHangs) })
+		d.world.PIDFile(c.config, func(pid int, why string) {
+			c.fileHangs = false
+			late.Stop()
+			on(pid, why)
+		})
 		return true
 	})
 }
+
+const pidFileHangs = "its pid_file cannot be read: the file system does not answer"
 
 // clean reports whether the program ended as one that has put itself into the background does.
 func (e *ending) clean() bool { return e.Status.Signal == 0 && e.Status.Code == 0 && !e.Status.Unknown }
@@ -213,30 +203,30 @@ func (e *ending) clean() bool { return e.Status.Signal == 0 && e.Status.Code == 
 // a shell in between, several processes may be alive for a moment, and the pid file is written by the last one.
 func (d *driver) unsettled(e *ending, left []proc.Process) bool {
 	c := e.child
-	if len(left) == 0 || len(left) == 1 && c.config.PIDFile == "" || !e.clean() || !c.mayLeave() {
+	if len(left) == 0 || len(left) == 1 && c.config.PIDFile == "" || !e.clean() || !c.mayLeave(d.clock.Time()) {
 		return false
 	}
 	if _, byFile := e.daemon(left); byFile != 0 {
 		return false
 	}
 	e.asked = false // it may be written by then
-	time.AfterFunc(daemonizeLook, func() { d.post(func() { d.goOn(e) }) })
+	d.world.After(daemonizeLook, func() { d.goOn(e) })
 	return true
 }
 
 // mayLeave reports whether a main process that has just exited 0 may be on its way into the background.
-func (c *child) mayLeave() bool {
+func (c *child) mayLeave(now time.Time) bool {
 	if c.config.Oneshot || c.ending {
 		return false
 	}
 	switch {
 	case !c.settleBy.IsZero():
 	case c.config.PIDFile != "":
-		c.settleBy = time.Now().Add(pidFileWait)
+		c.settleBy = now.Add(pidFileWait)
 	default:
-		c.settleBy = earlier(time.Now().Add(daemonizeSettle), c.spawnAt.Add(daemonizeWindow-daemonizeLook))
+		c.settleBy = earlier(now.Add(daemonizeSettle), c.spawnAt.Add(daemonizeWindow-daemonizeLook))
 	}
-	return time.Now().Before(c.settleBy)
+	return now.Before(c.settleBy)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -257,7 +247,7 @@ func (d *driver) goOn(e *ending) {
 func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 	c := e.child
 	ev := machine.ProcessExited{Gen: c.gen, Status: e.Status, Alive: len(survivors), At: c.endedAt}
-	if e.Status.Signal == int32(unix.SIGKILL) && c.group != nil && c.group.OOMKilled() {
+	if e.Status.Signal == int32(proc.SIGKILL) && c.group != nil && c.group.OOMKilled() {
 		ev.Status.OOM = true
 	}
 	if c.config.PIDFile != "" && !c.config.Oneshot && !c.ending {
@@ -266,7 +256,7 @@ func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 		if e.inFile > 0 {
 			ev.PIDFile = fmt.Sprintf("its pid_file names %d, which is no process of the service", e.inFile)
 		}
-	} else if len(survivors) > 0 && e.clean() && time.Since(c.spawnAt) < daemonizeWindow {
+	} else if len(survivors) > 0 && e.clean() && d.clock.Time().Sub(c.spawnAt) < daemonizeWindow {
 		ev.Daemon, _ = e.daemon(survivors)
 	}
 	d.step(ev)
@@ -276,7 +266,7 @@ func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 	}
 	if id, ok := d.m.ByGen(c.gen); ok {
 		if main := d.m.Info(id).PID; main > 0 && main != c.pid {
-			d.adoptMain(c, main)
+			d.adoptMain(c, main, survivors)
 			return
 		}
 	}
@@ -301,13 +291,19 @@ func (e *ending) daemon(survivors []proc.Process) (only, byFile int) {
 }
 
 // adoptMain makes another process of the tree the main process.
-func (d *driver) adoptMain(c *child, pid int) {
-	d.reaper.Reap(c.pid)
+func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
+	d.world.Reap(c.pid)
 	if c.config.PIDFile == "" {
 		c.warning = "its main process ended and left one process, which is taken for the main one: set pid_file, or the program's option to stay in the foreground"
 		d.log.Warn(c.warning, "service", c.config.Name, "pid", pid)
 	}
-	c.pid, c.start, c.gone, c.reaped, c.settleBy = pid, startTime(pid), false, false, time.Time{}
+	start := uint64(0)
+	for _, p := range survivors {
+		if p.PID == pid {
+			start = p.Start
+		}
+	}
+	c.pid, c.start, c.gone, c.reaped, c.settleBy = pid, start, false, false, time.Time{}
 	c.daemonized = true
 	d.byPID[pid] = c
 	d.diary.run(c)

@@ -21,7 +21,7 @@ func (d *driver) reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan
 	}
 	d.diary.flush()
 	for _, doc := range texts {
-		d.direct(doc.config)
+		d.world.Direct(doc.config)
 	}
 	d.show() // who asked sees it; what follows from it is carried out in turns
 	return nil

@@ -5,7 +5,7 @@ import "time"
 // rest notices that the supervisor has come to rest after much work, such as a start: then it is worth giving back what
 // the work needed. It belongs to the driver, and has a timer only while there is something to wait for.
 type rest struct {
-	post   func(func())
+	world  World
 	act    func() // nil: nobody cares
 	work   int    // entries published since the last rest
 	last   time.Time
@@ -16,7 +16,7 @@ type rest struct {
 // busy counts published entries.
 func (r *rest) busy(n int) {
 	r.work += n
-	r.last = time.Now()
+	r.last = r.world.Clock().Time()
 	if r.act != nil && !r.armed && r.work > r.enough {
 		r.arm(restAfter)
 	}
@@ -24,15 +24,15 @@ func (r *rest) busy(n int) {
 
 func (r *rest) arm(after time.Duration) {
 	r.armed = true
-	time.AfterFunc(after, func() { r.post(r.look) })
+	r.world.After(after, r.look)
 }
 
 // look begins the rest when nothing has happened for long enough.
 func (r *rest) look() {
-	if left := restAfter - time.Since(r.last); left > 0 {
+	if left := restAfter - r.world.Clock().Time().Sub(r.last); left > 0 {
 		r.arm(left)
 		return
 	}
 	r.armed, r.work, r.enough = false, 0, restWork
-	go r.act()
+	r.world.Beside(r.act)
 }

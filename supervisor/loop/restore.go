@@ -2,10 +2,6 @@ package loop
 
 import (
 	"encoding/json"
-	"os"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
@@ -13,7 +9,6 @@ import (
 	"github.com/zinit/zinit/supervisor/journal"
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
-	"github.com/zinit/zinit/supervisor/output"
 	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/view"
 )
@@ -28,12 +23,9 @@ func (l *Loop) Restore() *view.Definitions {
 	d.m = machine.Restore(g, d.opt.Machine, st.Records, st.Globals, stopSent(st), d.clock.Now())
 	d.boot.Restore(st.Notes)
 	for _, c := range defs.Configs {
-		d.direct(c)
+		d.world.Direct(c)
 	}
-	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}, own: map[int]bool{}}
-	for _, pid := range proc.Children(nil) {
-		r.own[pid] = true
-	}
+	r := &restorer{d: d, st: st, exits: map[int]keeper.Exit{}, own: d.world.Children()}
 	r.inherit(d.opt.Handover)
 	for i := range st.Records {
 		r.service(&st.Records[i])
@@ -94,7 +86,7 @@ type restorer struct {
 	helpersEnded bool         // the helpers of the server before
 	own          map[int]bool // our children: not empty after an upgrade in place
 	words        []machine.Event
-	scan         map[uint64][]proc.Process // by incarnation, made when an intent has no pid
+	scan         map[uint64][]Marked // by incarnation, made when an intent has no pid
 }
 
 // inherit takes the descriptors that the keeper held.
@@ -106,17 +98,11 @@ func (r *restorer) inherit(h *keeper.Handover) {
 		r.exits[e.PID] = e
 	}
 	for _, p := range h.Pipes {
-		r.d.inheritPipe(p)
-	}
-}
-
-// inheritPipe gives a pipe back to whom it belongs.
-func (d *driver) inheritPipe(p keeper.Pipe) {
-	switch {
-	case p.Stream >= streamReady:
-		d.inherited = append(d.inherited, p)
-	default:
-		d.out.Add(p.FD, output.Source{Service: p.Service, Gen: p.Gen, Stream: p.Stream})
+		if p.Stream >= StreamReady {
+			r.d.inherited = append(r.d.inherited, p)
+		} else {
+			r.d.world.Inherit(p)
+		}
 	}
 }
 
@@ -151,8 +137,8 @@ func (r *restorer) service(rec *machine.Record) {
 	c.pid, c.start, c.daemonized, c.warning = n.PID, n.Start, n.Daemonized, n.Warning
 	c.signalled, c.inputs = n.Signalled, n.Inputs
 	c.ending = n.Signalled && rec.State == machine.Stopping && machine.Phase(rec.Phase) == machine.PhaseTerm
-	if n.Cgroup != "" && r.d.cgroups != nil {
-		c.group = r.d.cgroups.Open(n.Cgroup)
+	if n.Cgroup != "" {
+		c.group = r.d.world.OpenGroup(n.Cgroup)
 	}
 	if rec.MainGone() || left {
 		c.gone, c.reaped, c.adopted = true, true, true
@@ -167,11 +153,11 @@ func (r *restorer) service(rec *machine.Record) {
 func (r *restorer) endHooks(c *child) {
 	if !r.helpersEnded {
 		r.helpersEnded = true
-		r.d.endOldHelpers(r.d.knows)
+		r.d.world.EndOldHelpers(r.d.firstHelper, r.d.knows)
 	}
 	for _, p := range r.byGen()[uint64(c.gen)] {
-		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook != "" && hook != hookReload {
-			_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
+		if p.Hook != "" && p.Hook != HookReload {
+			r.d.world.KillStray(p.Process)
 		}
 	}
 }
@@ -192,7 +178,7 @@ func (r *restorer) kept(c *child) bool {
 func (r *restorer) known(c *child) {
 	d := r.d
 	d.children[c.gen] = c
-	d.out.SetPID(uint64(c.gen), c.pid)
+	d.world.SetPID(uint64(c.gen), c.pid)
 	if r.kept(c) {
 		c.adopted = !r.own[c.pid]
 		d.byPID[c.pid] = c
@@ -200,13 +186,14 @@ func (r *restorer) known(c *child) {
 		d.reopenNotify(c)
 		return
 	}
-	if p, err := proc.ReadProcess(c.pid); err == nil && p.Start == c.start && !p.Dead() {
-		c.adopted = p.PPID != os.Getpid()
+	p, ours, there := d.world.Process(c.pid)
+	if there && p.Start == c.start && !p.Dead() {
+		c.adopted = !ours
 		d.byPID[c.pid] = c
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		d.reopenNotify(c)
 		return
-	} else if err == nil && p.Start == c.start && p.PPID == os.Getpid() {
+	} else if there && p.Start == c.start && ours {
 		// Our own zombie after an upgrade in place: reap will report it first hand.
 		d.byPID[c.pid] = c
 		d.reopenNotify(c)
@@ -261,25 +248,16 @@ func (r *restorer) mayHaveSuccessor(c *child) bool {
 
 // leftovers counts what else of a tree lives.
 func (r *restorer) leftovers(c *child) int {
-	n := 0
-	owner := c.owner()
-	for _, p := range r.d.scanner.Members(&owner) {
-		if p.PID != c.pid {
-			n++
-		}
-	}
-	return n
+	return r.d.world.Strays(c.owner())
 }
 
 // intent settles an incarnation that was to be forked: whether it was is told by the mark of what
 // lives, and by the keeper's exits of processes that nobody had named yet.
 func (r *restorer) intent(c *child) {
 	d := r.d
-	if d.cgroups != nil {
-		c.group = d.cgroups.Find(c.config.Name, uint64(c.gen))
-	}
+	c.group = d.world.FindGroup(c.config.Name, uint64(c.gen))
 	for _, p := range r.byGen()[uint64(c.gen)] {
-		if hook, _ := proc.Variable(p.PID, "ZINIT_HOOK"); hook == "" && p.Session == p.PID && c.pid == 0 {
+		if p.Hook == "" && p.Session == p.PID && c.pid == 0 {
 			c.pid, c.start = p.PID, p.Start
 		}
 	}
@@ -300,7 +278,7 @@ func (r *restorer) intent(c *child) {
 		return
 	}
 	if c.group != nil {
-		go c.group.Remove()
+		d.world.Leave(&Forked{Group: c.group}, false)
 	}
 	r.words = append(r.words, machine.Vanished{Gen: c.gen, NeverWas: true})
 }
@@ -308,24 +286,14 @@ func (r *restorer) intent(c *child) {
 // unclaimedZombie finds a dead child of the keeper that it has not reaped yet and that may be the main process of an
 // incarnation: by its tag, which a zombie still has, or as a session leader that nobody else claims.
 func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
-	if r.d.scanner.Keeper == 0 {
-		return proc.Process{}, false
-	}
 	var leader proc.Process
-	for _, pid := range proc.ChildrenOf(nil, r.d.scanner.Keeper) {
-		p, err := proc.ReadProcess(pid)
-		if err != nil || !p.Dead() || r.d.byPID[pid] != nil {
-			continue
-		}
-		tag := r.d.scanner.Tagged(pid)
-		if tag == 0 {
-			tag = proc.GroupGen(pid)
-		}
+	for _, p := range r.d.world.Dead() {
 		switch {
-		case tag == gen:
-			return p, true
-		case tag == 0 && p.Session == p.PID:
-			leader = p
+		case r.d.byPID[p.PID] != nil:
+		case p.Gen == gen:
+			return p.Process, true
+		case p.Gen == 0 && p.Session == p.PID:
+			leader = p.Process
 		}
 	}
 	return leader, leader.PID > 0
@@ -344,7 +312,7 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 		if _, left := r.exits[e.PID]; !left || e.Gen != 0 {
 			continue
 		}
-		if e.Tag == gen || e.Tag != 0 && e.Tag == proc.Tag(r.d.scanner.Instance, gen) {
+		if e.Tag == gen || e.Tag != 0 && e.Tag == r.d.world.TagOf(gen) {
 			return *e, true
 		}
 		if e.Tag == 0 && guess == nil {
@@ -357,50 +325,10 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 	return *guess, true
 }
 
-// byGen lists the living processes by their incarnation, with one pass over the children of the keeper and of this server.
-// A child that the server before was forking when it died has no sign before its exec: it is waited for, or it would become
-// a second copy later. Nothing tells of the exec of a process that is not our child, so it is looked at again.
-func (r *restorer) byGen() map[uint64][]proc.Process {
-	if r.scan != nil {
-		return r.scan
-	}
-	for end := time.Now().Add(forkPatience); ; time.Sleep(time.Millisecond) {
-		unborn := r.unborn()
-		if len(unborn) == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			for _, p := range unborn {
-				_ = proc.SignalProcess(p.PID, p.Start, unix.SIGKILL)
-			}
-		}
-	}
-	r.scan = map[uint64][]proc.Process{}
-	for _, o := range r.d.scanner.Orphans(r.d.knows) {
-		if o.Gen != 0 {
-			r.scan[o.Gen] = append(r.scan[o.Gen], o.Process)
-		}
+// byGen lists the living processes by their incarnation.
+func (r *restorer) byGen() map[uint64][]Marked {
+	if r.scan == nil {
+		r.scan = r.d.world.Marked(r.d.knows)
 	}
 	return r.scan
-}
-
-// unborn are children of the keeper that are still an image of the server before: their environment is a server's.
-func (r *restorer) unborn() (found []proc.Process) {
-	if r.d.scanner.Keeper == 0 {
-		return nil
-	}
-	ours, _ := proc.Variable(os.Getpid(), proc.EnvID) // this supervisor may itself be somebody's service
-	for _, pid := range proc.ChildrenOf(nil, r.d.scanner.Keeper) {
-		if pid == os.Getpid() {
-			continue
-		}
-		if _, server := proc.Variable(pid, keeper.EnvFD); !server {
-			continue
-		}
-		p, err := proc.ReadProcess(pid)
-		if id, _ := proc.Variable(pid, proc.EnvID); err == nil && !p.Dead() && id == ours {
-			found = append(found, p)
-		}
-	}
-	return found
 }

@@ -1,4 +1,4 @@
-package loop
+package loop_test
 
 import (
 	"fmt"
@@ -18,8 +18,10 @@ import (
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/supervisor/jobs"
 	"github.com/zinit/zinit/supervisor/journal"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/proc"
+	"github.com/zinit/zinit/supervisor/system"
 	"github.com/zinit/zinit/supervisor/view"
 )
 
@@ -31,7 +33,7 @@ func threadCPU() time.Duration {
 }
 
 // newLoop is a loop with real processes and a journal.
-func newLoop(t *testing.T) *Loop {
+func newLoop(t *testing.T) (*loop.Loop, *system.System) {
 	t.Helper()
 	arena, err := logring.New(32 << 20)
 	if err != nil {
@@ -42,12 +44,14 @@ func newLoop(t *testing.T) *Loop {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	l, err := New(Options{Environ: proc.BaseEnviron([]string{"PATH=/bin:/usr/bin"}), Log: log, Arena: arena, Journal: j,
-		Jobs: jobs.Open("", "jobs", log)})
+	o := &loop.Options{Environ: proc.BaseEnviron([]string{"PATH=/bin:/usr/bin"}), Log: log, Arena: arena, Journal: j,
+		Jobs: jobs.Open("", "jobs", log)}
+	world, err := system.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
+	o.World = world
+	return loop.New(*o), world
 }
 
 // services is a configuration of n services that wait to be asked for.
@@ -67,7 +71,7 @@ func services(t *testing.T, n int, exec string) *view.Definitions {
 
 // turns runs a loop and measures its turns.
 type turns struct {
-	*Loop
+	*loop.Loop
 	t       *testing.T
 	code    chan int
 	ended   chan struct{}
@@ -76,21 +80,22 @@ type turns struct {
 }
 
 func measure(t *testing.T, ds *view.Definitions) *turns {
-	m := &turns{Loop: newLoop(t), t: t, code: make(chan int), ended: make(chan struct{}), best: map[string]time.Duration{}}
+	l, world := newLoop(t)
+	m := &turns{Loop: l, t: t, code: make(chan int), ended: make(chan struct{}), best: map[string]time.Duration{}}
 	m.Load(ds, ds.Graph(), nil, "")
-	signal.Notify(m.Reap(), unix.SIGCHLD)
+	signal.Notify(world.SIGCHLD(), unix.SIGCHLD)
 	t.Cleanup(func() { signal.Reset(unix.SIGCHLD) })
 	go func() {
 		runtime.LockOSThread()
-		m.ServeForks(m.code)
+		world.ServeForks(m.code)
 	}()
 	go func() {
 		defer close(m.ended)
 		runtime.LockOSThread()
 		m.Begin()
-		for !m.d.halted {
+		for !m.Halted() {
 			before := threadCPU()
-			m.d.turn()
+			m.Turn()
 			m.longest = max(m.longest, threadCPU()-before)
 		}
 	}()
@@ -103,7 +108,7 @@ func (m *turns) phase(name string, do func(), ok func(*view.Entry) bool) {
 	m.now(func() { m.longest = 0 })
 	do()
 	for {
-		v, changed := m.d.views.Watch()
+		v, changed := m.Window().Views.Watch()
 		late := slices.IndexFunc(v.Entries, func(e *view.Entry) bool { return !ok(e) })
 		if late < 0 {
 			break
@@ -124,14 +129,14 @@ func (m *turns) phase(name string, do func(), ok func(*view.Entry) bool) {
 // now runs a word and waits for it.
 func (m *turns) now(word func()) {
 	done := make(chan struct{})
-	m.d.post(func() { word(); close(done) })
+	m.Do(func() { word(); close(done) })
 	<-done
 }
 
 // TestNoTurnIsLong: whatever is asked of two hundred services at once, no turn of the loop takes longer than 5 ms of its
 // thread's time, so that whoever asks for something else waits no longer than that.
 func TestNoTurnIsLong(t *testing.T) {
-	const many, rounds, limit = 200, 3, slowness * 5 * time.Millisecond
+	const many, rounds, limit = 200, 3, loop.Slowness * 5 * time.Millisecond
 	loaded := services(t, many, "sleep 1000")
 	m := measure(t, loaded)
 	all := func(*view.Entry) bool { return true }

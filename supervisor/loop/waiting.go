@@ -16,7 +16,7 @@ type waiting struct {
 
 // tellWaiting says what is waited for, if that is not what was said last. Lines keep waitingPause between them.
 func (d *driver) tellWaiting() {
-	w, now := &d.waiting, time.Now()
+	w, now := &d.waiting, d.clock.Time()
 	if w.began.IsZero() {
 		w.began = now
 	}
@@ -25,7 +25,7 @@ func (d *driver) tellWaiting() {
 		return
 	case now.Before(w.next):
 		w.due = true
-		time.AfterFunc(w.next.Sub(now), func() { d.post(func() { w.due = false; d.tellWaiting() }) })
+		d.world.After(w.next.Sub(now), func() { w.due = false; d.tellWaiting() })
 		return
 	}
 	ending := d.views.Load().Ending(d.clock.Now())

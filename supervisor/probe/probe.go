@@ -1,5 +1,5 @@
-// Package probe runs one health check: a TCP connection, an HTTP request, or a command. It says what was got and what was
-// wanted, holds nothing between two checks, and returns within the context's time.
+// Package probe runs one health check, a TCP connection or an HTTP request, and judges one that is a command. It says what
+// was got and what was wanted, holds nothing between two checks, and returns within the context's time.
 package probe
 
 import (
@@ -16,32 +16,16 @@ import (
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
-// Command runs the command of an exec check and returns the end of what it printed and how it ended. It must return
-// soon after ctx is done, with ctx's error, and have killed the command's processes by then. The error is why there was
-// no command at all, or ctx's.
-type Command func(ctx context.Context) (output []byte, status machine.Status, err error)
-
-// Stuck is the error of a Command whose process is there after SIGKILL still.
-type Stuck struct {
-	Err  error  // that of the context
-	Text string // what is to be said about it, to follow "did not end within 5 s"
-}
-
-func (s *Stuck) Error() string { return s.Err.Error() + s.Text }
-
-// Unwrap is the context's error.
-func (s *Stuck) Unwrap() error { return s.Err }
-
-// Run runs one check until it passes, fails, or ctx is done. detail is one line: for a pass what was got ("200 OK",
+// Run runs one check that is no command until it passes, fails, or ctx is done. detail is one line: for a pass what was got ("200 OK",
 // "connected", the last line of output), for a failure what was got and what was wanted.
-func Run(ctx context.Context, h *graph.Health, command Command) (ok bool, detail string) {
+func Run(ctx context.Context, h *graph.Health) (ok bool, detail string) {
 	switch h.Type {
 	case graph.HealthTCP:
 		ok, detail = runTCP(ctx, h)
 	case graph.HealthHTTP:
 		ok, detail = runHTTP(ctx, h)
 	default:
-		ok, detail = runCommand(ctx, h, command)
+		return false, "it is a command"
 	}
 	return ok, oneLine(detail)
 }
@@ -101,25 +85,37 @@ func reason(ctx context.Context, h *graph.Health, err error) string {
 	return err.Error()
 }
 
-// runCommand runs an exec check.
-func runCommand(ctx context.Context, h *graph.Health, command Command) (bool, string) {
-	output, status, err := command(ctx)
-	last := lastLine(output)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
-		stuck := &Stuck{}
-		errors.As(err, &stuck)
-		return false, withOutput("did not end within "+graph.Duration(h.Timeout)+stuck.Text, last)
-	case ctx.Err() != nil:
+// End is how the command of an exec check has ended.
+type End struct {
+	Output []byte // the end of what it printed
+	Status machine.Status
+	Err    error  // there was no command at all
+	Late   bool   // its time was over, and it was killed
+	Off    bool   // it was called off
+	Stuck  string // which process of it is there after SIGKILL still, to follow "did not end within 5 s"
+}
+
+// Verdict judges an exec check, as Run does the others.
+func Verdict(h *graph.Health, end *End) (ok bool, detail string) {
+	ok, detail = judge(h, end)
+	return ok, oneLine(detail)
+}
+
+func judge(h *graph.Health, end *End) (bool, string) {
+	last := lastLine(end.Output)
+	switch st := end.Status; {
+	case end.Late:
+		return false, withOutput("did not end within "+graph.Duration(h.Timeout)+end.Stuck, last)
+	case end.Off:
 		return false, "called off"
-	case err != nil:
-		return false, err.Error()
-	case status.Unknown:
+	case end.Err != nil:
+		return false, end.Err.Error()
+	case st.Unknown:
 		return false, withOutput("its exit status is unknown", last)
-	case status.Signal != 0:
-		return false, withOutput(fmt.Sprintf("was killed by signal %d, want exit code 0", status.Signal), last)
-	case status.Code != 0:
-		return false, withOutput(fmt.Sprintf("exited with code %d, want 0", status.Code), last)
+	case st.Signal != 0:
+		return false, withOutput(fmt.Sprintf("was killed by signal %d, want exit code 0", st.Signal), last)
+	case st.Code != 0:
+		return false, withOutput(fmt.Sprintf("exited with code %d, want 0", st.Code), last)
 	case last == "":
 		return true, "exited with code 0"
 	}

@@ -23,14 +23,14 @@ import (
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
-func run(t testing.TB, h graph.Health, command Command) (bool, string) {
+func run(t testing.TB, h graph.Health) (bool, string) {
 	t.Helper()
 	if h.Timeout == 0 {
 		h.Timeout = 10 * time.Second
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), h.Timeout)
 	defer cancel()
-	return Run(ctx, &h, command)
+	return Run(ctx, &h)
 }
 
 // listener answers every connection with a function.
@@ -68,7 +68,7 @@ func TestTCP(t *testing.T) {
 	port := listener(t, "127.0.0.1:0", func(net.Conn) {}).(*net.TCPAddr).Port
 	for _, target := range []string{"127.0.0.1:%d", "localhost:%d", ":%d", "%d", "tcp://127.0.0.1:%d"} {
 		target = fmt.Sprintf(target, port)
-		if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: target}, nil); !ok || detail != fmt.Sprintf("connected to 127.0.0.1:%d", port) {
+		if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: target}); !ok || detail != fmt.Sprintf("connected to 127.0.0.1:%d", port) {
 			t.Errorf("%s: %v %s", target, ok, detail)
 		}
 	}
@@ -78,7 +78,7 @@ func TestTCP(t *testing.T) {
 		fmt.Sprintf("localhost:%d", closed): fmt.Sprintf("connect localhost:%d: connection refused", closed),
 		"nonsense":                          `connect nonsense: want host:port, got "nonsense"`,
 	} {
-		if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: target}, nil); ok || detail != want {
+		if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: target}); ok || detail != want {
 			t.Errorf("%s: %v %s", target, ok, detail)
 		}
 	}
@@ -89,7 +89,7 @@ func TestTCPLocalhostIsAlsoVersion6(t *testing.T) {
 	need.That(t, err == nil, "IPv6")
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
-	if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: fmt.Sprintf("localhost:%d", port)}, nil); !ok {
+	if ok, detail := run(t, graph.Health{Type: graph.HealthTCP, Target: fmt.Sprintf("localhost:%d", port)}); !ok {
 		t.Error(detail)
 	}
 }
@@ -98,7 +98,7 @@ func TestTimeoutsAreTold(t *testing.T) {
 	silent := listener(t, "127.0.0.1:0", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	h := graph.Health{Type: graph.HealthHTTP, Target: "http://" + silent.String() + "/x", Timeout: 100 * time.Millisecond}
 	start := time.Now()
-	ok, detail := run(t, h, nil)
+	ok, detail := run(t, h)
 	if want := "GET http://" + silent.String() + "/x: no answer within " + graph.Duration(h.Timeout); ok || detail != want {
 		t.Errorf("got %v %q, want %q", ok, detail, want)
 	}
@@ -153,7 +153,7 @@ func TestHTTP(t *testing.T) {
 		{withUser + "/auth", nil, true, "GET " + strings.Replace(withUser, "secret", "xxxxx", 1) + "/auth answered 200 OK"},
 		{"http://[::1", nil, false, "GET http://[::1: missing ']' in host"},
 	} {
-		ok, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: test.target, ExpectStatus: test.expect, TLSVerify: true}, nil)
+		ok, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: test.target, ExpectStatus: test.expect, TLSVerify: true})
 		if ok != test.ok || detail != test.detail {
 			t.Errorf("%s:\n got %v %s\nwant %v %s", test.target, ok, detail, test.ok, test.detail)
 		}
@@ -203,7 +203,7 @@ func TestPagesAreReadToTheirEnd(t *testing.T) {
 			h.Type = graph.HealthHTTP
 			var seen <-chan error
 			h.Target, seen = sends(t, test.head, page)
-			if ok, detail := run(t, h, nil); ok != test.ok || !strings.HasPrefix(detail, h.Method.String()+" "+h.Target) {
+			if ok, detail := run(t, h); ok != test.ok || !strings.HasPrefix(detail, h.Method.String()+" "+h.Target) {
 				t.Errorf("got %v %s", ok, detail)
 			}
 			if err := <-seen; err != nil {
@@ -228,7 +228,7 @@ func TestEndlessAnswersPass(t *testing.T) {
 			h := graph.Health{Type: graph.HealthHTTP, Target: "http://" + addr.String(), Timeout: wait.Patience,
 				ExpectStatus: []graph.StatusRange{{Low: 101, High: 299}}}
 			start := time.Now()
-			if ok, detail := run(t, h, nil); !ok {
+			if ok, detail := run(t, h); !ok {
 				t.Error(detail)
 			}
 			if took := time.Since(start); took > wait.Patience/2 {
@@ -244,11 +244,11 @@ func TestHTTPS(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	h := graph.Health{Type: graph.HealthHTTP, Target: server.URL + "/", TLSVerify: true}
-	if ok, detail := run(t, h, nil); ok || !strings.Contains(detail, "certificate") {
+	if ok, detail := run(t, h); ok || !strings.Contains(detail, "certificate") {
 		t.Errorf("a certificate of nobody: %v %s", ok, detail)
 	}
 	h.TLSVerify = false
-	if ok, detail := run(t, h, nil); !ok {
+	if ok, detail := run(t, h); !ok {
 		t.Errorf("tls_verify = false: %s", detail)
 	}
 }
@@ -264,7 +264,7 @@ func TestNothingOutlivesACheck(t *testing.T) {
 	before := runtime.NumGoroutine()
 	descriptors := openDescriptors(t)
 	for range 20 {
-		if ok, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: server.URL}, nil); !ok {
+		if ok, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: server.URL}); !ok {
 			t.Fatal(detail)
 		}
 	}
@@ -283,25 +283,26 @@ func openDescriptors(t *testing.T) int {
 }
 
 func TestCommand(t *testing.T) {
-	result := func(output string, status machine.Status, err error) Command {
-		return func(context.Context) ([]byte, machine.Status, error) { return []byte(output), status, err }
-	}
 	for _, test := range []struct {
-		name    string
-		command Command
-		ok      bool
-		detail  string
+		name   string
+		output string
+		end    End
+		ok     bool
+		detail string
 	}{
-		{"pass", result("", machine.Status{}, nil), true, "exited with code 0"},
-		{"pass with output", result("a\nready to serve\n\n", machine.Status{}, nil), true, "ready to serve"},
-		{"fail", result("", machine.Status{Code: 3}, nil), false, "exited with code 3, want 0"},
-		{"fail with output", result("x\nno connection\n", machine.Status{Code: 1}, nil), false, "exited with code 1, want 0: no connection"},
-		{"killed", result("", machine.Status{Signal: 9}, nil), false, "was killed by signal 9, want exit code 0"},
-		{"not started", result("", machine.Status{}, errors.New("cannot execute \"x\": not found")), false, "cannot execute \"x\": not found"},
-		{"timeout", result("still working\n", machine.Status{Signal: 9}, context.DeadlineExceeded), false, "did not end within 10s: still working"},
-		{"garbage", result("\xff\x00\x1b[2J\n", machine.Status{Code: 1}, nil), false, "exited with code 1, want 0: \uFFFD  [2J"},
+		{"pass", "", End{}, true, "exited with code 0"},
+		{"pass with output", "a\nready to serve\n\n", End{}, true, "ready to serve"},
+		{"fail", "", End{Status: machine.Status{Code: 3}}, false, "exited with code 3, want 0"},
+		{"fail with output", "x\nno connection\n", End{Status: machine.Status{Code: 1}}, false, "exited with code 1, want 0: no connection"},
+		{"killed", "", End{Status: machine.Status{Signal: 9}}, false, "was killed by signal 9, want exit code 0"},
+		{"not started", "", End{Err: errors.New("cannot execute \"x\": not found")}, false, "cannot execute \"x\": not found"},
+		{"timeout", "still working\n", End{Status: machine.Status{Signal: 9}, Late: true}, false, "did not end within 10s: still working"},
+		{"stuck", "", End{Late: true, Stuck: ", and is there still"}, false, "did not end within 10s, and is there still"},
+		{"called off", "x", End{Status: machine.Status{Signal: 9}, Off: true}, false, "called off"},
+		{"garbage", "\xff\x00\x1b[2J\n", End{Status: machine.Status{Code: 1}}, false, "exited with code 1, want 0: \uFFFD  [2J"},
 	} {
-		ok, detail := run(t, graph.Health{Type: graph.HealthExec}, test.command)
+		test.end.Output = []byte(test.output)
+		ok, detail := Verdict(&graph.Health{Type: graph.HealthExec, Timeout: 10 * time.Second}, &test.end)
 		if ok != test.ok || strings.ReplaceAll(detail, "10 s", "10s") != test.detail {
 			t.Errorf("%s: got %v %q, want %v %q", test.name, ok, detail, test.ok, test.detail)
 		}
@@ -313,10 +314,10 @@ func TestCalledOff(t *testing.T) {
 	cancel()
 	port := listener(t, "127.0.0.1:0", func(net.Conn) {}).String()
 	for _, h := range []graph.Health{
-		{Type: graph.HealthTCP, Target: port}, {Type: graph.HealthHTTP, Target: "http://" + port}, {Type: graph.HealthExec},
+		{Type: graph.HealthTCP, Target: port}, {Type: graph.HealthHTTP, Target: "http://" + port},
 	} {
 		h.Timeout = time.Second
-		ok, detail := Run(ctx, &h, func(ctx context.Context) ([]byte, machine.Status, error) { return nil, machine.Status{}, ctx.Err() })
+		ok, detail := Run(ctx, &h)
 		if ok || !strings.Contains(detail, "called off") {
 			t.Errorf("%v: %v %s", h.Type, ok, detail)
 		}
@@ -340,7 +341,7 @@ func FuzzHTTPAnswer(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		answers <- data
-		_, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: "http://" + addr.String() + "/"}, nil)
+		_, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: "http://" + addr.String() + "/"})
 		if len(detail) > detailMax+4 || !utf8.ValidString(detail) || strings.ContainsAny(detail, "\n\x1b\x00") {
 			t.Fatalf("detail %q", detail)
 		}
@@ -357,7 +358,7 @@ func TestHugeHeaderIsRefused(t *testing.T) {
 			}
 		}
 	})
-	if ok, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: "http://" + addr.String()}, nil); ok || !strings.Contains(detail, "exceeded") {
+	if ok, detail := run(t, graph.Health{Type: graph.HealthHTTP, Target: "http://" + addr.String()}); ok || !strings.Contains(detail, "exceeded") {
 		t.Errorf("got %v %s", ok, detail)
 	}
 }
@@ -365,7 +366,7 @@ func TestHugeHeaderIsRefused(t *testing.T) {
 func BenchmarkTCP(b *testing.B) {
 	addr := listener(b, "127.0.0.1:0", func(net.Conn) {})
 	for b.Loop() {
-		if ok, detail := run(b, graph.Health{Type: graph.HealthTCP, Target: addr.String()}, nil); !ok {
+		if ok, detail := run(b, graph.Health{Type: graph.HealthTCP, Target: addr.String()}); !ok {
 			b.Fatal(detail)
 		}
 	}
@@ -375,7 +376,7 @@ func BenchmarkHTTP(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	for b.Loop() {
-		if ok, detail := run(b, graph.Health{Type: graph.HealthHTTP, Target: server.URL}, nil); !ok {
+		if ok, detail := run(b, graph.Health{Type: graph.HealthHTTP, Target: server.URL}); !ok {
 			b.Fatal(detail)
 		}
 	}

@@ -1,4 +1,4 @@
-package loop
+package system
 
 import (
 	"sync/atomic"

@@ -1,4 +1,4 @@
-package loop
+package system
 
 import (
 	"runtime"
@@ -11,9 +11,16 @@ import (
 // job is one thing for a spawn worker: run blocks at most for an exec, and returns the word that tells the driver.
 type job struct {
 	run    func() (word func())
+	pool   *spawnPool
 	begun  bool // it is on its way to a worker
 	called bool // off, before it was begun
 }
+
+// Begun implements loop.Fork.
+func (j *job) Begun() bool { return j.begun }
+
+// CallOff implements loop.Fork.
+func (j *job) CallOff() bool { return j.pool.callOff(j) }
 
 // spawnPool hands jobs to workers. They take them from a channel with room, so that a worker goes from one job to the next
 // without the driver; what has no room waits in pending. The driver never blocks on a worker, which may itself be about
@@ -99,7 +106,7 @@ func (p *spawnPool) onFirst(f func()) { go func() { p.first <- f }() }
 // answer it would hold up a worker, and with it everybody's forks.
 func (p *spawnPool) submit(needs []string, run func() func()) *job {
 	p.left++
-	j := &job{run: func() func() {
+	j := &job{pool: p, run: func() func() {
 		word := run()
 		return func() {
 			p.left--
@@ -130,7 +137,7 @@ func (p *spawnPool) begin(j *job) {
 
 // callOff takes a job back that waits for what it needs; false when it is too late.
 func (p *spawnPool) callOff(j *job) bool {
-	if j == nil || j.begun || j.called {
+	if j.begun || j.called {
 		return false
 	}
 	j.called = true

@@ -1,4 +1,4 @@
-package loop
+package system
 
 import (
 	"os"
@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/internal/testkit/deadmount"
 	"github.com/zinit/zinit/internal/testkit/wait"
 )
@@ -59,24 +58,6 @@ func TestBirthClock(t *testing.T) {
 	wrong.wrong.Store(true)
 	if got := wrong.of(os.Getpid(), wrong.begin()); got != startTime(os.Getpid()) {
 		t.Errorf("a clock that is wrong was believed: %d", got)
-	}
-}
-
-// TestMainPIDOfOneThatHasEnded: MAINPID that names a process which has been reaped since it was verified changes nothing.
-func TestMainPIDOfOneThatHasEnded(t *testing.T) {
-	pid, err := syscall.ForkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	d := newLoop(t).d
-	c := &child{gen: 1, pid: os.Getpid(), config: &graph.Config{}}
-	d.byPID[c.pid] = c
-	d.mainChanged(c, pid)
-	if c.pid != os.Getpid() || d.byPID[c.pid] != c || d.byPID[pid] != nil {
-		t.Errorf("the main process is %d now", c.pid)
 	}
 }
 
