@@ -95,6 +95,7 @@ func (s *server) handOver() ([]supervisor.Connection, error) {
 // lastWord holds signals back and returns the orders that the next image is to carry out.
 func (s *server) lastWord() []keeper.Order {
 	s.holdSignals()
+	s.stderr.Flush(stderrPatience) // an exec takes away what waits
 	return s.orders.forNext()
 }
 

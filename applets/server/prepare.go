@@ -55,7 +55,7 @@ func (s *server) openLog() error {
 		return err
 	}
 	onMachine := s.handover != nil && s.keeper != nil && s.handover.Mode == keeper.Machine // the console: the kernel has its own stamps
-	s.own = ownlog.New(ownlog.Options{Level: level, JSON: s.o.logFormat == "json", Time: !onMachine})
+	s.own = ownlog.New(ownlog.Options{Level: level, JSON: s.o.logFormat == "json", Time: !onMachine, Out: s.stderr})
 	s.log = slog.New(s.own)
 	return nil
 }

@@ -43,6 +43,9 @@ const (
 	exitInvalid = 6
 )
 
+// stderrPatience is how long the end waits for who reads what this server says.
+const stderrPatience = 500 * time.Millisecond
+
 // closePatience is how long open connections may take to end when everything else has.
 const closePatience = 500 * time.Millisecond
 
@@ -96,6 +99,7 @@ type server struct {
 	o             *options
 	argv          []string
 	own           *ownlog.Handler
+	stderr        *ownlog.Queue // own writes to it, and never waits for who reads it
 	log           *slog.Logger
 	settings      *confdir.Settings
 	arena         *logring.Arena
@@ -121,6 +125,8 @@ type server struct {
 // run wires everything and runs until the end.
 func run(o *options, argv []string) (int, error) {
 	s := &server{o: o, argv: argv, lock: -1, flushed: make(chan struct{}, 1)}
+	s.stderr = ownlog.NewQueue(os.Stderr, o.logFormat == "json")
+	defer s.stderr.Flush(stderrPatience)
 	began := make(chan int)
 	var err error
 	go func() { // this goroutine keeps the main thread, so each switch to another one is one of threads

@@ -98,6 +98,7 @@ type Options struct {
 	Env    []string // more variables
 	Dir    string   // configuration directory, "" = a new one
 	Brief  bool     // it may end by itself before it answers: Start does not wait
+	Stderr *os.File // instead of the file Log
 	Under  []string // a program that starts the server as its only child, such as unshare with its flags
 }
 
@@ -130,6 +131,9 @@ func Start(t testing.TB, files map[string]string, o Options) *Server {
 	args = append(append(append([]string{}, o.Under...), o.Bin), args...)
 	s.Command = exec.Command(args[0], args[1:]...)
 	s.Command.Stdout, s.Command.Stderr = log, log
+	if o.Stderr != nil {
+		s.Command.Stderr = o.Stderr
+	}
 	s.Command.Env = append(append(os.Environ(), "ZT_RUN="+run), o.Env...)
 	s.Command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.Command.Start(); err != nil {
