@@ -17,8 +17,7 @@ import (
 func newDriver(o *Options) *driver {
 	w := o.World
 	d := &driver{opt: o, world: w, log: o.Log, clock: w.Clock(), inbox: make(chan func(), inboxLen), sigchld: w.Deaths(),
-		children: map[machine.Gen]*child{}, byPID: map[int]*child{}, helpers: map[int]*helper{},
-		early: map[int]proc.Exit{}, diary: diary{o.Journal, o.Log}, keeper: w.Keeper(),
+		children: newChildren(), diary: diary{o.Journal, o.Log}, keeper: w.Keeper(),
 		events: view.NewEventLog(o.firstEvent())}
 	d.rest = rest{world: w, act: o.AtRest}
 	d.firstHelper = uint64(d.clock.Time().UnixMilli()) % maxHelper
@@ -57,7 +56,7 @@ func (d *driver) begin() {
 	d.world.Listen()
 	d.world.Claimed() // all pipes and sinks that came back are there
 	runs := map[string]bool{}
-	for _, c := range d.children {
+	for _, c := range d.children.all() {
 		runs[c.config.Name] = true
 	}
 	d.world.SweepBelongings(func(service string) bool { return runs[service] })
@@ -78,7 +77,7 @@ func (d *driver) begin() {
 	d.awaitExits()
 	late := d.late
 	d.resume, d.lost, d.awaited, d.late = nil, nil, nil, nil
-	for _, c := range d.children {
+	for _, c := range d.children.all() {
 		if c.adopted && c.daemonized && !c.gone {
 			d.watchForeign(c)
 		}
@@ -94,12 +93,12 @@ func (d *driver) begin() {
 	}
 	d.dropUnclaimed()
 	if d.opt.Restored != nil {
-		known := d.accountedFor()
+		known := d.children.accountedFor()
 		d.world.Beside(func() { d.world.EndOldHelpers(d.firstHelper, known) })
 	}
 	d.reap()
 	d.commit()
-	for _, c := range d.children {
+	for _, c := range d.children.all() {
 		if c.ending {
 			d.trees.hurry()
 		}
@@ -109,7 +108,7 @@ func (d *driver) begin() {
 // settleLost lets go of an incarnation whose main process ended while nobody watched, or watches the rest of its tree.
 func (d *driver) settleLost(c *child) {
 	if id, ok := d.m.ByGen(c.gen); ok && (d.m.Info(id).State == machine.Stopping || d.m.Info(id).Leftovers) {
-		d.children[c.gen] = c
+		d.children.enter(c)
 		d.trees.add(c)
 		d.changed(c)
 		return
@@ -133,7 +132,7 @@ func (d *driver) giveUpLater(c *child) {
 	pid, start := c.pid, c.start
 	d.world.After(patience, func() {
 		d.reap() // it may have become our child since, and then its status is known
-		if c.gone || !c.adopted || c.pid != pid || d.byPID[pid] != c || d.world.Lives(pid, start) {
+		if c.gone || !c.adopted || c.pid != pid || d.children.mainOf(pid) != c || d.world.Lives(pid, start) {
 			return
 		}
 		c.reaped = true
@@ -151,7 +150,7 @@ func (d *driver) ackInherited() {
 		return slices.Contains(d.late, e)
 	}))
 	_ = d.keeper.Settled()
-	for _, c := range d.children {
+	for _, c := range d.children.all() {
 		if c.pid > 0 {
 			_ = d.keeper.Track(c.pid, uint64(c.gen))
 		}
@@ -162,7 +161,7 @@ func (d *driver) ackInherited() {
 // keeperGone goes on alone: it was what told of the ends of adopted processes.
 func (d *driver) keeperGone() {
 	d.log.Error("the keeper is gone: a crash of this server would from now on leave its services without one")
-	for _, c := range d.children {
+	for _, c := range d.children.all() {
 		if c.adopted && !c.gone {
 			d.watchForeign(c)
 		}

@@ -10,7 +10,7 @@ import (
 
 // probe runs one health check; nothing exists while no check is under way.
 func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
-	c := d.children[gen]
+	c := d.children.of(gen)
 	if c == nil || cfg.Health == nil {
 		return
 	}
@@ -46,7 +46,7 @@ func (d *driver) noteProbe(gen machine.Gen, cfg *graph.Config, ok bool, detail s
 
 // cancelProbe ends a check that is under way.
 func (d *driver) cancelProbe(gen machine.Gen) {
-	if c := d.children[gen]; c != nil && c.probing != nil {
+	if c := d.children.of(gen); c != nil && c.probing != nil {
 		c.probing()
 		c.probing = nil
 	}
@@ -65,8 +65,8 @@ func (d *driver) precheck(a machine.Precheck, cfg *graph.Config) {
 
 // owners are all incarnations that have a process now.
 func (d *driver) owners() []proc.Owner {
-	out := make([]proc.Owner, 0, len(d.children))
-	for _, c := range d.children {
+	out := []proc.Owner{}
+	for _, c := range d.children.all() {
 		if c.pid > 0 {
 			out = append(out, c.owner())
 		}

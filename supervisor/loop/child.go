@@ -87,7 +87,7 @@ func (c *child) owner() proc.Owner {
 // spawn begins an incarnation: pre_start, then the main process.
 func (d *driver) spawn(gen machine.Gen, cfg *graph.Config) {
 	c := &child{gen: gen, config: cfg}
-	d.children[gen] = c
+	d.children.enter(c)
 	if d.adoptLegacy(c) {
 		return
 	}
@@ -128,8 +128,8 @@ func (d *driver) spawned(c *child, f Forked) {
 		d.spawnFailed(c, f.Err)
 		return
 	}
-	c.pid, c.start, c.spawnAt, c.inodes, c.inputs = f.PID, f.Start, f.At, f.Inodes, f.Inputs
-	d.byPID[f.PID] = c
+	c.spawnAt, c.inodes, c.inputs = f.At, f.Inodes, f.Inputs
+	d.children.main(c, f.PID, f.Start)
 	if d.keeper != nil {
 		_ = d.keeper.Track(f.PID, uint64(c.gen))
 	}
@@ -151,7 +151,7 @@ func (d *driver) watchPIDFile(c *child) {
 	}
 	pid := c.pid
 	c.filing = d.world.AwaitPIDFile(c.config, pid, func() {
-		if c.filing != nil && d.children[c.gen] == c && c.pid == pid {
+		if c.filing != nil && d.children.current(c) && c.pid == pid {
 			d.step(machine.Readied{Gen: c.gen})
 		}
 	})
@@ -174,7 +174,7 @@ func (d *driver) spawnFailed(c *child, err *proc.Error) {
 
 // abort ends a start that has not been answered: the hook dies; an exec under way will be answered and then stopped.
 func (d *driver) abort(gen machine.Gen) {
-	c := d.children[gen]
+	c := d.children.of(gen)
 	if c == nil || c.pid != 0 {
 		return
 	}
@@ -190,10 +190,7 @@ func (d *driver) abort(gen machine.Gen) {
 // release lets go of everything an incarnation holds. Its log pipes are read on until EOF or the grace is over.
 func (d *driver) release(c *child) {
 	fault.Here("release")
-	delete(d.children, c.gen)
-	if c.pid != 0 && d.byPID[c.pid] == c {
-		delete(d.byPID, c.pid)
-	}
+	d.children.leave(c)
 	if c.probing != nil {
 		c.probing()
 	}
@@ -217,7 +214,7 @@ func (d *driver) release(c *child) {
 // stop begins the graceful end: stop_signal, or stop_command. A command that succeeded may only have asked (nginx -s
 // quit): the signal follows when half of the stop timeout is over. After one that failed it follows at once.
 func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
-	c := d.children[gen]
+	c := d.children.of(gen)
 	if c == nil {
 		return
 	}
@@ -231,7 +228,7 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 	}
 	d.runHook(c, hookStop, cfg.StopCommand, func(ok bool, detail string) {
 		send := func() {
-			if d.children[gen] == c {
+			if d.children.of(gen) == c {
 				d.sendStop(c, sig)
 			}
 		}
@@ -251,7 +248,7 @@ func (d *driver) stop(gen machine.Gen, cfg *graph.Config) {
 // them without the signal, and they would be waited for until they are killed.
 func (d *driver) sendStop(c *child, sig graph.Signal) {
 	d.signalTree(c, sig, func() {
-		if d.children[c.gen] == c {
+		if d.children.current(c) {
 			c.signalled = true
 			d.diary.run(c)
 		}
@@ -260,7 +257,7 @@ func (d *driver) sendStop(c *child, sig graph.Signal) {
 
 // signal sends what an operator asked for, to the group.
 func (d *driver) signal(a machine.Signal, cfg *graph.Config) {
-	c := d.children[a.Gen]
+	c := d.children.of(a.Gen)
 	switch {
 	case c == nil || c.pid == 0:
 	case a.Reload && !cfg.Reload.Command.IsZero():
@@ -313,7 +310,7 @@ func (c *child) unseen() bool {
 
 // kill ends everything that belongs to an incarnation. It goes on in treeWatch until nothing is left.
 func (d *driver) kill(gen machine.Gen) {
-	c := d.children[gen]
+	c := d.children.of(gen)
 	if c == nil {
 		return
 	}

@@ -32,10 +32,7 @@ type driver struct {
 	touched  []graph.ID   // services whose Entry is stale
 	allDirty bool
 
-	children map[machine.Gen]*child
-	byPID    map[int]*child    // main processes by pid
-	helpers  map[int]*helper   // by pid, those included whose zombie is kept
-	early    map[int]proc.Exit // exits of processes whose Spawned word is still under way
+	children children
 	rest     rest
 	trees    *treeWatch
 
@@ -101,7 +98,7 @@ func (d *driver) turn() {
 	}
 	d.drain(began)
 	d.world.Turned()
-	if len(d.early) > 0 {
+	if len(d.children.early) > 0 {
 		d.settleEarly()
 	}
 	d.carryOut(began.Add(turnLimit))

@@ -84,7 +84,7 @@ func (d *driver) signalOthers(c *child, sigs []graph.Signal) {
 		return
 	}
 	main := c.pid
-	d.world.Members(c.owner(), d.accountedFor(), func(tree []proc.Process) {
+	d.world.Members(c.owner(), d.children.accountedFor(), func(tree []proc.Process) {
 		d.signalEach(c, slices.DeleteFunc(tree, func(p proc.Process) bool { return p.PGRP == main }), sigs)
 	})
 }
@@ -116,8 +116,8 @@ func (d *driver) endRest(c *child, survivors []proc.Process) {
 // leaveRest lets go of an incarnation whose main process is gone, with what it has left (kill_mode = "process").
 func (d *driver) leaveRest(c *child) {
 	delete(d.trees.lingering, c.gen)
-	d.world.Members(c.owner(), d.accountedFor(), func(left []proc.Process) {
-		if d.children[c.gen] == c {
+	d.world.Members(c.owner(), d.children.accountedFor(), func(left []proc.Process) {
+		if d.children.current(c) {
 			d.left(c, left)
 		}
 	})
@@ -147,7 +147,7 @@ func (d *driver) onTerminal(c *child) string {
 	if c.config.Tty == "" {
 		return ""
 	}
-	for _, other := range d.children {
+	for _, other := range d.children.all() {
 		if other != c && other.config.Tty != "" && filepath.Clean(other.config.Tty) == filepath.Clean(c.config.Tty) {
 			return other.config.Name
 		}

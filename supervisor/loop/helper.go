@@ -85,7 +85,7 @@ func (d *driver) startHelper(h *helper, ask Helper, failed func(*proc.Error)) {
 			d.notStarted(h, f.Err)
 			return
 		}
-		d.helpers[f.PID] = h
+		d.children.helpers[f.PID] = h
 		if h.expired {
 			d.killHelper(h)
 		}
@@ -161,7 +161,7 @@ func (d *driver) helperExited(h *helper, st machine.Status) {
 		h.forked.Limit.Stop()
 	}
 	over := func() {
-		delete(d.helpers, pid)
+		delete(d.children.helpers, pid)
 		d.world.Reap(pid)
 		d.letGo(h)
 		if !h.stuck {
@@ -170,11 +170,11 @@ func (d *driver) helperExited(h *helper, st machine.Status) {
 	}
 	whole := h.tree()
 	whole.Owner.Main = pid
-	if d.world.Clean(whole, d.knows) {
+	if d.world.Clean(whole, d.children.knows) {
 		over()
 		return
 	}
-	d.world.Sweep(h.tree(), d.accountedFor(), func(remains proc.Process) {
+	d.world.Sweep(h.tree(), d.children.accountedFor(), func(remains proc.Process) {
 		h.remains = remains
 		over()
 	})
@@ -186,7 +186,7 @@ func (d *driver) letGo(h *helper) {
 	if f.Group == nil && f.Parent == nil {
 		return
 	}
-	if !h.asked.Alone && (h.child == nil || d.children[h.child.gen] == h.child) {
+	if !h.asked.Alone && (h.child == nil || d.children.of(h.child.gen) == h.child) {
 		f.Parent = nil
 	}
 	d.world.Leave(f, false)

@@ -63,7 +63,7 @@ func (d *driver) lastWords(c *child, pid int) string {
 
 // postStop runs post_stop after the tree of an incarnation is gone.
 func (d *driver) postStop(gen machine.Gen, cfg *graph.Config) {
-	c := d.children[gen]
+	c := d.children.of(gen)
 	if c == nil {
 		c = &child{gen: gen, config: cfg}
 	}

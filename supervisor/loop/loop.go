@@ -250,7 +250,7 @@ func (l *Loop) Do(word func()) { l.d.post(word) }
 
 // Pipes are the ways by which the services of now report. It belongs into a word.
 func (l *Loop) Pipes() (pipes []keeper.Pipe) {
-	for _, c := range l.d.children {
+	for _, c := range l.d.children.all() {
 		pipes = append(pipes, notifyPipes(c)...)
 	}
 	return pipes

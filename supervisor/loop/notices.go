@@ -8,7 +8,7 @@ import (
 
 // notified takes one word. done is closed when the machine knows, or when it does not count.
 func (d *driver) notified(w notify.Word, done chan<- struct{}) {
-	c := d.children[machine.Gen(w.Gen)]
+	c := d.children.of(machine.Gen(w.Gen))
 	if c == nil {
 		close(done)
 		return
@@ -24,7 +24,7 @@ func (d *driver) notified(w notify.Word, done chan<- struct{}) {
 			d.log.Warn("a notification was not accepted", "service", c.config.Name, "sender", w.Sender.Pid, "reason", v.Why)
 			return
 		}
-		if d.children[c.gen] == c {
+		if d.children.current(c) {
 			d.heed(c, &w, &v)
 		}
 	})
@@ -71,12 +71,11 @@ func (d *driver) mainChanged(c *child, v *Verdict) {
 		return
 	}
 	pid := v.Main.PID
-	delete(d.byPID, c.pid)
-	c.pid, c.start, c.daemonized = pid, v.Main.Start, true
+	d.children.main(c, pid, v.Main.Start)
+	c.daemonized = true
 	if v.Main.Start != 0 {
 		c.adopted = !v.Ours
 	}
-	d.byPID[pid] = c
 	d.diary.run(c)
 	if d.keeper != nil {
 		_ = d.keeper.Track(pid, uint64(c.gen))
@@ -105,7 +104,7 @@ func (d *driver) reopenNotify(c *child) {
 // dropUnclaimed closes what the keeper held for incarnations of which nothing is left.
 func (d *driver) dropUnclaimed() {
 	for _, p := range d.inherited {
-		if d.children[machine.Gen(p.Gen)] != nil {
+		if d.children.of(machine.Gen(p.Gen)) != nil {
 			continue
 		}
 		if conn, err := d.world.Adopt(p); err == nil {

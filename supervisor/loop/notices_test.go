@@ -14,11 +14,11 @@ func (empty) Exists(int) bool { return false }
 
 // TestMainPIDOfOneThatHasEnded: MAINPID that names a process which has been reaped since it was verified changes nothing.
 func TestMainPIDOfOneThatHasEnded(t *testing.T) {
-	d := &driver{world: empty{}, byPID: map[int]*child{}}
-	c := &child{gen: 1, pid: 10, config: &graph.Config{}}
-	d.byPID[10] = c
+	d := &driver{world: empty{}, children: newChildren()}
+	c := &child{gen: 1, config: &graph.Config{}}
+	d.children.main(c, 10, 1)
 	d.mainChanged(c, &Verdict{OK: true, Main: proc.Process{PID: 11, Start: 5}})
-	if c.pid != 10 || d.byPID[10] != c || d.byPID[11] != nil {
+	if c.pid != 10 || d.children.mainOf(10) != c || d.children.mainOf(11) != nil {
 		t.Errorf("the main process is %d now", c.pid)
 	}
 }

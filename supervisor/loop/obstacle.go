@@ -11,17 +11,17 @@ import (
 // watchObstacles finds out, some time after a kill and then again and again, why something is still there.
 func (d *driver) watchObstacles(c *child, wait time.Duration) {
 	d.world.After(wait, func() {
-		if d.children[c.gen] != c {
+		if !d.children.current(c) {
 			return
 		}
-		d.world.Obstacles(c.tree(), d.accountedFor(), func(text string) { d.obstructed(c, text) })
+		d.world.Obstacles(c.tree(), d.children.accountedFor(), func(text string) { d.obstructed(c, text) })
 		d.watchObstacles(c, min(2*wait, obstacleSlow))
 	})
 }
 
 // obstructed takes what was found. Once nobody waits for it any more it is told, and again when it has become another.
 func (d *driver) obstructed(c *child, text string) {
-	if d.children[c.gen] != c {
+	if !d.children.current(c) {
 		return
 	}
 	if c.stuck != text {

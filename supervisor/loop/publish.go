@@ -41,7 +41,7 @@ func shown(all []*view.Entry, n int) []*view.Entry {
 func (d *driver) entry(id graph.ID) *view.Entry {
 	e := &view.Entry{Config: d.m.Config(id), Info: d.m.Info(id), Standing: d.m.Standing(id)}
 	e.Left = d.leftRunning[e.Config.Name]
-	if c := d.children[e.Info.Gen]; c != nil {
+	if c := d.children.of(e.Info.Gen); c != nil {
 		e.Run = c.public()
 	}
 	return e

@@ -21,18 +21,18 @@ func (d *driver) reap() {
 		if !ok {
 			break
 		}
-		if !d.knows(e.PID) && d.world.Forking() {
+		if !d.children.knows(e.PID) && d.world.Forking() {
 			d.takeWords() // the word that names this pid may be waiting
 		}
 		switch {
-		case d.byPID[e.PID] != nil:
+		case d.children.mainOf(e.PID) != nil:
 			// It stays a zombie until its tree is gone, so that its group number cannot become somebody else's.
-			d.byPID[e.PID].adopted = false // who is reaped here has become our child, if it was not
-			mains = append(mains, &ending{Exit: e, child: d.byPID[e.PID]})
-		case d.helpers[e.PID] != nil:
-			d.helperExited(d.helpers[e.PID], e.Status)
+			d.children.mainOf(e.PID).adopted = false // who is reaped here has become our child, if it was not
+			mains = append(mains, &ending{Exit: e, child: d.children.mainOf(e.PID)})
+		case d.children.helpers[e.PID] != nil:
+			d.helperExited(d.children.helpers[e.PID], e.Status)
 		case d.world.Forking():
-			d.early[e.PID] = e
+			d.children.early[e.PID] = e
 		default:
 			d.world.Reap(e.PID)
 			orphans = true
@@ -43,8 +43,6 @@ func (d *driver) reap() {
 		d.trees.kick()
 	}
 }
-
-func (d *driver) knows(pid int) bool { return d.byPID[pid] != nil || d.helpers[pid] != nil }
 
 // takeWords runs the words that are waiting now.
 func (d *driver) takeWords() {
@@ -62,19 +60,20 @@ func (d *driver) takeWords() {
 // are orphans.
 func (d *driver) settleEarly() {
 	var mains []*ending
-	for pid, e := range d.early {
+	for _, e := range inOrder(d.children.early) {
+		pid := e.PID
 		switch {
-		case d.byPID[pid] != nil:
-			d.byPID[pid].adopted = false
-			mains = append(mains, &ending{Exit: e, child: d.byPID[pid]})
-		case d.helpers[pid] != nil:
-			d.helperExited(d.helpers[pid], e.Status)
+		case d.children.mainOf(pid) != nil:
+			d.children.mainOf(pid).adopted = false
+			mains = append(mains, &ending{Exit: e, child: d.children.mainOf(pid)})
+		case d.children.helpers[pid] != nil:
+			d.helperExited(d.children.helpers[pid], e.Status)
 		case d.world.Forking():
 			continue
 		default:
 			d.world.Reap(pid)
 		}
-		delete(d.early, pid)
+		delete(d.children.early, pid)
 	}
 	d.mainsExited(mains)
 }
@@ -112,8 +111,7 @@ func (d *driver) settle(exits []*ending, left Left) {
 	}
 	gens := make([]uint64, 0, len(exits))
 	for _, e := range exits {
-		delete(d.byPID, e.PID)
-		e.child.gone = true
+		d.children.ended(e.child)
 		e.child.stopFiling()
 		gens = append(gens, uint64(e.child.gen))
 	}
@@ -136,7 +134,7 @@ func (d *driver) tell(exits []*ending, left Left) {
 
 // current reports whether an exit that was held back is still that of a main process. It has named another one if not.
 func (d *driver) current(e *ending) bool {
-	if d.byPID[e.PID] == e.child {
+	if d.children.mainOf(e.PID) == e.child {
 		return true
 	}
 	if e.foreign == nil {
@@ -303,9 +301,9 @@ func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
 			start = p.Start
 		}
 	}
-	c.pid, c.start, c.gone, c.reaped, c.settleBy = pid, start, false, false, time.Time{}
+	d.children.main(c, pid, start)
+	c.reaped, c.settleBy = false, time.Time{}
 	c.daemonized = true
-	d.byPID[pid] = c
 	d.diary.run(c)
 	d.changed(c)
 }
@@ -313,7 +311,7 @@ func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
 // foreignExit takes the end of a process that is not our child, from the keeper.
 func (d *driver) foreignExit(e keeper.Exit) {
 	st := machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}
-	c := d.byPID[e.PID]
+	c := d.children.mainOf(e.PID)
 	end := &ending{Exit: proc.Exit{PID: e.PID, Status: st}, child: c, foreign: &e}
 	if c == nil || !c.adopted || e.Start != 0 && c.start != 0 && e.Start != c.start {
 		d.trees.kick()

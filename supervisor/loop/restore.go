@@ -153,7 +153,7 @@ func (r *restorer) service(rec *machine.Record) {
 func (r *restorer) endHooks(c *child) {
 	if !r.helpersEnded {
 		r.helpersEnded = true
-		r.d.world.EndOldHelpers(r.d.firstHelper, r.d.knows)
+		r.d.world.EndOldHelpers(r.d.firstHelper, r.d.children.knows)
 	}
 	for _, p := range r.byGen()[uint64(c.gen)] {
 		if p.Hook != "" && p.Hook != HookReload {
@@ -177,11 +177,11 @@ func (r *restorer) kept(c *child) bool {
 // known settles an incarnation whose pid was recorded.
 func (r *restorer) known(c *child) {
 	d := r.d
-	d.children[c.gen] = c
+	d.children.enter(c)
 	d.world.SetPID(uint64(c.gen), c.pid)
 	if r.kept(c) {
 		c.adopted = !r.own[c.pid]
-		d.byPID[c.pid] = c
+		d.children.main(c, c.pid, c.start)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		d.reopenNotify(c)
 		return
@@ -189,13 +189,13 @@ func (r *restorer) known(c *child) {
 	p, ours, there := d.world.Process(c.pid)
 	if there && p.Start == c.start && !p.Dead() {
 		c.adopted = !ours
-		d.byPID[c.pid] = c
+		d.children.main(c, c.pid, c.start)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		d.reopenNotify(c)
 		return
 	} else if there && p.Start == c.start && ours {
 		// Our own zombie after an upgrade in place: reap will report it first hand.
-		d.byPID[c.pid] = c
+		d.children.main(c, c.pid, c.start)
 		d.reopenNotify(c)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		return
@@ -207,7 +207,7 @@ func (r *restorer) known(c *child) {
 	}
 	if d.keeper != nil {
 		// It ended so lately that the keeper had not reaped it when it handed over: the word is on its way.
-		d.byPID[c.pid] = c
+		d.children.main(c, c.pid, c.start)
 		d.awaited = append(d.awaited, c)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		d.reopenNotify(c)
@@ -224,7 +224,8 @@ func (r *restorer) ended(c *child, e keeper.Exit) {
 	delete(r.exits, c.pid)
 	if r.mayHaveSuccessor(c) {
 		c.adopted = true
-		r.d.children[c.gen], r.d.byPID[c.pid] = c, c
+		r.d.children.enter(c)
+		r.d.children.main(c, c.pid, c.start)
 		r.d.late = append(r.d.late, e)
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		r.d.reopenNotify(c)
@@ -267,7 +268,7 @@ func (r *restorer) intent(c *child) {
 		return
 	}
 	if e, ok := r.unclaimedExit(uint64(c.gen)); ok {
-		d.children[c.gen] = c
+		d.children.enter(c)
 		c.pid, c.start = e.PID, e.Start
 		r.ended(c, e)
 		return
@@ -289,7 +290,7 @@ func (r *restorer) unclaimedZombie(gen uint64) (proc.Process, bool) {
 	var leader proc.Process
 	for _, p := range r.d.world.Dead() {
 		switch {
-		case r.d.byPID[p.PID] != nil:
+		case r.d.children.mainOf(p.PID) != nil:
 		case p.Gen == gen:
 			return p.Process, true
 		case p.Gen == 0 && p.Session == p.PID:
@@ -328,7 +329,7 @@ func (r *restorer) unclaimedExit(gen uint64) (keeper.Exit, bool) {
 // byGen lists the living processes by their incarnation.
 func (r *restorer) byGen() map[uint64][]Marked {
 	if r.scan == nil {
-		r.scan = r.d.world.Marked(r.d.knows)
+		r.scan = r.d.world.Marked(r.d.children.knows)
 	}
 	return r.scan
 }

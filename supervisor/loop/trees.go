@@ -43,26 +43,14 @@ func (t *treeWatch) kick() {
 	t.scanning, t.again = true, false
 	trees := make([]Tree, 0, len(t.lingering))
 	children := make([]*child, 0, len(t.lingering))
-	for _, c := range t.lingering {
+	for _, c := range inOrder(t.lingering) {
 		trees, children = append(trees, c.tree()), append(children, c)
 	}
-	t.d.world.Look(trees, t.d.accountedFor(), func(alive map[machine.Gen]Life) { t.looked(children, alive) })
+	t.d.world.Look(trees, t.d.children.accountedFor(), func(alive map[machine.Gen]Life) { t.looked(children, alive) })
 }
 
 func (c *child) tree() Tree {
 	return Tree{Owner: c.owner(), Group: c.group, Kill: c.killed, Ends: c.ending, Held: !c.adopted && !c.reaped && !c.daemonized && c.pid > 0}
-}
-
-// accountedFor are the processes that the driver knows now, for a look that takes a while.
-func (d *driver) accountedFor() Known {
-	pids := make(map[int]struct{}, len(d.byPID)+len(d.helpers))
-	for pid := range d.byPID {
-		pids[pid] = struct{}{}
-	}
-	for pid := range d.helpers {
-		pids[pid] = struct{}{}
-	}
-	return func(pid int) bool { _, ok := pids[pid]; return ok }
 }
 
 // looked takes the result of a look.
@@ -127,5 +115,5 @@ func (d *driver) ask(children []*child, then func(Left)) {
 	for i, c := range children {
 		trees[i] = c.tree()
 	}
-	d.world.Survey(trees, d.knows, then)
+	d.world.Survey(trees, d.children.knows, then)
 }
