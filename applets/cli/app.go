@@ -27,7 +27,7 @@ var categories = []string{categoryLook, categoryChange, categoryLogs, categoryCo
 func newApp(v *invocation) *cli.App {
 	app := &cli.App{Name: "zinit", Flags: globalFlags()}
 	groups := [][]*cli.Command{
-		lookCommands(v), changeCommands(v), logCommands(v), configCommands(v), systemCommands(v), xinetCommands(v),
+		lookCommands(v), changeCommands(v), logCommands(v), configCommands(v), systemCommands(v), xinetCommands(v), projectCommands(v),
 		bootCommands(v), imageCommands(v), programCommands(v),
 	}
 	for _, group := range groups {
@@ -38,7 +38,8 @@ func newApp(v *invocation) *cli.App {
 
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "socket", Aliases: []string{"s"}, Usage: "talk to the server at `PATH` (default: $ZINIT_SOCKET, else the user's own)"},
+		&cli.StringFlag{Name: "socket", Aliases: []string{"s"}, Usage: "talk to the server at `PATH` (default: $ZINIT_SOCKET, the project's, else the user's own)"},
+		&cli.BoolFlag{Name: "system", Usage: "talk to the server of the machine or the user, not to that of the project this directory is in"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "print as `FORMAT`: table, wide, json, jsonl or name"},
 		&cli.BoolFlag{Name: "json", Usage: "the same as -o json"},
 		&cli.StringFlag{Name: "color", Usage: "colour: `WHEN` is auto, always or never ($NO_COLOR is honoured)"},
@@ -82,6 +83,12 @@ func wanted(flags []cli.Flag, name string) string {
 func (v *invocation) readGlobals(c *cli.Context) error {
 	v.socket = c.String("socket")
 	v.quiet = c.Bool("quiet")
+	if c.Bool("system") {
+		if v.socket != "" {
+			return usagef("--system and --socket exclude each other")
+		}
+		v.notProject()
+	}
 	switch chosen := c.String("output"); {
 	case c.Bool("json") && chosen != "" && chosen != "json":
 		return usagef("--json and -o %s exclude each other", chosen)

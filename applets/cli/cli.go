@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/internal/project"
 	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
 )
@@ -31,11 +32,13 @@ type invocation struct {
 	errTerminal bool
 	now         func() time.Time
 
-	socket string
-	quiet  bool
-	format format
-	conn   *rpc.Client
-	app    *cli.App
+	socket  string
+	system  bool             // not the project's server
+	project *project.Project // that the commands are about, nil = none, or not looked for yet
+	quiet   bool
+	format  format
+	conn    *rpc.Client
+	app     *cli.App
 }
 
 // Main runs the client. args[0] is the name it was called by: reboot, poweroff, halt and shutdown act as those
@@ -126,9 +129,13 @@ func (v *invocation) client() (*rpc.Client, error) {
 	if v.conn != nil {
 		return v.conn, nil
 	}
-	conn, err := rpc.DialDefault(v.ctx, v.socket)
+	where, err := v.where()
 	if err != nil {
 		return nil, err
+	}
+	conn, err := rpc.DialDefault(v.ctx, where)
+	if err != nil {
+		return nil, v.projectDown(err)
 	}
 	v.conn = conn
 	return conn, nil

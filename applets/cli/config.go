@@ -28,7 +28,7 @@ func checkCommand(v *invocation) *cli.Command {
 	return &cli.Command{
 		Name: "check", Category: categoryConfig, Usage: "every problem of a configuration directory; needs no server", ArgsUsage: "[DIR...]",
 		Description: "Prints each problem as FILE:LINE:COLUMN: SEVERITY: what, and exits 6 when there is an error.\n" +
-			"DIR is a directory of files, or a root such as /etc/zinit with services/ in it; without one the server's default.",
+			"DIR is a directory of files, or a root such as /etc/zinit with services/ in it; without one the project that this directory is in,\nelse the server's default.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "lenient", Usage: "unknown keys are warnings"},
 			&cli.StringSliceFlag{Name: "profile", Usage: "with the services of profile `NAME`; repeatable"},
@@ -36,8 +36,10 @@ func checkCommand(v *invocation) *cli.Command {
 		},
 		Action: v.named(0, -1, func(c *cli.Context, dirs []string) error {
 			if len(dirs) == 0 {
-				dir, _ := rpc.System().ConfigDir()
-				dirs = []string{dir}
+				var err error
+				if dirs, err = v.ownDirs(); err != nil {
+					return err
+				}
 			}
 			for _, dir := range dirs {
 				if _, err := os.Stat(dir); err != nil {
@@ -48,6 +50,21 @@ func checkCommand(v *invocation) *cli.Command {
 				Profiles: c.StringSlice("profile")})
 		}),
 	}
+}
+
+// ownDirs are the directories that a server started here would load.
+func (v *invocation) ownDirs() ([]string, error) {
+	if !v.system && os.Getenv("ZINIT_CONFIG_DIR") == "" {
+		p, err := v.findProject()
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			return p.Configs, nil
+		}
+	}
+	dir, _ := rpc.System().ConfigDir()
+	return []string{dir}, nil
 }
 
 func (v *invocation) check(dirs []string, o confdir.Options) error {

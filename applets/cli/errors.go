@@ -88,6 +88,10 @@ func exitCode(err error) int {
 // describe is an error as people read it: what the library says, and the next step.
 func describe(err error) string {
 	var lost *rpc.TransportError
+	var down *noServer
+	if errors.As(err, &down) {
+		return err.Error()
+	}
 	if !errors.As(err, &lost) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err.Error()
 	}

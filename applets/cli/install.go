@@ -142,7 +142,11 @@ func link(path, destination, target string, force bool) (bool, error) {
 
 // completionNames asks the server for service names; without one there are none, and nothing is said.
 func (v *invocation) completionNames() []string {
-	client, err := rpc.DialDefault(v.ctx, v.socket)
+	where, err := v.where()
+	if err != nil {
+		return nil
+	}
+	client, err := rpc.DialDefault(v.ctx, where)
 	if err != nil {
 		return nil
 	}

@@ -58,6 +58,9 @@ func powerCommand(v *invocation, p power) *cli.Command {
 
 // end asks the server, or process 1 where no server answers.
 func (v *invocation) end(p power, force, wait bool) error {
+	if p.how != rpc.PowerStop && v.socket == "" && (os.Getenv(socketVariable) == "" || ourSystem().Has(os.Getenv(socketVariable))) {
+		v.notProject() // the machine is no project's to end
+	}
 	if force {
 		return v.signalFirst(p, nil)
 	}
@@ -138,7 +141,7 @@ func (v *invocation) explainEnd(p power, err error) error {
 
 // signalFirst signals process 1, but only if that is zinit. reason is why no server was asked, nil for --force.
 func (v *invocation) signalFirst(p power, reason error) error {
-	if reason != nil && !notReachable(reason) {
+	if reason != nil && (!notReachable(reason) || v.project != nil) {
 		return reason
 	}
 	if !isZinit("/proc/1", "/proc/self") {

@@ -17,7 +17,7 @@ type options struct {
 var passed = map[string]bool{
 	"config": true, "config-dir": true, "socket": true, "s": true, "log-level": true, "log-format": true,
 	"log-stdout": false, "settings": true, "syslog": true, "socket-mode": true, "socket-group": true, "lenient": false,
-	"target": true, "ready-fd": true, "color": true,
+	"target": true, "ready-fd": true, "color": true, "profile": true, "state-dir": true,
 }
 
 // parseOptions reads the arguments behind argv[0]. unknown are words and flags that mean nothing here: the kernel hands
@@ -134,7 +134,7 @@ Runs the server below this process and keeps what must outlive it. As process 1 
       --shutdown-ms N    the same in milliseconds
       --log-stdout[=F]   services' output to stdout as well: prefix, plain or json
       --log-level L, --log-format F, --color WHEN, --settings FILE, --syslog PATH, --socket-mode M, --socket-group G,
-      --target NAME, --lenient  passed on to the server
+      --target NAME, --profile NAME, --state-dir DIR, --lenient  passed on to the server
   -- COMMAND             run it as the container's main program and end with its status; it starts when every service
                          that starts at boot is up or done, or has failed, is blocked, or waits for a restart
       --wait-timeout T   start it after T in any case (default 60s)

@@ -25,6 +25,8 @@ type options struct {
 	color       string // of services on a terminal: auto, always or never
 	logStdout   string // "" not given, "off", "prefix", "json" or "plain": service output to stdout (containers)
 	settings    string
+	stateDir    string
+	system      bool   // not the server of the project that the working directory is in
 	syslog      string // path of the syslog socket, "" = none
 	socketMode  string
 	socketGroup string
@@ -80,13 +82,16 @@ const (
 
 const usage = `usage: zinit server [--config DIR]… [--socket PATH] [flags]
 
-  -c, --config DIR      directory of service files, or a root with services/ in it (repeatable; --config-dir too)
+  -c, --config DIR      directory of service files, or a root with services/ or a zinit.toml with services in it
+                        (repeatable; --config-dir too). Default: the project that this directory is in, else /etc/zinit
   -s, --socket PATH     control socket
       --log-level L     debug, info, warn or error
       --log-format F    text or json
       --log-stdout[=F]  services' output to stdout as well: prefix (default), plain or json
       --color WHEN      their colours there: auto (on a terminal, unless $NO_COLOR), always or never
       --settings FILE   zinit.toml (default: beside the services directory)
+      --state-dir DIR   what must outlive the server (default: /var/lib/zinit; of other users $XDG_STATE_HOME/zinit)
+      --system          not for the project that this directory is in, but for the machine or the user
       --syslog PATH     serve a syslog socket there (/dev/log)
       --socket-mode M   mode of the socket, octal (default 0660)
       --socket-group G  group of the socket
@@ -115,6 +120,8 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 	fs.Var(optionalFlag{&o.logStdout, stdoutDefault}, "log-stdout", "")
 	fs.StringVar(&o.color, "color", "auto", "")
 	fs.StringVar(&o.settings, "settings", "", "")
+	fs.StringVar(&o.stateDir, "state-dir", "", "")
+	fs.BoolVar(&o.system, "system", false, "")
 	fs.StringVar(&o.syslog, "syslog", "", "")
 	fs.StringVar(&o.socketMode, "socket-mode", "", "")
 	fs.StringVar(&o.socketGroup, "socket-group", "", "")

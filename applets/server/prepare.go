@@ -13,8 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/graph/confdir"
+	"github.com/zinit/zinit/internal/project"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/supervisor"
@@ -108,6 +111,9 @@ func (s *server) chooseDirs() {
 		}
 		return
 	}
+	if s.chooseProject() {
+		return
+	}
 	dir, legacy := rpc.System().ConfigDir()
 	if legacy {
 		s.log.Info("using the configuration of zinit 0.3.9", "dir", dir)
@@ -115,6 +121,63 @@ func (s *server) chooseDirs() {
 		s.log.Info("no services: " + dir + " does not exist; put NAME.toml files into " + dir + "/services, or name another directory with --config")
 	}
 	s.o.configDirs = []string{dir}
+}
+
+// chooseProject takes the project that the working directory is in, if there is one. An executable that replaces this one is
+// told, wherever it finds itself.
+func (s *server) chooseProject() bool {
+	if s.o.system || s.o.pid1Mode || s.keeper != nil {
+		return false
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return false
+	}
+	dir, _ := rpc.System().ConfigDir()
+	found, err := project.Ours(dir).Find(here, s.o.socket != "")
+	if found.Foreign != "" {
+		s.log.Warn("the project " + found.Foreign + " belongs to another user and is left alone")
+	}
+	if err != nil || found.Project == nil {
+		return false
+	}
+	s.project = found.Project
+	s.o.configDirs = found.Project.Configs
+	for _, dir := range s.o.configDirs {
+		s.argv = append(slices.Clip(s.argv), "--config", dir)
+	}
+	if s.o.socket == "" {
+		s.o.socket = found.Project.Socket()
+		s.argv = append(s.argv, "--socket", s.o.socket)
+	}
+	if s.o.stateDir == "" {
+		if base := rpc.System().StateDir(); base != "" {
+			s.o.stateDir = filepath.Join(base, found.Project.Name)
+			s.argv = append(s.argv, "--state-dir", s.o.stateDir)
+		}
+	}
+	return true
+}
+
+// stateDir is where the server keeps what must outlive it, "" where nothing can be written: that is said once, and memory
+// serves.
+func (s *server) stateDir() string {
+	dir := s.o.stateDir
+	if dir == "" {
+		dir = rpc.System().StateDir()
+	}
+	for at := dir; at != ""; at = filepath.Dir(at) {
+		err := unix.Access(at, unix.W_OK)
+		switch {
+		case err == nil:
+			return dir
+		case !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at):
+			s.log.Warn("cannot write "+dir+": what is kept there (runs of jobs, which files the server wrote) is lost when the server ends; "+
+				"name another place with --state-dir", "error", err)
+			return ""
+		}
+	}
+	return ""
 }
 
 // loadSettings reads zinit.toml; a flag wins over it. What is wrong in it is told, and the default counts: a mistake there
@@ -166,6 +229,11 @@ func (s *server) listen() error {
 	s.socketOptions = o
 	if h := s.handover; h != nil && h.Listener >= 0 {
 		return s.adoptSocket(h)
+	}
+	if p := s.project; p != nil && s.o.socket == p.Socket() {
+		if err := p.Prepare(os.Geteuid()); err != nil {
+			return err
+		}
 	}
 	socket, fallback, err := rpc.ListenDefault(rpc.System(), s.o.socket, o)
 	if err != nil {

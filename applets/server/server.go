@@ -22,6 +22,7 @@ import (
 	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/internal/fault"
 	"github.com/zinit/zinit/internal/memory"
+	"github.com/zinit/zinit/internal/project"
 	"github.com/zinit/zinit/internal/version"
 	"github.com/zinit/zinit/logring"
 	"github.com/zinit/zinit/rpc"
@@ -102,6 +103,7 @@ type server struct {
 	stderr        *ownlog.Queue // own writes to it, and never waits for who reads it
 	log           *slog.Logger
 	settings      *confdir.Settings
+	project       *project.Project // that it is the server of; nil where it was told what to load
 	arena         *logring.Arena
 	keeper        *keeper.Client
 	handover      *keeper.Handover      // from a keeper, or from the server this process was before an exec; nil on a fresh start
@@ -204,7 +206,7 @@ func (s *server) begin() (int, error) {
 func (s *server) options() *supervisor.Options {
 	opt := &supervisor.Options{
 		Files: supervisor.Files{Dirs: s.o.configDirs, Settings: s.settings, Lenient: s.o.lenient, System: s.o.pid1Mode, Profiles: s.o.profiles, Only: s.o.only,
-			StateDir: rpc.System().StateDir()},
+			StateDir: s.stateDir()},
 		About: answer.About{Version: version.String(), Mode: "server", Starts: 1},
 		Loop: loop.Options{Log: s.log, Arena: s.arena, Keeper: s.keeper, Handover: s.handover, AtRest: memory.Rest,
 			Ending: func() { notifyAbove("STOPPING=1") }},

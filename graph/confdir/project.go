@@ -35,8 +35,8 @@ var shortcuts = map[string]string{"after": "dependencies", "requires": "dependen
 
 // IsProject reports whether a directory has a zinit.toml with services or targets in it.
 func IsProject(dir string) bool {
-	data, err := os.ReadFile(filepath.Join(dir, ProjectFile))
-	return err == nil && hasServices(data)
+	data, problem := readFile(filepath.Join(dir, ProjectFile), trust{})
+	return problem == nil && hasServices(data)
 }
 
 // IsProjectFile reports whether the file that a definition was read from holds others too.
