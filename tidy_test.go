@@ -35,7 +35,7 @@ var floors = map[string]int{
 	"supervisor/syslog": 2, "supervisor/ownlog": 2, "supervisor/xinet": 2, "supervisor/jobs": 2, "supervisor/keeper": 2, "supervisor/journal": 2,
 	"applets/cli/initramfs": 2, "applets/pid1/early": 2,
 	"supervisor/machine": 1, "supervisor/sim": 1, "graph": 0, "graph/calendar": 0, "graph/confdir": 0, "logring": 0, "rpc/wire": 0, "docs": 0,
-	"internal/anon": 0, "internal/closer": 0, "internal/elf": 0, "internal/fault": 0, "internal/mark": 0, "internal/memory": 0, "internal/parallel": 0, "internal/project": 0, "internal/sleep": 0, "internal/record": 0, "internal/tee": 0, "internal/terminal": 0, "internal/version": 0,
+	"internal/anon": 0, "internal/closer": 0, "internal/elf": 0, "internal/fault": 0, "internal/mark": 0, "internal/memory": 0, "internal/openmetrics": 0, "internal/parallel": 0, "internal/project": 0, "internal/sleep": 0, "internal/record": 0, "internal/tee": 0, "internal/terminal": 0, "internal/version": 0,
 }
 
 // shared is the highest floor on which neighbours may use each other.

@@ -91,4 +91,6 @@ type Backend interface {
 	Jobs() ([]wire.Job, error)
 	JobHistory(name string) ([]wire.JobRun, error)
 	JobLog(q RunQuery) (wire.RunLog, error)
+	// Metrics is text in a format: openmetrics (also "") or prometheus.
+	Metrics(format string) (wire.Metrics, error)
 }

@@ -322,6 +322,11 @@ func (c *Client) JobLog(ctx context.Context, q RunQuery) (wire.RunLog, error) {
 	return call[wire.RunLog](ctx, c, "jobs.log", params)
 }
 
+// Metrics returns everything that is counted and measured, in a format: openmetrics or prometheus.
+func (c *Client) Metrics(ctx context.Context, format string) (wire.Metrics, error) {
+	return call[wire.Metrics](ctx, c, "metrics.get", map[string]string{"format": format})
+}
+
 // XinetStatusAll returns the states of all proxies.
 func (c *Client) XinetStatusAll(ctx context.Context) ([]wire.XinetStatus, error) {
 	return call[[]wire.XinetStatus](ctx, c, "xinet.status_all", nil)

@@ -221,6 +221,9 @@ func (f *fakeBackend) XinetStatus(name string) (wire.XinetStatus, error) {
 }
 func (f *fakeBackend) XinetStatusAll() []wire.XinetStatus { return nil }
 func (f *fakeBackend) Jobs() ([]wire.Job, error)          { return []wire.Job{}, nil }
+func (f *fakeBackend) Metrics(string) (wire.Metrics, error) {
+	return wire.Metrics{ContentType: "text/plain", Text: "# EOF\n"}, nil
+}
 func (f *fakeBackend) JobLog(q RunQuery) (wire.RunLog, error) {
 	return found(f, q.Name, wire.RunLog{Lines: []wire.LogLine{}})
 }

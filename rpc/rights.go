@@ -65,6 +65,7 @@ func sights() []sight {
 		{of: wire.Job{}, states: "Name State Wanted Schedules NextAt LeftMS RunningMS Queued Last"},
 		{of: wire.JobSchedule{}, states: "Kind Text Timezone Overlap CatchUp"},
 		{of: wire.JobRun{}, states: "Incarnation BeganAt EndedAt TookMS Cause Code Signal LeftOut", hidden: "Failed"},
+		{of: wire.Metrics{}, states: "ContentType Text"}, // names, states and numbers
 		{of: wire.XinetStatus{}, states: "Name Listen Backend Service Running Connections ActiveConnections " +
 			"TotalConnections BytesIn BytesOut"},
 	}

@@ -67,6 +67,9 @@ func systemMethods() []method {
 				res, begin, err := b.PrepareRestart(ctx)
 				return res, begin, err
 			}},
+		{name: "metrics.get", summary: "Everything that is counted and measured, as text for Prometheus.", result: wire.Metrics{},
+			params: []param{{name: "format", kind: kindString, preset: `"openmetrics"`, doc: "openmetrics (1.0) or prometheus (0.0.4)"}},
+			call:   named(func(b Backend, format string) (any, error) { return answer(b.Metrics(format)) })},
 		{name: "debug.state", summary: "All states with their dependencies, as text.", access: accessEnv, result: wire.Output{},
 			call: plain(func(b Backend) (any, error) { return output(b.DebugState()) })},
 		{name: "debug.process_tree", summary: "The processes of a service, as text.", params: []param{paramName},

@@ -19,7 +19,7 @@ var documented = strings.Fields(`rpc.discover system.ping system.shutdown system
 	service.start service.stop service.restart service.kill service.signal_reload service.set service.add service.delete
 	service.remove service.reload service.plan service.start_all service.stop_all service.delete_all service.wait
 	events.get events.subscribe logs.get logs.tail logs.filter logs.follow debug.state debug.process_tree
-	xinet.set xinet.delete xinet.list xinet.status xinet.status_all jobs.list jobs.history jobs.log service.run`)
+	xinet.set xinet.delete xinet.list xinet.status xinet.status_all jobs.list jobs.history jobs.log service.run metrics.get`)
 
 func TestTable(t *testing.T) {
 	var names []string

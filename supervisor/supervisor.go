@@ -158,7 +158,7 @@ func New(opt Options) (*Supervisor, error) {
 	w := s.loop.Window()
 	cgroups, noCgroups := s.world.Cgroups()
 	s.shown = w
-	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Boot: w.Boot, Clock: s.world.Clock(), Defs: &s.defs, LastUpgrade: &s.last,
+	s.Reader = answer.New(answer.Sources{About: opt.About, Views: w.Views, Events: w.Events, Tally: w.Tally, Boot: w.Boot, Clock: s.world.Clock(), Defs: &s.defs, LastUpgrade: &s.last,
 		Arena: opt.Loop.Arena, Files: s.world.Files(), Ship: s.world.Shipper(), Jobs: opt.Loop.Jobs, Scanner: s.world.Scanner(), Cgroups: cgroups, NoCgroups: noCgroups, Done: s.loop.Done()})
 	s.proxies = xinet.New(proxied{s}, s.log)
 	if opt.Loop.Restored != nil {

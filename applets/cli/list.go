@@ -11,7 +11,7 @@ import (
 
 func lookCommands(v *invocation) []*cli.Command {
 	return []*cli.Command{
-		listCommand(v), statusCommand(v), whyCommand(v), treeCommand(v), jobsCommand(v), historyCommand(v),
+		listCommand(v), statusCommand(v), whyCommand(v), treeCommand(v), jobsCommand(v), historyCommand(v), metricsCommand(v),
 		isActiveCommand(v), isFailedCommand(v), debugStateCommand(v), debugProcsCommand(v),
 	}
 }

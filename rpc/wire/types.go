@@ -529,3 +529,9 @@ type RunLog struct {
 	Lines   []LogLine `json:"lines"`
 	Missing string    `json:"missing"` // what is not kept any more, "" = all is there
 }
+
+// Metrics is the answer of metrics.get.
+type Metrics struct {
+	ContentType string `json:"content_type"`
+	Text        string `json:"text"`
+}

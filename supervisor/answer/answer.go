@@ -33,6 +33,7 @@ type Sources struct {
 	About
 	Views     *view.Publisher
 	Events    *view.EventLog
+	Tally     *view.Tally
 	Boot      *view.BootLine
 	Clock     view.Clock
 	Defs      *atomic.Pointer[view.Definitions]
@@ -53,6 +54,7 @@ type Reader struct {
 	from    Sources
 	started time.Time
 	stats   *statsKeeper
+	usage   usageCache
 }
 
 // New makes a Reader. The first View must be published before it is asked.

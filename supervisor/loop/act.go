@@ -77,6 +77,7 @@ func (d *driver) forget(name string) {
 	d.allDirty = true
 	d.world.Undirect(name)
 	d.boot.Forget(name)
+	d.tally.Forget(name)
 	d.diary.forget(name)
 }
 

@@ -18,7 +18,7 @@ func newDriver(o *Options) *driver {
 	w := o.World
 	d := &driver{opt: o, world: w, log: o.Log, clock: w.Clock(), inbox: make(chan func(), inboxLen), sigchld: w.Deaths(),
 		children: newChildren(), diary: diary{o.Journal, o.Log}, keeper: w.Keeper(),
-		events: view.NewEventLog(o.firstEvent())}
+		events: view.NewEventLog(o.firstEvent()), tally: view.NewTally()}
 	d.rest = rest{world: w, act: o.AtRest}
 	d.firstHelper = uint64(d.clock.Time().UnixMilli()) % maxHelper
 	d.lastHelper = d.firstHelper

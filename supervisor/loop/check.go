@@ -15,7 +15,11 @@ func (d *driver) probe(gen machine.Gen, cfg *graph.Config) {
 		return
 	}
 	d.cancelProbe(gen)
+	began := d.clock.Time()
 	told := func(ok bool, detail string) {
+		if _, known := d.m.ByGen(gen); known {
+			d.tally.Probed(cfg.Name, ok, max(d.clock.Time().Sub(began), 0))
+		}
 		d.step(machine.Probed{Gen: gen, OK: ok, Detail: detail})
 		d.noteProbe(gen, cfg, ok, detail)
 	}

@@ -54,6 +54,7 @@ type driver struct {
 
 	views    view.Publisher
 	events   *view.EventLog
+	tally    *view.Tally
 	boot     *view.BootLine
 	requests requests
 

@@ -39,6 +39,7 @@ func hasJobs(g *graph.Graph) bool {
 // leftOut tells of a run that was due and that a rule kept from running.
 func (d *driver) leftOut(a machine.LeftOut, c *graph.Config) {
 	now := d.clock.Time()
+	d.tally.LeftOut(c.Name, a.Rule, 1)
 	run := jobs.Run{Job: c.Name, Began: now, Ended: now, Cause: machine.CauseSchedule.String(), Left: a.Rule}
 	if !d.opt.Jobs.Add(run, keep(c)) {
 		return // that it is left out again is no news
@@ -49,7 +50,7 @@ func (d *driver) leftOut(a machine.LeftOut, c *graph.Config) {
 }
 
 // noteJob remembers the runs of a job: when each attempt began, and how it ended.
-func (d *driver) noteJob(n machine.Note, o *order) {
+func (d *driver) noteJob(n machine.Note, o *order, exit *view.Exit) {
 	c, i := o.config, o.info
 	if len(c.Schedules) == 0 {
 		return
@@ -68,11 +69,10 @@ func (d *driver) noteJob(n machine.Note, o *order) {
 	if r.Ended = o.at; !ran {
 		r.Gen = 0 // it could not even begin
 	}
-	spawned := n.Reason.Type != machine.ReasonSpawnError && (i.SpawnedAt != 0 || i.Gen != n.Gen) // else the exit is an older one's
-	if exit := i.LastExit; ran && spawned && exit.Valid && exit.At >= i.SpawnedAt && !exit.Status.Unknown {
-		number := int(exit.Status.Code)
-		if r.Code = &number; exit.Status.Signal != 0 {
-			number = int(exit.Status.Signal)
+	if exit != nil {
+		number := int(exit.Code)
+		if r.Code = &number; exit.Signal != 0 {
+			number = int(exit.Signal)
 			r.Code, r.Signal = nil, &number
 		}
 	}

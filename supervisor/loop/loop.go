@@ -55,6 +55,7 @@ type Loop struct{ d *driver }
 type Window struct {
 	Views  *view.Publisher
 	Events *view.EventLog
+	Tally  *view.Tally
 	Boot   *view.BootLine
 }
 
@@ -65,7 +66,9 @@ func New(o Options) *Loop {
 }
 
 // Window is what everybody may look at.
-func (l *Loop) Window() Window { return Window{Views: &l.d.views, Events: l.d.events, Boot: l.d.boot} }
+func (l *Loop) Window() Window {
+	return Window{Views: &l.d.views, Events: l.d.events, Tally: l.d.tally, Boot: l.d.boot}
+}
 
 // Found is the main process of a service that a server left running of which there is no state.
 type Found struct {

@@ -44,7 +44,21 @@ func (d *driver) note(n machine.Note, o *order) {
 	}
 	d.log.Log(ctxNone, level, e.Text, attrs...)
 	d.clearBelongings(n, c)
-	d.noteJob(n, o)
+	exit := exitOf(n, i)
+	d.tally.Noted(c.Name, n, exit)
+	d.noteJob(n, o, exit)
+}
+
+// exitOf is how the main process of a service ended that has gone down with a transition, nil = there was none, or nobody knows.
+func exitOf(n machine.Note, i machine.Info) *view.Exit {
+	up := n.From == machine.Starting || n.From == machine.Running || n.From == machine.Stopping
+	down := n.To == machine.Exited || n.To == machine.Failed || n.To == machine.Blocked
+	spawned := n.Reason.Type != machine.ReasonSpawnError && (i.SpawnedAt != 0 || i.Gen != n.Gen) // else the exit is an older one's
+	l := i.LastExit
+	if !up || !down || !spawned || !l.Valid || l.At < i.SpawnedAt || l.Status.Unknown {
+		return nil
+	}
+	return &view.Exit{Code: l.Status.Code, Signal: int32(l.Status.Signal)}
 }
 
 // clearBelongings takes away what does not outlive a service that has ended. A oneshot that is done counts as there until

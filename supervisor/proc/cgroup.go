@@ -407,6 +407,16 @@ func GroupUsage(path string) (memory uint64, cpu time.Duration, ok bool) {
 	return memory, time.Duration(micros) * time.Microsecond, true
 }
 
+// GroupCount is how many processes, or where the kernel counts for us (pids.current) tasks, the group with this folder has.
+func GroupCount(path string) int {
+	var buf [32]byte
+	if data, err := readInto(path+"/pids.current", buf[:]); err == nil {
+		n, _ := atou(bytes.TrimSpace(data))
+		return int(n)
+	}
+	return len(GroupProcesses(path))
+}
+
 // Remove removes the folder with those below it. It can be busy for a moment after its last process has ended, so it may
 // take up to two seconds; one that still has a process stays.
 func (g *Group) Remove() error {
