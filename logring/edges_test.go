@@ -177,7 +177,7 @@ func TestLastOverPages(t *testing.T) {
 		first, len int
 	}{
 		{1, 0, nil, 1000, 1}, {500, 0, nil, 501, 500}, {10000, 0, nil, 501, 500}, {-1, 0, nil, 0, 0}, {10, 998, nil, 998, 3}, {10, 1000, nil, 1000, 1},
-		{10, 1001, nil, 0, 0}, {1000, 0, &Filter{SinceMS: 990}, 990, 11}, {1000, 0, &Filter{SinceMS: 1000}, 1000, 1},
+		{10, 1001, nil, 0, 0}, {300, 0, nil, 701, 300}, {400, 650, nil, 650, 351}, {1000, 0, &Filter{SinceMS: 990}, 990, 11}, {1000, 0, &Filter{SinceMS: 1000}, 1000, 1},
 		{1000, 0, &Filter{SinceMS: 1001}, 0, 0}, {2, 0, &Filter{UntilMS: 600}, 599, 2}, {7, 0, &Filter{UntilMS: 505}, 501, 5},
 	} {
 		got := r.lastFrom(c.n, c.from, math.MinInt64, c.f)
@@ -476,7 +476,10 @@ func TestFull(t *testing.T) {
 	f := a.Feed("other", 99, Stdout, 1)
 	feedBytes(f, make([]byte, 64<<10), 1)
 	feedBytes(f, make([]byte, 64<<10), 1)
-	if r.Lost() < 2 || f.Unfinished() != 0 {
+	lost := r.Lost()
+	feedBytes(f, []byte("begun"), 1)
+	feedBytes(f, make([]byte, 60<<10), 1)
+	if r.Lost() != lost+1 || lost < 2 || lost > 4 || f.Unfinished() != 0 {
 		t.Errorf("%d lines lost, unfinished are %d", r.Lost(), f.Unfinished())
 	}
 	sound(t, a)
@@ -548,7 +551,16 @@ func TestBeginOfFewBytes(t *testing.T) {
 	a := newTestArena(t, MinTotal)
 	f := a.Feed("s", 1, Stdout, 1)
 	for n := 1; n <= 16; n++ {
-		peeked := bytes.Repeat([]byte{0x55}, n)
+		peeked := make([]byte, n)
+		for i := range peeked {
+			peeked[i] = byte(0x55 + i)
+		}
+		for range 500 { // a canary of few random bytes would look read now and then
+			if buf := a.Begin(f, n, peeked, 1); n < 8 && buf[0] == peeked[0] || !hasCanary(buf, a.intent().canary) {
+				t.Fatalf("%d bytes look read, or have no canary", n)
+			}
+			a.Finish(0)
+		}
 		for _, known := range [][]byte{peeked, nil, peeked[:n-1], append(slices.Clone(peeked), 1, 2)} {
 			buf := a.Begin(f, n, known, 1)
 			if n < 8 && len(known) >= n {
@@ -734,6 +746,18 @@ func TestPageSizes(t *testing.T) {
 			t.Fatalf("%d bytes in a ring of one page", small.Bytes())
 		}
 	}
+	pair := a.Ring("pair", Limits{Lines: 100, Bytes: unitSize})
+	for range 2 { // which fill one page exactly
+		pair.Append(Record{TimeMS: 1_700_000_000_000, Text: make([]byte, (unitSize-headerSize)/2-recordSize)})
+	}
+	if pair.FirstHeld() != 1 || pair.Bytes() != unitSize {
+		t.Errorf("two lines that fill a page take %d from %d", pair.Bytes(), pair.FirstHeld())
+	}
+	long := a.Ring("long", Limits{Lines: 100, Bytes: 64 << 10})
+	long.Append(Record{Text: make([]byte, 30<<10)})
+	if a.Ring("long", Limits{Lines: 100, Bytes: unitSize}); long.FirstHeld() != 1 {
+		t.Error("a lower bound takes the newest line")
+	}
 	// Two pages that fill the bound exactly stay.
 	two := a.Ring("two", Limits{Lines: 1 << 20, Bytes: 2 * unitSize})
 	for range 2 {
@@ -884,6 +908,222 @@ func TestSplitAtTheEnd(t *testing.T) {
 		}
 		if rest != n || !bytes.Equal(got, text) || s.lines != (n+MaxLine-1)/MaxLine {
 			t.Errorf("%d bytes: %d lines of %d bytes, rest at %d", n, s.lines, len(got), rest)
+		}
+	}
+}
+
+// TestHeldFromTheEndOfAPage: that page is not held.
+func TestHeldFromTheEndOfAPage(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	r := a.Ring("s", Limits{Lines: 1000, Bytes: 64 << 10})
+	for range 60 {
+		r.Append(Record{Text: make([]byte, 300)})
+	}
+	r.SetHold(r.pages[0].end(), true)
+	if r.holdsOldest() {
+		t.Error("held")
+	}
+	want := 0
+	for _, p := range r.pages[1:] {
+		want += p.used
+	}
+	if got, _ := r.backlog(); got != want {
+		t.Errorf("%d bytes are held, want %d", got, want)
+	}
+	if r.SetHold(r.pages[0].end()-1, true); !r.holdsOldest() {
+		t.Error("not held")
+	}
+	// Without OnResume nobody is told.
+	r.paused.Store(true)
+	if r.SetHold(r.Next(), true); r.paused.Load() {
+		t.Error("still paused")
+	}
+}
+
+// TestSinkTakesOver: what Open held for a sink is its own again once it says how far it is.
+func TestSinkTakesOver(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	r := a.Ring("s", Limits{})
+	for range 9 {
+		r.Append(Record{Text: []byte("x")})
+	}
+	m, _ := r.Mark("sink")
+	m.Set(Position{Seq: 4})
+	b := snapshot(t, a)
+	defer b.Close()
+	r = b.Find("s")
+	if r.hold.Load() != 4 || !r.adopted.Load() {
+		t.Fatalf("held from %d", r.hold.Load())
+	}
+	r.SetHold(6, true)
+	if b.FlushUnclaimed(1); r.hold.Load() != 6 || r.adopted.Load() || len(b.adopting) != 0 {
+		t.Errorf("held from %d, adopted %v", r.hold.Load(), r.adopted.Load())
+	}
+	m, _ = b.Find("s").Mark("sink")
+	m.Forget()
+	if m.Set(Position{Seq: 5}); m.stored {
+		t.Error("a forgotten mark is stored")
+	}
+	sound(t, b)
+}
+
+// TestManyRings have their heads in several slabs, with pages between them.
+func TestManyRings(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	for i := range 60 {
+		r := a.Ring(fmt.Sprint("service-", i), Limits{})
+		r.Append(Record{Text: []byte("one")})
+		m, _ := r.Mark("x")
+		m.Set(Position{Seq: uint64(i + 1)})
+	}
+	long := strings.Repeat("n", MaxName)
+	a.Ring(long, Limits{}).Append(Record{Text: []byte("x")})
+	sound(t, a)
+	b := snapshot(t, a)
+	defer b.Close()
+	sound(t, b)
+	for i := range 60 {
+		if m, known := b.Find(fmt.Sprint("service-", i)).Mark("x"); !known || m.Get().Seq != uint64(i+1) {
+			t.Errorf("mark %d is known %v", i, known)
+		}
+	}
+	if b.Find(long) == nil || len(b.Names()) != 61 {
+		t.Errorf("%d names", len(b.Names()))
+	}
+	if a.ID() == "" || a.ID() != b.ID() || a.ID() == newTestArena(t, MinTotal).ID() {
+		t.Errorf("ids %q and %q", a.ID(), b.ID())
+	}
+}
+
+// TestLongestParts are kept, longer ones are none of ours.
+func TestLongestParts(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	f := a.Feed("s", 1, Stdout, 1)
+	feedBytes(f, make([]byte, MaxLine), 1)
+	for gen, c := range map[uint64]struct{ units, length int }{2: {1, unitSize - partSize}, 3: {1, unitSize - partSize + 1}, 4: {66, MaxLine + 1}, 5: {65, MaxLine}} {
+		unit, _ := a.alloc(c.units)
+		*a.part(unit) = partHeader{magic: partMagic, slot: f.ring.number, gen: gen, length: uint32(c.length)}
+		a.publish(unit, c.units, kindPart)
+	}
+	f.ring.feeds = nil // the others are not known here
+	b := snapshot(t, a)
+	defer b.Close()
+	sound(t, b)
+	for gen, want := range map[uint64]int{1: MaxLine, 2: unitSize - partSize, 3: 0, 4: 0, 5: MaxLine} {
+		if got := b.Feed("s", gen, Stdout, 0).Unfinished(); got != want {
+			t.Errorf("of pipe %d %d bytes are unfinished, want %d", gen, got, want)
+		}
+	}
+}
+
+// TestCrashInALongRead: a whole pipe beside a whole line.
+func TestCrashInALongRead(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	a.Ring("s", Limits{Lines: 100, Bytes: 512 << 10})
+	f := a.Feed("s", 1, Stdout, 1)
+	feedBytes(f, bytes.Repeat([]byte("h"), MaxLine), 1)
+	buf := a.Begin(f, MaxRead, nil, 1)
+	for i := range buf {
+		buf[i] = 'x'
+	}
+	buf[9] = '\n'
+	b := snapshot(t, a)
+	defer b.Close()
+	a.Finish(MaxRead)
+	for what, arena := range map[string]*Arena{"going on": a, "after a crash": b} {
+		recs := arena.Find("s").Last(9, nil)
+		if len(recs) != 2 || len(recs[0].Text) != MaxLine || string(recs[1].Text) != "xxxxxxxxx" || arena.Feed("s", 1, Stdout, 0).Unfinished() != MaxRead-10 && what != "going on" {
+			t.Errorf("%s: %d lines", what, len(recs))
+		}
+	}
+	if b.Recovery() != RecoveryRead {
+		t.Errorf("recovery %d", b.Recovery())
+	}
+}
+
+// TestCutWithinWhatIsHeld: a character at the bound may begin in one read and end in another.
+func TestCutWithinWhatIsHeld(t *testing.T) {
+	for _, char := range []string{"é", "€", "😀"} {
+		for pad := MaxLine - 6; pad <= MaxLine; pad++ {
+			for part := range len(char) {
+				data := append(bytes.Repeat([]byte("x"), pad), char+char+"end"...)
+				a := newTestArena(t, MinTotal)
+				a.Ring("s", Limits{Lines: 10, Bytes: 512 << 10})
+				f := a.Feed("s", 1, Stdout, 1)
+				feedBytes(f, data[:pad+part], 1)
+				feedBytes(f, data[pad+part:], 1)
+				f.Close(1)
+				if got, want := texts(a.Find("s").Last(9, nil)), naiveLines(data); !slices.Equal(got, want) {
+					t.Fatalf("%s at %d, %d bytes first: %d pieces, want %d", char, pad, part, len(got), len(want))
+				}
+			}
+		}
+	}
+}
+
+// TestTimesBeforeTheEpoch are times.
+func TestTimesBeforeTheEpoch(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	r := a.Ring("s", Limits{})
+	r.Append(Record{TimeMS: -5, Text: []byte("x")})
+	if len(r.Last(5, nil)) != 1 || len(a.Query(Query{Lines: 5})) != 1 || len(r.Last(5, &Filter{SinceMS: -4})) != 0 || len(r.Last(5, &Filter{SinceMS: -5})) != 1 {
+		t.Error("a line is left out")
+	}
+}
+
+// TestQueryAfterAStepBack over pages: the newest lines of a service count as of the time before the step.
+func TestQueryAfterAStepBack(t *testing.T) {
+	a := newTestArena(t, 8<<20)
+	limits := Limits{Lines: 1000, Bytes: 1 << 20}
+	add := func(name string, n int, at int64) {
+		for range n {
+			a.Ring(name, limits).Append(Record{TimeMS: at, Text: make([]byte, 1000)})
+		}
+	}
+	add("f1", 150, 500)
+	add("f2", 150, 500)
+	add("stepped", 100, 1000)
+	add("stepped", 100, 10)
+	got := a.Query(Query{Names: []string{"f1", "f2", "stepped"}, Lines: 150})
+	n := 0
+	for _, l := range got {
+		if l.Service == "stepped" {
+			n++
+		}
+	}
+	if len(got) != 150 || n != 150 || got[149].Seq != 200 {
+		t.Errorf("%d lines, %d of them of the service whose clock stepped back", len(got), n)
+	}
+}
+
+// TestFollowFrom: where to begin counts once, for a ring that is there or comes later, not for one that comes back.
+func TestFollowFrom(t *testing.T) {
+	a := newTestArena(t, MinTotal)
+	add := func(name string, n int) {
+		for range n {
+			a.Ring(name, Limits{}).Append(Record{Text: []byte("x")})
+		}
+	}
+	add("s", 9)
+	f := a.Follow([]string{"s", "late"}, map[string]uint64{"s": 5, "late": 3})
+	defer f.Close()
+	if b, _ := f.Next(1); b.Records[0].Seq != 5 {
+		t.Errorf("begun with %d", b.Records[0].Seq)
+	}
+	a.Drop("s")
+	add("s", 9)
+	if b, _ := f.Next(1); b.Records[0].Seq != 1 {
+		t.Errorf("after it came back begun with %d", b.Records[0].Seq)
+	}
+	for len(f.C) > 0 {
+		<-f.C
+	}
+	if add("late", 5); len(f.C) == 0 {
+		t.Error("no word of one that came later")
+	}
+	for range 2 {
+		if b, _ := f.Next(1); b.Service == "late" && b.Records[0].Seq != 3 {
+			t.Errorf("the late one begins with %d", b.Records[0].Seq)
 		}
 	}
 }

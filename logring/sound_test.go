@@ -240,6 +240,10 @@ func TestOpenDropsWhatDoesNotHoldTogether(t *testing.T) {
 			page(a, 0).setCommit(p.count-1, p.used)
 		}, 0, 201, 0, true},
 		"more than the page": {func(a *Arena) { page(a, 0).setCommit(1, 2*maxPage) }, 0, 201, 0, true},
+		"a record behind the end": {func(a *Arena) {
+			(*recordHeader)(unsafe.Pointer(&ring(a).pages[0].mem[headerSize])).word = 100_000
+			page(a, 0).setCommit(1, headerSize+recordSpan(100_000))
+		}, 0, 201, 0, true},
 		"an overlong record": {func(a *Arena) {
 			(*recordHeader)(unsafe.Pointer(&ring(a).pages[0].mem[headerSize])).word |= lengthMask
 		}, 0, 201, 0, true},
@@ -269,7 +273,7 @@ func TestOpenDropsWhatDoesNotHoldTogether(t *testing.T) {
 			case r == nil || r.Next() != test.next:
 				t.Fatalf("a is %v", r)
 			case test.first == 0:
-				if r.FirstHeld() == 1 {
+				if r.FirstHeld() <= 1 {
 					t.Error("the damaged page is there")
 				}
 			case r.FirstHeld() != test.first:
@@ -436,31 +440,48 @@ func TestOpenOfRandomDamage(t *testing.T) {
 // TestOpenOfAnIntentThatCannotBe does nothing of it.
 func TestOpenOfAnIntentThatCannotBe(t *testing.T) {
 	for what, breakIt := range map[string]func(in *intent){
-		"no stage":       func(in *intent) { in.stage = stageLines + 1 },
-		"too many bytes": func(in *intent) { in.n = MaxRead + 1 },
-		"too much held":  func(in *intent) { in.held = MaxLine + 1 },
-		"no ring":        func(in *intent) { in.slot = 999 },
-		"no first line":  func(in *intent) { in.stage, in.first = stageRead, 0 },
-		"a first line to come": func(in *intent) {
-			in.stage, in.first = stageRead, 202
-		},
-		"more lines than bytes": func(in *intent) { in.stage, in.first, in.n = stageRead, 190, 8 },
-		"a tail behind the end": func(in *intent) { in.stage, in.tail = stageLines, in.n+1 },
+		"no stage":             func(in *intent) { in.stage = stageLines + 1 },
+		"too many bytes":       func(in *intent) { in.n = MaxRead + 1 },
+		"too much held":        func(in *intent) { in.held = MaxLine + 1 },
+		"no ring":              func(in *intent) { in.slot = 999 },
+		"no first line":        func(in *intent) { in.stage, in.first, in.n = stageRead, 0, 1000 },
+		"a first line to come": func(in *intent) { in.stage, in.first = stageRead, 202 },
+		"too many lines":       func(in *intent) { in.stage, in.first = stageRead, 201-13 },
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := damaged(t, func(a *Arena) {
 				in := a.intent()
-				*in = intent{stage: stageReading, n: 8, slot: a.rings["a"].number + 1, canary: 1, gen: 9, first: 201}
-				copy(a.staging(), "one\ntwo\n")
+				*in = intent{stage: stageReading, n: 10, slot: a.rings["a"].number + 1, canary: 1, gen: 9, first: 201}
+				copy(a.staging(), "one\ntwo\nre")
 				breakIt(in)
 			})
-			if got := b.Find("a").Next(); got != 201 {
-				t.Errorf("the next line is %d", got)
+			if got, rest := b.Find("a").Next(), b.Feed("a", 9, Stdout, 0).Unfinished(); got != 201 || rest != 0 {
+				t.Errorf("the next line is %d, unfinished are %d bytes", got, rest)
 			}
 			if stage := atomic.LoadUint32(&b.intent().stage); stage != stageIdle {
 				t.Errorf("the stage is %d", stage)
 			}
 		})
+	}
+	for _, c := range []struct {
+		in   intent
+		next uint64
+		rest int
+	}{
+		{intent{stage: stageRead, first: 201, n: 10}, 203, 2}, {intent{stage: stageRead, first: 200, n: 10}, 202, 2},
+		{intent{stage: stageRead, first: 201 - 12, n: 10}, 201, 2}, {intent{stage: stageLines, n: 10, tail: 8}, 201, 2},
+		{intent{stage: stageLines, n: 10, tail: 10}, 201, 0}, {intent{stage: stageLines, n: 10, tail: 11}, 201, 0},
+	} {
+		b := damaged(t, func(a *Arena) {
+			in := a.intent()
+			*in = c.in
+			in.slot, in.gen, in.pid = a.rings["a"].number+1, 9, 5
+			copy(a.staging(), "one\ntwo\nre")
+		})
+		f := b.Feed("a", 9, Stdout, 0)
+		if got := b.Find("a").Next(); got != c.next || f.Unfinished() != c.rest || f.pid.Load() != 5 && c.rest > 0 || b.intent().stage != stageIdle {
+			t.Errorf("%+v: the next line is %d, unfinished are %d of %d", c.in, got, f.Unfinished(), f.pid.Load())
+		}
 	}
 	b := damaged(t, func(a *Arena) { // the same, sound
 		*a.intent() = intent{stage: stageReading, n: 8, slot: a.rings["a"].number + 1, canary: 1, gen: 9, pid: 5, timeMS: 3}

@@ -628,7 +628,7 @@ func TestFrameEnds(t *testing.T) {
 	}
 	long := strings.Repeat("x", MaxPath)
 	f = word(t, kText, 1, func(f *frame) { f.putText(long); f.putText(long + "y") })
-	if f.getText() != long || f.getText() != long || f.bad {
+	if first, second := f.getText(), f.getText(); first != long || second != long || f.bad {
 		t.Error("a long text is another")
 	}
 	f = word(t, kText, 1, func(f *frame) {
