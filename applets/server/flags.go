@@ -166,8 +166,9 @@ func parseFlags(args []string, stdout io.Writer) (*options, error) {
 
 // flagError words what the flag package says.
 func flagError(fs *flag.FlagSet, err error) error {
-	text, name, value := err.Error(), "", ""
+	text, name, value, want := err.Error(), "", "", " want a number"
 	if rest, ok := strings.CutPrefix(text, "invalid boolean value "); ok {
+		want = " want true or false"
 		text = "invalid value " + strings.Replace(rest, " for -", " for flag -", 1)
 	}
 	if _, found := fmt.Sscanf(text, "flag provided but not defined: -%s", &name); found == nil {
@@ -181,7 +182,7 @@ func flagError(fs *flag.FlagSet, err error) error {
 	if _, found := fmt.Sscanf(text, "invalid value %q for flag -%s", &value, &name); found == nil {
 		why := text[strings.Index(text, name)+len(name):]
 		if strings.Contains(why, "parse error") {
-			why = " want a number"
+			why = want
 		}
 		return fmt.Errorf("--%s %q:%s; see: zinit server --help", strings.TrimSuffix(name, ":"), value, why)
 	}
