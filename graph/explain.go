@@ -31,8 +31,10 @@ type NodeView struct {
 	Phase      string        // starting, stopping: what it is doing, "pre_start runs", "SIGTERM was sent, SIGKILL in 4 s"
 	Unkillable bool          // stopping: SIGKILL was sent and a process is still there
 	Obstacle   string        // stopping: why it is, "" = not known
-	Job        bool          // it has a schedule; the next two count then
+	Job        bool          // it has a schedule; the next four count then
 	NextRun    time.Duration // until it is due, < 0 = it is not due again
+	Jitter     time.Duration // the part of NextRun by which jitter puts it off
+	InLine     bool          // it is due, and waits for one of [jobs] concurrency
 	LeftOut    string        // the rule that left its last due run out, "" = none did
 	Children   []string      // one line a process below the main one: "sleep (pid=12, state=S)"
 }

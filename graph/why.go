@@ -54,6 +54,9 @@ func Why(g *Graph, id ID, view View) []Link {
 		seen[id] = true
 		v := view(id)
 		text, next, missing := g.because(id, &v, view, of)
+		if v.Job && next == None && missing == "" {
+			text = v.withSchedule(text)
+		}
 		chain = append(chain, Link{id, g.Name(id), text})
 		if missing != "" {
 			text := "does not exist"
@@ -326,7 +329,7 @@ func (g *Graph) whyInactive(id ID, v *NodeView, of func(ID) Standing) (string, I
 	case v.HeldDown:
 		return "is inactive: an operator stopped it" + g.sinceText(v), None, ""
 	case v.Job && v.WantedUp:
-		return "is inactive: " + v.jobText(), None, ""
+		return "is inactive", None, "" // the schedule follows
 	case v.WantedUp:
 		if u, ok := FirstUnmet(g, id, of); ok && u.On != None {
 			return "is inactive: " + kindClauses[u.Kind] + u.Name, u.On, ""
@@ -338,14 +341,32 @@ func (g *Graph) whyInactive(id ID, v *NodeView, of func(ID) Standing) (string, I
 	return "is inactive: nobody has started it", None, ""
 }
 
-// jobText is what is to come of a job, and which rule left its last due run out.
-func (v *NodeView) jobText() string {
-	text := "its schedule has no further run"
-	if v.NextRun >= 0 {
-		text = "its next run is due in " + Duration(v.NextRun)
+// withSchedule adds what is to come of a job, and which rule left its last due run out, to why it is as it is.
+func (v *NodeView) withSchedule(text string) string {
+	add := func(more string) {
+		sep := "; "
+		if text == "is inactive" {
+			sep = ": "
+		}
+		text += sep + more
+	}
+	switch {
+	case v.HeldDown || !v.WantedUp:
+		if v.HeldDown {
+			add("runs that are due are left out until it is started or run")
+		}
+		return text
+	case v.InLine:
+		add("it is due and waits for its turn, [jobs] concurrency jobs run")
+	case v.NextRun >= 0 && v.Jitter > 0:
+		add("its next run is due in " + Duration(v.NextRun) + ", " + Duration(v.Jitter) + " of it jitter")
+	case v.NextRun >= 0:
+		add("its next run is due in " + Duration(v.NextRun))
+	case v.State != "starting" && v.State != "running" && v.State != "stopping":
+		add("its schedule has no further run")
 	}
 	if v.LeftOut != "" {
-		text += "; the last one that was due was left out: " + v.LeftOut
+		add("the last one that was due was left out: " + v.LeftOut)
 	}
 	return text
 }

@@ -118,6 +118,9 @@ func nextStep(why wire.Why) string {
 	case badDefinition(root.State):
 		return "correct the file of " + root.Name + ", then: zinit reload"
 	case root.State.State == "failed":
+		if strings.Contains(root.Text, "; its next run is due in ") { // a job
+			return "zinit logs " + root.Name + " --run -1, zinit run " + root.Name
+		}
 		return "zinit logs " + root.Name + ", zinit restart " + root.Name
 	case root.State.State == "starting":
 		return "zinit logs -f " + root.Name

@@ -41,6 +41,7 @@ func (s *Reader) node(v *view.View, id graph.ID) graph.NodeView {
 		if i.NextRun != 0 {
 			n.NextRun = max(0, time.Duration(i.NextRun-now))
 		}
+		n.InLine, n.Jitter = i.InLine, time.Duration(i.NextJitter)
 		n.LeftOut = s.from.Jobs.LeftOut(e.Config.Name)
 	}
 	if i.Conflict != nil && i.State == machine.Blocked {

@@ -27,10 +27,12 @@ type Info struct {
 	OnItsWay    bool  // due, and nothing but services on their way keep it
 	Leftovers   bool  // Exited oneshot: processes are left
 	SelfStop    bool  // STOPPING=1 was said
-	Job         bool  // it has a schedule; the next four count then
+	Job         bool  // it has a schedule; the next six count then
 	NextRun     Time  // 0 = it is never due again, or not until the present run has ended
 	RunBegan    Time  // of the present or last run, 0 = none
 	RunEnded    Time  // of the last run, 0 = none or it goes on
+	NextJitter  int64 // ns, the part of NextRun by which jitter puts it off
+	InLine      bool  // a run is due, and waits for one of Options.JobsAtOnce
 	Queued      int   // runs that wait for the present one, or for their turn
 	// Health, zero without a check
 	Probes      int // run in this incarnation

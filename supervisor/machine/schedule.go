@@ -234,8 +234,21 @@ func (m *Machine) jobDue(i int32, overlap graph.Overlap) {
 	case overlap == graph.OverlapReplace && s.job.running:
 		m.replaceRun(i, CauseSchedule)
 	default:
-		m.leaveOut(i, "the run before has not ended")
+		m.leaveOut(i, m.overlapRule(s))
 	}
+}
+
+// overlapRule says what the run before a due one is at.
+func (m *Machine) overlapRule(s *service) string {
+	switch {
+	case s.job.waiting:
+		return "the run before waits for its turn, [jobs] concurrency jobs run"
+	case s.state == Blocked:
+		return "the run before waits to start: " + s.name + " is blocked"
+	case s.nextRestart != 0:
+		return "the run before failed and is about to be tried again"
+	}
+	return "the run before has not ended"
 }
 
 func (m *Machine) leaveOut(i int32, rule string) { m.say(LeftOut{ID: m.id(i), Rule: rule}) }
@@ -352,16 +365,7 @@ func (m *Machine) catchUp(i int32, ran int64) {
 		if !c.CatchUp || c.Kind == graph.ScheduleBoot {
 			continue
 		}
-		missed := c.Kind == graph.ScheduleEvery && ran+int64(c.Interval) <= m.wall()
-		if c.When != nil {
-			zone := c.Zone
-			if zone == nil {
-				zone = m.local
-			}
-			next, ok := c.When.Next(time.Unix(0, ran), zone)
-			missed = ok && next.UnixNano()+m.jitter(s, c) <= m.wall()
-		}
-		if missed {
+		if m.missed(s, c, ran) {
 			m.jobDue(i, graph.OverlapSkip)
 			return
 		}

@@ -28,6 +28,7 @@ func (m *Machine) load(ev Loaded) {
 	for i := range m.services {
 		if s := &m.services[i]; s.job != nil && s.is(flagWanted) {
 			m.catchUp(int32(i), ev.LastRuns[s.name])
+			m.tellMissed(int32(i), ev.LastRuns[s.name])
 		}
 	}
 }

@@ -77,12 +77,12 @@ func (m *Machine) Info(id graph.ID) Info {
 	}
 	if j := s.job; j != nil {
 		info.Job, info.RunBegan, info.RunEnded, info.Queued = true, j.began, j.ended, int(j.queued)
-		if j.waiting {
+		if info.InLine = j.waiting; j.waiting {
 			info.Queued++
 		}
-		for _, at := range j.at {
+		for k, at := range j.at {
 			if at != 0 && !m.shutting && (info.NextRun == 0 || at < info.NextRun) {
-				info.NextRun = at
+				info.NextRun, info.NextJitter = at, m.jitter(s, &s.config.Schedules[k])
 			}
 		}
 	}
