@@ -428,7 +428,7 @@ type watched struct {
 
 func (w *watched) Write(p []byte) (int, error) {
 	n, err := w.Builder.Write(p)
-	if strings.Contains(w.Builder.String(), w.until) {
+	if strings.Contains(w.String(), w.until) {
 		w.done()
 	}
 	return n, err

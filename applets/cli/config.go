@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -188,8 +189,8 @@ func reloadCommand(v *invocation) *cli.Command {
 
 // explainConfig words the refusals that concern the whole configuration.
 func (v *invocation) explainConfig(verb string, err error) error {
-	answer, ok := err.(*wire.Error)
-	if !ok {
+	var answer *wire.Error
+	if !errors.As(err, &answer) {
 		return err
 	}
 	text := answer.Message
@@ -398,8 +399,8 @@ func (v *invocation) reportAdded(client *rpc.Client, added wire.Added, start boo
 
 // explainAdd words the refusals of service.add.
 func (v *invocation) explainAdd(name string, err error) error {
-	answer, ok := err.(*wire.Error)
-	if !ok {
+	var answer *wire.Error
+	if !errors.As(err, &answer) {
 		return err
 	}
 	text := trimName(answer.Message, name)

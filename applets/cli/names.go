@@ -89,7 +89,7 @@ func (v *invocation) explain(client *rpc.Client, verb, name string, err error) e
 	case isCode(err, wire.CodeUnsafeRemoval):
 		return failf(exitCode(err), "cannot %s %s: %s (with them: zinit %s --cascade %s)", verb, name, dependentsText(err), verb, name)
 	}
-	if answer, ok := err.(*wire.Error); ok {
+	if answer := (*wire.Error)(nil); errors.As(err, &answer) {
 		return failf(exitCode(err), "cannot %s %s: %s", verb, name, bareMessage(answer.Message, verb, name))
 	}
 	return err

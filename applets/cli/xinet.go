@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func xinetSet(v *invocation) *cli.Command {
 			if isCode(err, wire.CodeNotFound) {
 				return failf(exitNoService, "cannot set proxy %s: no such service: %s%s", config.Name, config.Service, v.suggestion(client, config.Service))
 			}
-			if answer, ok := err.(*wire.Error); ok {
+			if answer := (*wire.Error)(nil); errors.As(err, &answer) {
 				text := trimName(strings.TrimPrefix(answer.Message, "invalid xinet config: "), config.Name)
 				return failf(exitCode(err), "cannot set proxy %s: %s", config.Name, text)
 			}
@@ -94,8 +95,8 @@ func xinetDelete(v *invocation) *cli.Command {
 // explainProxy is explain for the name of a proxy. That there is none of this name the server answers in two ways, both
 // those of 0.3.9 (-32603 and -32000); here it is one, with the exit code of an unknown name.
 func (v *invocation) explainProxy(client *rpc.Client, verb, name string, err error) error {
-	answer, ok := err.(*wire.Error)
-	if !ok {
+	var answer *wire.Error
+	if !errors.As(err, &answer) {
 		return err
 	}
 	known, listed := client.XinetList(v.ctx)

@@ -185,7 +185,7 @@ func puppetEvent(c *keeper.Client) (keeper.Event, error) {
 		}
 		set := []unix.PollFd{{Fd: int32(c.FD()), Events: unix.POLLIN}}
 		if n, err := unix.Poll(set, 10000); err != nil && err != unix.EINTR || err == nil && n == 0 {
-			return keeper.Event{}, fmt.Errorf("no event: %v", err)
+			return keeper.Event{}, fmt.Errorf("no event: %w", err)
 		}
 	}
 }

@@ -145,10 +145,12 @@ func ours(text string, base time.Time, loc *time.Location, n int) said {
 		return said{failed: true, normal: err.Error()}
 	}
 	s := said{normal: c.String()}
-	for t, ok := base, true; len(s.next) < n; {
-		if t, ok = c.Next(t, loc); !ok {
+	for t := base; len(s.next) < n; {
+		next, ok := c.Next(t, loc)
+		if !ok {
 			break
 		}
+		t = next
 		s.next = append(s.next, t.UTC().Format("Mon 2006-01-02 15:04:05 UTC"))
 	}
 	return s

@@ -73,7 +73,7 @@ func compile(tags string) (string, error) {
 	cmd.Dir = Root()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build the binary: %v\n%s", err, out)
+		return "", fmt.Errorf("cannot build the binary: %w\n%s", err, out)
 	}
 	return path, os.Rename(fresh, path)
 }

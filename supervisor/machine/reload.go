@@ -90,7 +90,8 @@ func (m *Machine) place(g *graph.Graph) *swap {
 		w.indexOfOld[i] = -1
 	}
 	for id := range graph.ID(n) {
-		old, ok := int32(-1), false
+		var old int32
+		var ok bool
 		if prior, found := m.graph.Lookup(g.Name(id)); found {
 			old, ok = int32(prior), true
 			w.status[id] = m.graph.Config(prior).Status

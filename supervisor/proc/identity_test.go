@@ -167,7 +167,7 @@ func TestSettingsReachTheProgram(t *testing.T) {
 			graph.Identity{User: "54321", Group: "54321", NoNewPrivileges: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := runLine(t, test.line, func(s *Spec) { s.Identity = test.id; s.Plan.Path = shellPath })
+			got := runLine(t, test.line, func(s *Spec) { s.Identity = test.id; s.Path = shellPath })
 			if strings.Join(strings.Fields(got), " ") != test.want {
 				t.Errorf("got %q, want %q", strings.Fields(got), test.want)
 			}

@@ -315,7 +315,7 @@ func (t *table) resolve(n *node) (owner, below int) {
 		if owner < 0 {
 			owner = t.bySigns(n, below)
 		}
-		if owner < 0 && slices.Contains(t.keepers, below) && !n.Dead() && !n.Process.alive() {
+		if owner < 0 && slices.Contains(t.keepers, below) && !n.Dead() && !n.alive() {
 			n.lost, t.lost = true, true
 		}
 		n.resolved, n.owner, n.below = true, owner, below

@@ -34,7 +34,7 @@ func (b *bench) compile(t *testing.T) {
 	build := func(args ...string) error {
 		out, err := exec.Command(gcc, args...).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("gcc %s: %v\n%s", strings.Join(args, " "), err, out)
+			return fmt.Errorf("gcc %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
 		return nil
 	}

@@ -187,7 +187,7 @@ func TestLogDiskIsFull(t *testing.T) {
 	inside := func(args ...string) error {
 		out, err := exec.Command(nsenter, append([]string{"-t", fmt.Sprint(s.PID()), "-m", "--"}, args...)...).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("%v: %v: %s", args, err, out)
+			return fmt.Errorf("%v: %w: %s", args, err, out)
 		}
 		return nil
 	}

@@ -119,7 +119,7 @@ func (p *pkg) mutate(dir string) ([]*mutant, error) {
 		}
 		found := false
 		conf := types.Config{Importer: p.importer, Error: func(err error) {
-			at := fset.Position(err.(types.Error).Pos)
+			at := fset.Position(err.(types.Error).Pos) //nolint:errorlint // the checker says that it gives this type
 			for _, m := range w.mutants {
 				if m.file == at.Filename && m.line == at.Line && !invalid[m.key] {
 					invalid[m.key], found = true, true

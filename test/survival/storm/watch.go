@@ -81,7 +81,7 @@ func (s *Storm) await(c *rpc.Client, name, state string) (full wire.StatusFull, 
 		full, err = c.StatusFull(ctx, name)
 		return err == nil && full.State.State == state
 	}) {
-		return full, fmt.Errorf("%s is %s, not %s (%v)", name, full.State.State, state, err)
+		return full, fmt.Errorf("%s is %s, not %s (%w)", name, full.State.State, state, err)
 	}
 	return full, nil
 }
