@@ -15,8 +15,8 @@ func (c *Calendar) Next(after time.Time, loc *time.Location) (time.Time, bool) {
 			return time.Time{}, false
 		}
 		begin := 0
-		if first && sameDay(from, y, mo, d) && repeatsNothing(from) {
-			begin = microOfDay(from)
+		if first && sameDay(from, y, mo, d) {
+			begin = microOfDay(from) // what was shown before has been, whatever the clock does later on that day
 		}
 		if t, ok := c.onDay(after, y, mo, d, begin, loc); ok {
 			return t, true
@@ -28,13 +28,6 @@ func (c *Calendar) Next(after time.Time, loc *time.Location) (time.Time, bool) {
 func sameDay(t time.Time, y int, mo time.Month, d int) bool {
 	ty, tmo, td := t.Date()
 	return ty == y && tmo == mo && td == d
-}
-
-// repeatsNothing reports whether no change of the clock is near, so that local times before that of t lie before t.
-func repeatsNothing(t time.Time) bool {
-	begin, end := t.ZoneBounds()
-	const near = 24 * time.Hour
-	return (begin.IsZero() || t.Sub(begin) > near) && (end.IsZero() || end.Sub(t) > near)
 }
 
 func microOfDay(t time.Time) int {

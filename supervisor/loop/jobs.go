@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"strconv"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
 	"github.com/zinit/zinit/supervisor/jobs"
@@ -10,13 +12,13 @@ import (
 
 // tellClock tells the machine what the wall clock shows, and from the first job on watches for its changes.
 func (d *driver) tellClock() {
-	d.watchClock()
+	d.watchClock(d.m.Graph())
 	d.step(machine.ClockSet{Wall: d.clock.Time().UnixNano(), Local: d.world.Zone()})
 }
 
 // watchClock begins to watch the wall clock when there is a job for the first time.
-func (d *driver) watchClock() {
-	if d.clockWatch != nil || !hasJobs(d.m.Graph()) {
+func (d *driver) watchClock(g *graph.Graph) {
+	if d.clockWatch != nil || !hasJobs(g) {
 		return
 	}
 	stop, err := d.world.WatchClock(d.tellClock)
@@ -44,9 +46,13 @@ func (d *driver) leftOut(a machine.LeftOut, c *graph.Config) {
 	if !d.opt.Jobs.Add(run, keep(c)) {
 		return // that it is left out again is no news
 	}
-	d.log.Info(c.Name+": its run was left out: "+a.Rule, "service", c.Name)
+	text := c.Name + ": its run was left out: " + a.Rule
+	if a.Runs > 1 {
+		text = c.Name + ": " + strconv.Itoa(a.Runs) + " runs that waited were left out: " + a.Rule
+	}
+	d.log.Info(text, "service", c.Name)
 	d.notes = append(d.notes, wire.Event{Time: view.RFC3339(now), Service: c.Name, From: d.m.Info(a.ID).State.String(),
-		To: d.m.Info(a.ID).State.String(), Cause: machine.CauseSchedule.String(), Text: c.Name + ": its run was left out: " + a.Rule})
+		To: d.m.Info(a.ID).State.String(), Cause: machine.CauseSchedule.String(), Text: text})
 }
 
 // noteJob remembers the runs of a job: when each attempt began, and how it ended.

@@ -11,14 +11,15 @@ func (d *driver) reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan
 	if refused := d.m.RefuseReload(g); len(refused) > 0 {
 		return refused
 	}
+	if d.clockWatch == nil && hasJobs(g) {
+		d.watchClock(g)
+		d.tellClock() // before the first jobs come: a clock that was set since the start must not make them late
+	}
 	d.commit() // what was decided with the old numbers is done before they change
 	d.allDirty = true
 	d.diary.hold()
 	d.diary.reloaded(next, texts)
 	d.step(machine.Reloaded{Graph: g, Plan: plan})
-	if d.clockWatch == nil && hasJobs(g) {
-		d.tellClock()
-	}
 	d.diary.flush()
 	for _, doc := range texts {
 		d.world.Direct(doc.config)

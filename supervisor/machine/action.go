@@ -86,10 +86,11 @@ type (
 	// Critical says that a critical service has failed for good.
 	Critical struct{ ID graph.ID }
 
-	// LeftOut says that a run of a job was due and a rule kept it from running.
+	// LeftOut says that runs of a job were due and a rule kept them from running.
 	LeftOut struct {
 		ID   graph.ID
 		Rule string // "the run before has not ended", …
+		Runs int    // how many: those that wait are left out together
 	}
 
 	// Halt says that everything is stopped; the server exits with Code.

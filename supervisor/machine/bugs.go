@@ -20,12 +20,19 @@ const (
 	BugBindsIgnored                      // the loss of a bound service stops nobody
 	BugDoubleKill                        // the stop timeout is armed again after Kill: a second Kill
 	BugShutdownEarly                     // Halt does not wait for services in their stop sequence
+	BugJobOverRetry                      // a job that is due runs although a retry of the run before waits
+	BugJobThoughStopped                  // a job that is due runs although it is stopped
+	BugJobPerMissed                      // each time that was passed over is a run
+	BugQueueLost                         // a run that waited for the one before is forgotten
+	BugClockIgnored                      // jobs go by the wall clock as it was at load
+	BugCatchUpEach                       // what was missed is made up for by each schedule, not by one run
 	BugsAll             = 1<<iota - 1
 )
 
 var bugNames = [...]string{"gen check off", "backoff halves", "conflicts ignored", "stop order ignored", "timers kept",
 	"rank order off", "reply dropped", "stop in backoff forgotten", "restart lost while stopping", "failure not spread",
-	"stability ignored", "binds ignored", "double kill", "shutdown early"}
+	"stability ignored", "binds ignored", "double kill", "shutdown early", "job over a retry", "job though stopped", "job per missed time",
+	"queue lost", "clock ignored", "catch-up by each schedule"}
 
 // Each calls yield for every single bug with its name.
 func (Bugs) Each(yield func(Bugs, string)) {

@@ -59,10 +59,10 @@ type Machine struct {
 	forced      bool
 	halted      bool
 
-	wallOffset  int64 // wall clock less Time, ns
-	local       *time.Location
-	jobAt       Time // when the next job is due, 0 = none
-	jobsRunning int
+	wallOffset int64 // wall clock less Time, ns
+	local      *time.Location
+	jobs       []int32 // services of the present graph that run by a schedule
+	jobAt      Time    // when the next job is due, 0 = none
 
 	filed string // ProcessExited.PIDFile of the event under way
 
@@ -85,6 +85,7 @@ func New(g *graph.Graph, options Options) *Machine {
 	for i := range m.services {
 		m.adoptJob(int32(i), nil)
 	}
+	m.listJobs()
 	m.timers = newTimers(len(m.services))
 	m.gens = make(map[Gen]int32, len(m.services))
 	m.rebuild()

@@ -30,8 +30,8 @@ func (m *Machine) tellMissed(i int32, ran int64) {
 	switch {
 	case ran <= 0 || s.is(flagDue) || s.job.waiting || !s.idle(): // it is new, or has caught up
 	case ran > m.wall() && slices.ContainsFunc(s.config.Schedules, catches):
-		m.leaveOut(i, "nobody knows whether one was missed: the clock stands before the last run")
+		m.leaveOut(i, "nobody knows whether one was missed: the clock stands before the last run", 1)
 	case slices.ContainsFunc(s.config.Schedules, func(c graph.Schedule) bool { return !c.CatchUp && m.missed(s, &c, ran) }):
-		m.leaveOut(i, "no server was there, and catch_up is off")
+		m.leaveOut(i, "no server was there, and catch_up is off", 1)
 	}
 }

@@ -20,7 +20,9 @@ func (m *Machine) pullIn(root int32, strong bool) {
 			if at >= 0 {
 				from = m.found[at]
 			}
-			m.collect(from, false)
+			if at < 0 || m.services[from].job == nil {
+				m.collect(from, false)
+			}
 		}
 	} else {
 		m.collect(root, false)
@@ -30,8 +32,9 @@ func (m *Machine) pullIn(root int32, strong bool) {
 	by := m.services[root].name
 	for _, i := range found {
 		if s := &m.services[i]; s.job != nil { // it runs when it is due, not because it is needed
-			s.put(flagWanted, !s.is(flagHeld) || s.is(flagWanted))
-			m.touch(i)
+			if !s.is(flagHeld) {
+				m.wantJob(i)
+			}
 			continue
 		}
 		m.dispatch(i, inPull, command{CausePulledIn, by})
@@ -64,6 +67,8 @@ func (m *Machine) collectKind(ids []graph.ID, strong bool) {
 		}
 		s.mark = m.stamp
 		m.found = append(m.found, int32(id))
-		m.walk = append(m.walk, int32(id))
+		if s.job == nil { // what a job needs is started when it runs
+			m.walk = append(m.walk, int32(id))
+		}
 	}
 }

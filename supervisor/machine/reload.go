@@ -276,6 +276,9 @@ func (m *Machine) takeUp(w *swap) {
 	for i, change := range w.changed {
 		if change != nil && len(change.Fields) > 0 && w.before[i] >= 0 {
 			m.dispatch(int32(i), inChanged, changedKeys(change.Fields))
+			if s := &m.services[i]; s.state == Inactive && s.job == nil && s.is(flagWanted) && !s.is(flagDue|flagBroken) && !s.has(traitIgnored) {
+				m.owed(int32(i), CauseReload, "") // it was a job
+			}
 		}
 	}
 	for _, i := range w.revived {
@@ -302,13 +305,23 @@ func (m *Machine) appear(i int32, quiet bool) {
 		s.set(flagWanted)
 		m.dispatch(i, inLoad, nil)
 	case m.status(i) == graph.StatusStart && !quiet:
-		m.pullIn(i, false)
-		m.dispatch(i, inStart, command{CauseReload, ""})
+		m.startFor(i)
 	default:
 		held := s.is(flagHeld)
 		m.dispatch(i, inStop, command{CauseReload, ""})
+		m.dropQueue(i, "it is stopped")
 		s.put(flagHeld, held)
 	}
+}
+
+// startFor starts what a reload wants up; a job runs when it is due.
+func (m *Machine) startFor(i int32) {
+	m.pullIn(i, false)
+	if m.services[i].job != nil {
+		m.wantJob(i)
+		return
+	}
+	m.dispatch(i, inStart, command{CauseReload, ""})
 }
 
 // status is the key as the present graph has it: the definition itself may have to wait for the processes of the old one.
@@ -320,8 +333,7 @@ func (m *Machine) turn(i int32) {
 	switch m.status(i) {
 	case graph.StatusStart:
 		if !s.is(flagWanted) {
-			m.pullIn(i, false)
-			m.dispatch(i, inStart, command{CauseReload, ""})
+			m.startFor(i)
 		}
 	case graph.StatusIgnore:
 		if !s.idle() {
@@ -331,6 +343,7 @@ func (m *Machine) turn(i int32) {
 	default:
 		held := s.is(flagHeld)
 		m.dispatch(i, inStop, command{CauseReload, ""})
+		m.dropQueue(i, "it is stopped")
 		s.put(flagHeld, held)
 	}
 }
@@ -345,7 +358,9 @@ func (m *Machine) revive(i int32, quiet bool) {
 	if m.status(i) == graph.StatusStart && !quiet && !s.is(flagBroken) {
 		m.pullIn(i, false)
 		s.set(flagWanted | flagKillOthers)
-		s.owe(CauseReload, "")
+		if len(m.graph.Config(graph.ID(i)).Schedules) == 0 {
+			s.owe(CauseReload, "")
+		}
 	}
 	m.refresh(i)
 }
@@ -366,7 +381,7 @@ func (m *Machine) flip(i int32) {
 	case s.phase == PhaseChecking, s.phase == PhaseDependents:
 		s.phase = PhaseNone
 	}
-	if s.is(flagWanted) && !s.is(flagBroken) {
+	if s.is(flagWanted) && !s.is(flagBroken) && s.job == nil {
 		m.owed(i, CauseReload, "")
 	}
 	m.touch(i)
@@ -386,7 +401,7 @@ func (m *Machine) adoptConfig(i int32) {
 		before := s.config.Schedules
 		s.define(m.graph.Config(graph.ID(i)))
 		m.adoptJob(i, before)
-		m.findJob()
+		m.listJobs()
 		m.dropGen(i)
 	}
 }
@@ -412,6 +427,10 @@ func (m *Machine) goneFrom(i int32) {
 	s := &m.services[i]
 	s.set(flagGone | flagOutdated)
 	s.clear(flagWanted | flagDue | flagClaim | flagForDep)
+	if s.job != nil {
+		s.job.waiting, s.job.queued = false, 0
+		clear(s.job.at)
+	}
 	m.touch(i)
 }
 

@@ -70,9 +70,9 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 			m.dispatch(i, inStop, command{CauseAsked, ""})
 		}
 		if stays && !m.shutting && !s.is(flagGone) {
-			s.clear(flagHeld)
-			s.set(flagWanted)
-			m.touch(i)
+			m.wantJob(i)
+		} else {
+			m.dropQueue(i, "it is stopped")
 		}
 		return undecided
 	}
@@ -96,9 +96,7 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		in = inRestart
 	}
 	if s.job != nil && len(ev.IDs) > 1 { // all were meant, not this one: it runs when it is due
-		s.set(flagWanted)
-		s.clear(flagHeld)
-		m.touch(i)
+		m.wantJob(i)
 		return undecided
 	}
 	if !ev.NoDeps {

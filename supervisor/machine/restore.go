@@ -49,7 +49,7 @@ func (m *Machine) Record(id graph.ID) Record {
 	extra[extraPortDelay] = s.portDelay
 	extra[extraDueCause] = int64(s.dueCause)
 	var places []int64
-	if s.job != nil {
+	if m.isJob(i) {
 		places = s.job.record()
 	}
 	return Record{
@@ -96,6 +96,7 @@ func Restore(g *graph.Graph, options Options, recs []Record, globals Globals, st
 		m.take(&recs[r], stopSent[recs[r].Gen])
 	}
 	m.rebuild()
+	m.listJobs()
 	return m
 }
 
@@ -121,9 +122,8 @@ func (m *Machine) take(r *Record, stopSent bool) {
 	s.conflict, s.probe.detail, s.wokenBy, s.wokenFor = r.Conflict, r.LastProbe, i, CauseRestore
 	m.takeExtra(i, r.Extra)
 	if s.job != nil {
-		if s.job.restore(r.Job); s.job.running {
-			m.jobsRunning++
-		}
+		s.job.restore(r.Job)
+		s.job.busy = s.job.running || jobBusy(s)
 	}
 	if s.target() && (s.state == Starting || s.state == Stopping || s.is(flagLeft)) {
 		s.define(&graph.Config{Name: r.Name, Lifecycle: goneDefaults}) // it became a target meanwhile (adoptConfig)
@@ -168,9 +168,6 @@ func (m *Machine) resume() {
 		return
 	}
 	m.restoring = false
-	for i := range m.services {
-		m.armJob(int32(i))
-	}
 	m.findJob()
 	for i := m.graph.Len(); i < len(m.services); i++ {
 		if s := &m.services[i]; s.is(flagForgotten) {

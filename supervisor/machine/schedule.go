@@ -2,7 +2,6 @@ package machine
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/zinit/zinit/graph"
@@ -22,6 +21,7 @@ type job struct {
 	running bool // a run has begun and has not ended for good: a retry may be due
 	waiting bool // it is due and waits for one of Options.JobsAtOnce
 	queued  int32
+	busy    bool // as jobBusy was after the last Step
 }
 
 const bootDone = -1
@@ -35,17 +35,40 @@ func (m *Machine) wall() int64 { return int64(m.now) + m.wallOffset }
 // clockSet takes the wall clock and the local zone, at the beginning and whenever either was changed.
 func (m *Machine) clockSet(ev ClockSet) {
 	m.wallOffset, m.local = ev.Wall-int64(m.now), ev.Local
-	for i := range m.services {
+	if m.bug(BugClockIgnored) && m.loaded {
+		return
+	}
+	for _, i := range m.jobs {
 		s := &m.services[i]
 		for k := range s.config.Schedules {
-			if !m.loaded && s.job != nil { // it counts from here
-				s.job.last[k] = m.firstLast(&s.config.Schedules[k])
+			if !m.loaded { // it counts from here
+				s.job.last[k] = m.firstLast(s, &s.config.Schedules[k])
 			}
 		}
-		m.armJob(int32(i))
+		m.armJob(i)
 	}
 	m.findJob()
 }
+
+// listJobs finds the services that run by a schedule.
+func (m *Machine) listJobs() {
+	m.jobs = m.jobs[:0]
+	for i := range int32(m.graph.Len()) {
+		if m.isJob(i) {
+			m.jobs = append(m.jobs, i)
+		}
+	}
+	m.findJob()
+}
+
+// isJob reports whether a service runs by a schedule. One whose processes end by an earlier definition does not.
+func (m *Machine) isJob(i int32) bool {
+	s := &m.services[i]
+	return s.job != nil && int(i) < m.graph.Len() && s.config == m.graph.Config(graph.ID(i))
+}
+
+// jobBusy reports whether a run is owed, goes on, or is to be tried again.
+func jobBusy(s *service) bool { return s.is(flagDue) || s.nextRestart != 0 || !s.idle() }
 
 // adoptJob gives a service the schedules of its definition. What was there before goes on where it is the same.
 func (m *Machine) adoptJob(i int32, before []graph.Schedule) {
@@ -53,43 +76,43 @@ func (m *Machine) adoptJob(i int32, before []graph.Schedule) {
 	list := s.config.Schedules
 	switch {
 	case len(list) == 0:
-		s.job = nil
+		if s.job != nil {
+			s.job = nil
+			m.touch(i)
+		}
 		return
 	case s.job != nil && slices.EqualFunc(before, list, graph.Schedule.Equal):
 	default:
-		fresh := &job{at: make([]Time, len(list)), last: make([]int64, len(list))}
-		for k := range list {
-			fresh.last[k] = m.firstLast(&list[k])
+		fresh := &job{busy: jobBusy(s)}
+		if s.job != nil {
+			*fresh = *s.job
 		}
-		if old := s.job; old != nil {
-			fresh.began, fresh.ended, fresh.running, fresh.queued = old.began, old.ended, old.running, old.queued
+		fresh.at, fresh.last = make([]Time, len(list)), make([]int64, len(list))
+		for k := range list {
+			fresh.last[k] = m.firstLast(s, &list[k])
 		}
 		s.job = fresh
+		m.armJob(i)
 	}
-	m.armJob(i)
 }
 
 // moveJobs gives the services of a new graph their schedules.
 func (m *Machine) moveJobs(w *swap) {
-	m.jobsRunning = 0
-	for i := range m.services {
+	for i := range w.new.Len() {
 		s := &m.services[i]
-		if i < w.new.Len() && s.config == w.new.Config(graph.ID(i)) { // else its processes end by the old definition
+		if s.config == w.new.Config(graph.ID(i)) { // else its processes end by the old definition
 			var before []graph.Schedule
 			if old, ok := w.old.Lookup(s.name); ok {
 				before = w.old.Config(old).Schedules
 			}
 			m.adoptJob(int32(i), before)
 		}
-		if s.job != nil && s.job.running {
-			m.jobsRunning++
-		}
 	}
-	m.findJob()
+	m.listJobs()
 }
 
 // firstLast is what a schedule counts from when it is new.
-func (m *Machine) firstLast(c *graph.Schedule) int64 {
+func (m *Machine) firstLast(s *service, c *graph.Schedule) int64 {
 	switch c.Kind {
 	case graph.ScheduleEvery:
 		return int64(m.now)
@@ -99,19 +122,23 @@ func (m *Machine) firstLast(c *graph.Schedule) int64 {
 		}
 		return int64(m.now) + int64(c.Interval)
 	}
-	return m.wall()
+	return m.wall() - m.jitter(s, c)
 }
 
-// jitter is the part of a schedule's jitter that is the service's own on this host.
 func (m *Machine) jitter(s *service, c *graph.Schedule) int64 {
-	if c.Jitter <= 0 {
+	return int64(Jitter(m.options.HostSeed, s.name, c.Jitter))
+}
+
+// Jitter is the part of a schedule's jitter, from 0 to span, that is the service's own on one host.
+func Jitter(host uint64, service string, span time.Duration) time.Duration {
+	if span <= 0 {
 		return 0
 	}
 	h := hasher(14695981039346656037)
-	h.word(m.options.HostSeed)
-	h.text(s.name)
+	h.word(host)
+	h.text(service)
 	h.word(uint64(h) >> 29) // the last bytes of FNV-1a alone do not spread over the high bits
-	return int64(uint64(h) % uint64(c.Jitter))
+	return time.Duration(uint64(h) % uint64(span))
 }
 
 // armJob finds when each schedule of a service is due next.
@@ -124,6 +151,24 @@ func (m *Machine) armJob(i int32) {
 		s.job.at[k] = m.nextDue(s, k)
 	}
 	m.touch(i)
+}
+
+// armEvery finds when the intervals of a service end next, which count from its runs. Times by the wall clock stay what
+// they are: looked for again after the clock was set back, one that jitter puts off would be passed over.
+func (m *Machine) armEvery(i int32, began bool) {
+	s := &m.services[i]
+	for k := range s.job.at {
+		c := &s.config.Schedules[k]
+		if c.Kind != graph.ScheduleEvery {
+			continue
+		}
+		if began || c.FromEnd {
+			s.job.last[k] = int64(m.now)
+		}
+		s.job.at[k] = m.nextDue(s, k)
+	}
+	m.touch(i)
+	m.findJob()
 }
 
 func (m *Machine) nextDue(s *service, k int) Time {
@@ -148,7 +193,7 @@ func (m *Machine) nextDue(s *service, k int) Time {
 		zone = m.local
 	}
 	// A clock that was set back must not keep a job from running until it has caught up.
-	after := time.Unix(0, min(last, m.wall()))
+	after := time.Unix(0, min(last, m.wall()-jitter))
 	next, ok := c.When.Next(after, zone)
 	if !ok {
 		return 0
@@ -159,32 +204,24 @@ func (m *Machine) nextDue(s *service, k int) Time {
 // findJob finds the next time at which any job is due.
 func (m *Machine) findJob() {
 	m.jobAt = 0
-	if m.shutting {
+	if m.shutting || m.restoring {
 		return
 	}
-	for i := range m.services {
-		if j := m.services[i].job; j != nil {
-			for _, at := range j.at {
-				if at != 0 && (m.jobAt == 0 || at < m.jobAt) {
-					m.jobAt = at
-				}
+	for _, i := range m.jobs {
+		for _, at := range m.services[i].job.at {
+			if at != 0 && (m.jobAt == 0 || at < m.jobAt) {
+				m.jobAt = at
 			}
 		}
 	}
 }
 
-// runJobs lets the jobs run that are due, in order of their names.
+// runJobs lets the jobs run that are due, in order of their names, as IDs are.
 func (m *Machine) runJobs() {
-	var due []int32
-	for i := range m.services {
-		if j := m.services[i].job; j != nil && slices.ContainsFunc(j.at, func(at Time) bool { return at != 0 && at <= m.now }) {
-			due = append(due, int32(i))
+	for _, i := range m.jobs {
+		if slices.ContainsFunc(m.services[i].job.at, func(at Time) bool { return at != 0 && at <= m.now }) {
+			m.jobDue(i, m.takeDue(i))
 		}
-	}
-	slices.SortFunc(due, func(a, b int32) int { return strings.Compare(m.services[a].name, m.services[b].name) })
-	for _, i := range due {
-		overlap := m.takeDue(i)
-		m.jobDue(i, overlap)
 	}
 	m.findJob()
 }
@@ -209,32 +246,48 @@ func (m *Machine) takeDue(i int32) graph.Overlap {
 			s.job.last[k] = int64(m.now)
 		default:
 			s.job.last[k] = m.wall() - m.jitter(s, c)
+			if m.bug(BugJobPerMissed) {
+				s.job.last[k] = int64(at) + m.wallOffset - m.jitter(s, c)
+			}
 		}
+		s.job.at[k] = m.nextDue(s, k)
 	}
-	m.armJob(i)
+	m.touch(i)
 	return overlap
+}
+
+// wantJob notes that a job is to run when it is due.
+func (m *Machine) wantJob(i int32) {
+	s := &m.services[i]
+	s.set(flagWanted)
+	s.clear(flagHeld)
+	m.touch(i)
+	m.refresh(i)
 }
 
 // jobDue runs a job that is due, unless a rule keeps it from that.
 func (m *Machine) jobDue(i int32, overlap graph.Overlap) {
 	s := &m.services[i]
+	free := !s.job.waiting && !jobBusy(s)
+	if m.bug(BugJobOverRetry) {
+		free = !s.job.waiting && s.idle()
+	}
 	switch {
-	case m.shutting || s.is(flagGone):
-	case !s.is(flagWanted):
-		m.leaveOut(i, "it is stopped")
-	case s.is(flagBroken):
-		m.leaveOut(i, "its definition is broken")
-	case !s.job.running && !s.job.waiting && !s.is(flagDue) && s.idle():
+	case m.shutting:
+	case !s.is(flagWanted) && !m.bug(BugJobThoughStopped):
+		m.leaveOut(i, "it is stopped", 1)
+	case free:
 		m.beginJob(i)
 	case overlap == graph.OverlapQueue && s.job.queued < maxQueued:
 		s.job.queued++
 		m.touch(i)
 	case overlap == graph.OverlapQueue:
-		m.leaveOut(i, "too many runs are queued")
+		m.leaveOut(i, "too many runs are queued", 1)
 	case overlap == graph.OverlapReplace && s.job.running:
+		m.pullIn(i, true)
 		m.replaceRun(i, CauseSchedule)
 	default:
-		m.leaveOut(i, m.overlapRule(s))
+		m.leaveOut(i, m.overlapRule(s), 1)
 	}
 }
 
@@ -251,77 +304,105 @@ func (m *Machine) overlapRule(s *service) string {
 	return "the run before has not ended"
 }
 
-func (m *Machine) leaveOut(i int32, rule string) { m.say(LeftOut{ID: m.id(i), Rule: rule}) }
+func (m *Machine) leaveOut(i int32, rule string, runs int) {
+	m.say(LeftOut{ID: m.id(i), Rule: rule, Runs: runs})
+}
+
+// dropQueue leaves out what waits for the present run or for its turn.
+func (m *Machine) dropQueue(i int32, rule string) {
+	j := m.services[i].job
+	if j == nil || !j.waiting && j.queued == 0 {
+		return
+	}
+	runs := int(j.queued)
+	if j.waiting {
+		runs++
+	}
+	j.waiting, j.queued = false, 0
+	m.touch(i)
+	m.leaveOut(i, rule, runs)
+}
 
 // beginJob starts a run with what it needs, or lets it wait for its turn.
 func (m *Machine) beginJob(i int32) {
-	if limit := m.options.JobsAtOnce; limit > 0 && m.jobsBusy() >= limit {
-		m.services[i].job.waiting = true
+	s := &m.services[i]
+	switch {
+	case s.is(flagBroken):
+		m.leaveOut(i, "its definition is broken", 1)
+		return
+	case m.jobsFull():
+		s.job.waiting = true
 		m.touch(i)
 		return
 	}
-	m.services[i].job.waiting = false
+	s.job.busy = true // even if it fails before anybody looks
 	m.pullIn(i, true)
 	m.dispatch(i, inStart, command{CauseSchedule, ""})
 }
 
-// jobsBusy counts the jobs that run or are about to.
-func (m *Machine) jobsBusy() (n int) {
-	for i := range m.services {
-		if s := &m.services[i]; s.job != nil && (s.job.running || s.is(flagDue)) {
-			n++
+// jobsFull reports whether as many jobs run, or are about to, as may run because they are due.
+func (m *Machine) jobsFull() bool {
+	if m.options.JobsAtOnce <= 0 {
+		return false
+	}
+	busy := 0
+	for _, i := range m.jobs {
+		if jobBusy(&m.services[i]) {
+			busy++
 		}
 	}
-	return n
+	return busy >= m.options.JobsAtOnce
 }
 
-// jobBegan notes that a run of a job begins, whoever asked for it.
+// jobBegan notes that a run of a job begins, whoever asked for it. A retry goes on with its run.
 func (m *Machine) jobBegan(i int32) {
 	s := &m.services[i]
-	if s.job == nil || s.job.running { // a retry goes on with the run
+	if s.job == nil {
+		return
+	}
+	if s.job.running && s.dueCause != CauseAsked && s.dueCause != CauseSchedule {
 		return
 	}
 	s.job.running, s.job.began, s.job.ended = true, m.now, 0
-	for k := range s.config.Schedules {
-		if c := &s.config.Schedules[k]; c.Kind == graph.ScheduleEvery {
-			s.job.last[k] = int64(m.now)
-		}
-	}
-	m.jobsRunning++
-	m.armJob(i)
-	m.findJob()
+	m.armEvery(i, true)
 }
 
 // endJobs finds runs that have ended for good and begins what waited for that. It reports whether there is more to settle.
 func (m *Machine) endJobs() (more bool) {
-	if m.jobsRunning == 0 || m.restoring {
+	if m.restoring || !m.loaded {
 		return false
 	}
-	for i := range m.services {
+	waiting := false
+	for _, i := range m.jobs {
 		s := &m.services[i]
-		if s.job == nil || !s.job.running || !s.idle() || s.is(flagDue) || s.nextRestart != 0 {
-			continue
-		}
-		s.job.running, s.job.ended = false, m.now
-		for k := range s.config.Schedules {
-			if c := &s.config.Schedules[k]; c.Kind == graph.ScheduleEvery && c.FromEnd {
-				s.job.last[k] = int64(m.now)
+		j, ended := s.job, s.job.busy
+		if j.busy = jobBusy(s); ended && !j.busy {
+			if j.running {
+				j.running, j.ended = false, m.now
+				m.armEvery(i, false)
+				m.endRun(i, s.runOutcome())
+			} else {
+				m.dropQueue(i, "the run before could not start")
+			}
+			if j.queued > 0 && s.is(flagWanted) && !m.shutting {
+				if j.queued--; !m.bug(BugQueueLost) {
+					m.beginJob(i)
+				}
+				more = true
 			}
 		}
-		m.jobsRunning--
-		m.armJob(int32(i))
-		m.endRun(int32(i), s.runOutcome())
-		if s.job.queued > 0 && s.is(flagWanted) && !m.shutting {
-			s.job.queued--
-			m.beginJob(int32(i))
+		waiting = waiting || j.waiting
+	}
+	if !waiting || m.shutting || m.jobsFull() {
+		return more
+	}
+	for _, i := range m.jobs {
+		if j := m.services[i].job; j.waiting {
+			j.waiting = false
+			m.beginJob(i)
 		}
-		more = true
 	}
-	if more && !m.shutting {
-		m.nextInLine()
-	}
-	m.findJob()
-	return more
+	return true
 }
 
 // runOutcome is how a run that has just ended ended.
@@ -335,29 +416,11 @@ func (s *service) runOutcome() Outcome {
 	return OutcomeDone
 }
 
-// nextInLine begins jobs that waited for their turn, in order of their names.
-func (m *Machine) nextInLine() {
-	var line []int32
-	for i := range m.services {
-		if s := &m.services[i]; s.job != nil && s.job.waiting {
-			line = append(line, int32(i))
-		}
-	}
-	slices.SortFunc(line, func(a, b int32) int { return strings.Compare(m.services[a].name, m.services[b].name) })
-	for _, i := range line {
-		if !m.services[i].is(flagWanted) {
-			m.services[i].job.waiting = false
-			m.leaveOut(i, "it is stopped")
-			continue
-		}
-		m.beginJob(i)
-	}
-}
-
-// catchUp begins a run that was missed while no server was there. ran is when it last ran (ns since 1970).
+// catchUp begins one run for all that were missed while no server was there. ran is when it last ran (ns since 1970); while
+// the clock stands before that nothing was missed.
 func (m *Machine) catchUp(i int32, ran int64) {
 	s := &m.services[i]
-	if ran <= 0 || ran > m.wall() { // the clock stands before it: nobody knows what was missed
+	if ran <= 0 { // it is new
 		return
 	}
 	for k := range s.config.Schedules {
@@ -366,8 +429,9 @@ func (m *Machine) catchUp(i int32, ran int64) {
 			continue
 		}
 		if m.missed(s, c, ran) {
-			m.jobDue(i, graph.OverlapSkip)
-			return
+			if m.jobDue(i, graph.OverlapSkip); !m.bug(BugCatchUpEach) {
+				return
+			}
 		}
 	}
 }

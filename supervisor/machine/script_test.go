@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 
 // TestScripts plays testdata/machine/*.txt. Commands:
 //
-//	config [pid1] [shutdown=30s] [jobs=2]   a new machine over the definitions below it (conf_test.go)
+//	config [pid1] [shutdown=30000] [jobs=2] [host=1]   a new machine over the definitions below it (conf_test.go)
 //	run                            the lines below it, an event each: "[+DURATION] EVENT ARGS" (world_test.go); "tick" goes on to
 //	                               the deadline
 //	reload                         the new definitions
@@ -32,20 +33,15 @@ func TestScripts(t *testing.T) {
 }
 
 func playCommand(t *testing.T, p **player, d *datadriven.TestData) string {
-	opt := Options{PID1: d.HasArg("pid1")}
-	if d.HasArg("shutdown") {
-		var ms int
-		d.ScanArgs(t, "shutdown", &ms)
-		opt.ShutdownTimeout = int64(ms) * millisecond
+	head := ""
+	for _, a := range d.CmdArgs {
+		head += " " + a.String()
 	}
-	if d.HasArg("jobs") {
-		d.ScanArgs(t, "jobs", &opt.JobsAtOnce)
+	opt, sent, err := readHead(head)
+	if err == nil {
+		err = playBlock(p, d.Cmd, opt, sent, d.Input)
 	}
-	sent := ""
-	if d.HasArg("sent") {
-		d.ScanArgs(t, "sent", &sent)
-	}
-	if err := playBlock(p, d.Cmd, opt, sent, d.Input); err != nil {
+	if err != nil {
 		d.Fatalf(t, "%v", err)
 	}
 	if d.Cmd == "config" {
@@ -55,6 +51,16 @@ func playCommand(t *testing.T, p **player, d *datadriven.TestData) string {
 	out := (*p).out.String()
 	(*p).out.Reset()
 	return out
+}
+
+// readHead reads what stands behind a command.
+func readHead(text string) (opt Options, sent string, err error) {
+	a := parseArgs(strings.Fields(text))
+	opt = Options{PID1: slices.Contains(a.names, "pid1"), ShutdownTimeout: int64(a.number("shutdown", 0)) * millisecond, JobsAtOnce: a.number("jobs", 0)}
+	if host := a.named["host"]; host != "" {
+		opt.HostSeed, err = strconv.ParseUint(host, 10, 64)
+	}
+	return opt, a.named["sent"], err
 }
 
 // playBlock plays one command.
@@ -95,15 +101,11 @@ func playScript(text string, bugs Bugs) ([]Record, error) {
 		if len(words) == 0 {
 			continue
 		}
-		opt := Options{PID1: strings.Contains(head, " pid1"), Bugs: bugs}
-		if _, ms, ok := strings.Cut(head, " shutdown="); ok {
-			n, err := strconv.Atoi(ms)
-			if err != nil {
-				return nil, err
-			}
-			opt.ShutdownTimeout = int64(n) * millisecond
+		opt, sent, err := readHead(head)
+		if err != nil {
+			return nil, err
 		}
-		_, sent, _ := strings.Cut(head, " sent=")
+		opt.Bugs = bugs
 		if err := playBlock(&p, words[0], opt, sent, input); err != nil {
 			return nil, err
 		}

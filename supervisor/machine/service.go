@@ -193,6 +193,9 @@ func (s *service) unanswered() bool { return !s.is(flagHadProcess) }
 func (s *service) owe(cause Cause, by string) {
 	s.set(flagDue)
 	s.dueCause, s.dueBy = cause, by
+	if s.job != nil {
+		s.job.waiting = false // this is its turn, whoever gave it
+	}
 }
 
 // forgetCounts resets restart count and delay, as every start that somebody asked for does.

@@ -1,5 +1,7 @@
 package machine
 
+import "github.com/zinit/zinit/graph"
+
 // load makes everything due that is to start at load, or one name and what it pulls in.
 func (m *Machine) load(ev Loaded) {
 	if m.loaded {
@@ -13,22 +15,19 @@ func (m *Machine) load(ev Loaded) {
 			m.dispatch(int32(i), inLoad, nil)
 		}
 	}
-	if ev.Only != "" {
-		if id, ok := m.graph.Lookup(ev.Only); ok {
-			m.pullIn(int32(id), true)
-			m.dispatch(int32(id), inLoad, nil)
-		}
-		return
+	if id, ok := m.graph.Lookup(ev.Only); ok {
+		m.pullIn(int32(id), true)
+		m.dispatch(int32(id), inLoad, nil)
 	}
 	for i := range m.services {
-		if s := &m.services[i]; s.config.Status == 0 && !s.is(flagBroken) {
+		if s := &m.services[i]; ev.Only == "" && s.config.Status == graph.StatusStart && !s.is(flagBroken) {
 			m.dispatch(int32(i), inLoad, nil)
 		}
 	}
-	for i := range m.services {
-		if s := &m.services[i]; s.job != nil && s.is(flagWanted) {
-			m.catchUp(int32(i), ev.LastRuns[s.name])
-			m.tellMissed(int32(i), ev.LastRuns[s.name])
+	for _, i := range m.jobs {
+		if s := &m.services[i]; s.is(flagWanted) {
+			m.catchUp(i, ev.LastRuns[s.name])
+			m.tellMissed(i, ev.LastRuns[s.name])
 		}
 	}
 }
@@ -53,6 +52,9 @@ func (m *Machine) shutdown(code int) {
 	m.shutting, m.shutdownDue, m.haltCode, m.answerDue, m.jobAt = true, false, code, true, 0
 	if m.options.ShutdownTimeout > 0 {
 		m.forceAt = m.now + Time(m.options.ShutdownTimeout)
+	}
+	for _, i := range m.jobs {
+		m.dropQueue(i, "everything is stopped")
 	}
 	m.rebuild() // `after` orders stops from here on
 	for rank := len(m.byRank) - 1; rank >= 0; rank-- {

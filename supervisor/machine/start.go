@@ -41,8 +41,7 @@ func (m *Machine) onLoad(i int32, ev any) {
 		return
 	}
 	if m.services[i].job != nil {
-		m.services[i].set(flagWanted) // it runs when it is due
-		m.touch(i)
+		m.wantJob(i)
 		return
 	}
 	m.owed(i, CauseLoad, "")
@@ -73,8 +72,7 @@ func (m *Machine) failBroken(i int32, cause Cause) {
 func (m *Machine) onStartIdle(i int32, ev any) {
 	c := ev.(command)
 	m.services[i].clear(flagHeld)
-	unasked := m.services[i].job != nil && c.cause != CauseAsked && c.cause != CauseSchedule
-	if m.services[i].is(flagBroken) || unasked { // a job runs when it is due or asked for
+	if m.services[i].is(flagBroken) {
 		m.services[i].set(flagWanted)
 		m.touch(i)
 		return
@@ -199,7 +197,7 @@ func (m *Machine) onWakeIdle(i int32, _ any) {
 		}
 		return
 	}
-	if s.state == Failed && s.is(flagWanted) && !s.is(flagDue) {
+	if s.state == Failed && s.is(flagWanted) && !s.is(flagDue) && s.job == nil { // the run of a job has failed with it
 		m.reconsider(i)
 	}
 	if s.is(flagDue) && s.is(flagWanted) && s.phase != PhaseDependents {

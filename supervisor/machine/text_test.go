@@ -58,6 +58,9 @@ func actionText(m *Machine, names []string, a Action) string {
 	case Critical:
 		return "critical " + name(a.ID)
 	case LeftOut:
+		if a.Runs > 1 {
+			return fmt.Sprintf("left_out %s: %d runs, %s", name(a.ID), a.Runs, a.Rule)
+		}
 		return fmt.Sprintf("left_out %s: %s", name(a.ID), a.Rule)
 	case Halt:
 		return fmt.Sprintf("halt %d", a.Code)

@@ -149,11 +149,13 @@ func (w *World) bindLost(s *service) bool {
 func (c *checker) wantUp(s *service, explicit, pull bool) {
 	b := &s.book
 	b.wish, b.held = wishUp, false
-	if b.state != machine.Starting && b.state != machine.Running {
+	moved := s.moved == c.w.steps
+	if b.state != machine.Starting && b.state != machine.Running || moved {
 		b.warrant |= byWish
 	}
 	switch b.state {
 	case machine.Starting, machine.Running:
+		b.unsureRuns = b.unsureRuns || moved
 	case machine.Stopping:
 		b.unsureRuns = true
 	default:
@@ -162,6 +164,12 @@ func (c *checker) wantUp(s *service, explicit, pull bool) {
 	if pull {
 		c.pull(s, explicit, true)
 	}
+}
+
+// wantJob notes that a job is to run when it is due. What it needs is started with it.
+func (c *checker) wantJob(s *service) {
+	s.book.wish, s.book.held = wishUp, false
+	c.oppose(s)
 }
 
 // pull walks the closure. hard: the way to s is one of requires and binds alone.
@@ -182,13 +190,20 @@ func (c *checker) pull(s *service, explicit, hard bool) {
 				continue
 			}
 			c.pulled[id] = mark
+			if c.isJob(d) {
+				if !d.book.held {
+					c.wantJob(d)
+				}
+				continue
+			}
 			if w.broken(d) { // it cannot start, but what it needs is pulled in
 				c.oppose(d)
 				c.pull(d, explicit, hard)
 				continue
 			}
 			d.book.wish, d.book.held = wishUp, false
-			if (!d.satisfied() || d.book.asked) && d.book.state != machine.Starting && d.book.state != machine.Running {
+			standing := d.book.state == machine.Starting || d.book.state == machine.Running
+			if (!d.satisfied() || d.book.asked) && !standing || d.moved == c.w.steps {
 				d.book.warrant |= byWish
 			}
 			up := d.book.state == machine.Starting || d.book.state == machine.Running

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
@@ -30,6 +31,10 @@ type checker struct {
 	exiting   bool              // a shutdown began in this Step without being asked for
 	unsettled bool              // what is entered comes in several parts: services may be Stopping by the time that they are pulled in
 	kept      []survivor
+	reruns    bool // a job that waited begins in this Step
+	unloaded  bool // the machine has not been told to load
+	offset    Time // wall clock, as the machine was told
+	local     *time.Location
 }
 
 // request is one that an operator waits for.
@@ -111,15 +116,21 @@ func (c *checker) failf(check string, s *service, detail string) {
 func (c *checker) loaded() {
 	c.beginPull()
 	if only := c.w.onlyName(); only != "" {
-		if s := c.w.byName[only]; c.w.broken(s) {
+		if s := c.w.byName[only]; c.w.broken(s) || c.isJob(s) {
+			c.beginPull()
 			c.pull(s, true, true)
+			if c.isJob(s) {
+				c.wantJob(s)
+			}
 		} else {
 			c.wantUp(s, true, true)
 		}
 		return
 	}
 	for _, s := range c.w.byID {
-		if s.config.Status == graph.StatusStart && !c.w.broken(s) {
+		if s.config.Status == graph.StatusStart && c.isJob(s) {
+			c.wantJob(s)
+		} else if s.config.Status == graph.StatusStart && !c.w.broken(s) {
 			c.wantUp(s, false, true)
 		}
 	}
@@ -185,6 +196,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		c.asking = false
 	}
 	c.told(ev)
+	c.beginJobs(ev, actions)
 	if limit := w.b.swarm.shutdownTimeout; c.shutting && limit > 0 && w.now >= c.shutAt+limit {
 		c.forced = true
 	}
@@ -209,6 +221,9 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		c.toldShutdown() // nothing was left to be stopped
 	}
 	for _, s := range c.spawned {
+		if c.reruns {
+			break // what was satisfied may be no more: a run that waited follows in the same Step
+		}
 		c.checkRequires(s, "at the end of the step")
 	}
 	var plan *graph.Plan
@@ -222,6 +237,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 		w.fail("I10", "a shutdown begins for no reason")
 	}
 	c.states()
+	c.endJobs()
 	if ev, ok := ev.(machine.Reloaded); ok {
 		c.survivors(ev.Plan)
 	}
@@ -337,7 +353,7 @@ func (c *checker) beginExit(a machine.Action) {
 // checkQuiet: between Restore and Resumed only what needs no process is emitted.
 func (c *checker) checkQuiet(a machine.Action) {
 	switch a.(type) {
-	case machine.Note, machine.Reply, machine.Forget, machine.Critical:
+	case machine.Note, machine.Reply, machine.Forget, machine.Critical, machine.LeftOut:
 	default:
 		c.w.fail("I16", "an action before Resumed")
 	}

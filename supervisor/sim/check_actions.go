@@ -252,6 +252,9 @@ func (c *checker) spawn(s *service, gen Gen) {
 	c.spawned = append(c.spawned, s)
 	c.w.attempt(s, gen)
 	p := c.w.proc(gen)
+	if s.job != nil {
+		s.job.spawned = true
+	}
 	p.asked, p.config = c.w.now, s.config // a reload may have come since the Precheck
 }
 
@@ -285,6 +288,9 @@ func (c *checker) checkAfter(s *service) {
 // leaves out what the specification leaves open.
 func (c *checker) onItsWay(d *service, depth int) bool {
 	b := &d.book
+	if d.job != nil && c.reruns {
+		return false // it may have been put on its way later in this Step
+	}
 	if b.wish != wishUp || d.config.Status == graph.StatusIgnore || c.w.missing(d) || c.w.broken(d) || depth > len(c.w.byID) {
 		return false
 	}

@@ -18,6 +18,11 @@ func (c *checker) restored() {
 	w := c.w
 	c.resuming = true
 	seen := 0
+	for _, s := range w.services {
+		if !s.present {
+			s.job = nil
+		}
+	}
 	for id := range graph.ID(w.m.Len()) {
 		r := w.m.Record(id)
 		was, ok := w.journal.records[r.Name]
@@ -98,17 +103,7 @@ func (c *checker) checkDirty() {
 	}
 }
 
-func sameRecord(a, b *machine.Record) bool {
-	x, y := *a, *b
-	if !slices.Equal(x.Extra, y.Extra) {
-		return false
-	}
-	x.Extra, y.Extra = nil, nil
-	return sameFields(&x, &y)
-}
-
-// sameFields compares what is left of two records without Extra.
-func sameFields(a, b *machine.Record) bool { return recordDiff(a, b) == "" }
+func sameRecord(a, b *machine.Record) bool { return recordDiff(a, b) == "" }
 
 // recordDiff names the first field that differs.
 func recordDiff(a, b *machine.Record) string {
@@ -123,6 +118,7 @@ func recordDiff(a, b *machine.Record) string {
 		{"ready_at", a.ReadyAt == b.ReadyAt}, {"spawned_at", a.SpawnedAt == b.SpawnedAt}, {"stop_at", a.StopAt == b.StopAt},
 		{"restarts", a.Restarts == b.Restarts}, {"backoff", a.Backoff == b.Backoff}, {"next_restart", a.NextRestart == b.NextRestart},
 		{"last_exit", a.LastExit == b.LastExit}, {"flags", a.Flags == b.Flags}, {"extra", slices.Equal(a.Extra, b.Extra)},
+		{"job", slices.Equal(a.Job, b.Job)},
 	}
 	for _, f := range fields {
 		if !f.same {

@@ -152,7 +152,7 @@ func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
 	case machine.OutcomeSuperseded:
 		return r.opposed || b.wish == wishEither
 	case machine.OutcomeShutdown:
-		return c.shutting
+		return c.shutting || c.exiting
 	case machine.OutcomeBlocked:
 		return up && b.state == machine.Blocked
 	case machine.OutcomeMissing:
@@ -204,7 +204,7 @@ func (c *checker) forget(s *service) {
 	if s.cur != nil {
 		s.cur.abandoned = true
 	}
-	s.book = book{}
+	s.book, s.job = book{}, nil
 }
 
 // halt is the end: L3.

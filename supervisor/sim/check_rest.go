@@ -81,7 +81,7 @@ func (c *checker) timers() {
 		info := w.m.Info(id)
 		config := w.m.Config(id)
 		if c.portBound(id, &info) || info.State == machine.Running &&
-			(config.Health != nil || w.proc(info.Gen).pingEvery() > 0 || info.SelfStop) {
+			(config.Health != nil || w.proc(info.Gen).pingEvery() > 0 || info.SelfStop) || info.NextRun == at {
 			return
 		}
 	}
@@ -146,7 +146,7 @@ func (c *checker) goals() {
 func (c *checker) situation(s *service) situation {
 	b := &s.book
 	info := c.w.m.Info(s.id)
-	x := situation{up: b.wish == wishUp, owed: info.Due || b.warrant&owing != 0,
+	x := situation{job: info.Job, up: b.wish == wishUp, owed: info.Due || b.warrant&owing != 0,
 		state: b.state}
 	x.returning = b.state == machine.Blocked && (s.config.Target || b.spawned != 0) && c.w.m.Standing(s.id)&graph.Holds != 0
 	p := s.cur

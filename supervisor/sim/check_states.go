@@ -266,6 +266,13 @@ func (c *checker) checkReason(s *service, info *machine.Info) {
 	switch info.Reason.Type {
 	case machine.ReasonNone:
 		c.failf("I12", s, "is failed for no reason")
+		return
+	case machine.ReasonDependencyFailed, machine.ReasonMissingDependency:
+		if c.isJob(s) {
+			return // its run has failed with it, whatever became of it since
+		}
+	}
+	switch info.Reason.Type {
 	case machine.ReasonDependencyFailed:
 		if b.wish == wishUp {
 			b.warrant |= byReturn

@@ -60,6 +60,7 @@ func (w *World) restore() {
 	w.tracer.restored(w, records, sent)
 	w.m = machine.Restore(j.graph, w.machineOptions(), records, j.globals, sent, w.now)
 	w.checker.restored()
+	w.tellClock()
 	for i := range records {
 		w.gapWord(&records[i])
 		if w.down || w.failure != nil {
@@ -97,8 +98,7 @@ func (w *World) stopSent(records []machine.Record) map[machine.Gen]bool {
 func (w *World) bootAgain() {
 	w.down = false
 	w.m = machine.New(w.g, w.machineOptions())
-	w.checker.loaded()
-	w.step(machine.Loaded{Only: w.onlyName()})
+	w.boot()
 }
 
 // gapWord says what has become of the incarnation that a record names.

@@ -91,6 +91,7 @@ func (b *blueprint) config(i, version int) *graph.Config {
 		edges = b.vary(c, i, version)
 		b.flip(c, i, version)
 	}
+	b.schedule(c, i, version)
 	b.deps(c, i, edges)
 	b.configs[key] = c
 	return c
@@ -107,7 +108,7 @@ func (b *blueprint) kindOf(r *rng, i int) *graph.Config {
 		return c
 	}
 	c.Exec = graph.Command{Line: "run " + c.Name}
-	c.Oneshot = oneshot
+	c.Oneshot = oneshot || b.isJob(i)
 	switch {
 	case status < s.statusStop:
 		c.Status = graph.StatusStop

@@ -62,6 +62,13 @@
 //	                     is kept from the moment on when the old one takes nothing more (upgrade.go). A stop or a reload that
 //	                     does not end calls the upgrade off, and the old image does what was kept.
 //	L3   shutdown        As written.
+//	J1   one run         Of everything that is due by docs/jobs.md, worked out once more in check_jobs.go, comes one run, one that waits,
+//	                     or one that is left out, and nothing else: none begins beside another (skip), what was passed over or
+//	                     missed is one (catch_up).
+//	J2   queue           A run that waits begins as soon as nothing keeps it, in its turn and within [jobs] concurrency, or is left out
+//	                     because the job is stopped, broken, or the run before could not start. None is lost, also not in a crash.
+//	J3   next time       What is shown as the next time is right after every Step, whatever the clock did, and the deadline is not later.
+//	J4   stopped         Nothing waits, and by I10 nothing runs, while the job is wanted down.
 //
 // The bugs planted in the machine (machine.Bugs) and in the stand-in (Slip) must be found: mutants_test.go.
 package sim

@@ -28,6 +28,7 @@ const (
 	hPing                       // a watchdog ping
 	hHangup                     // gen: the request whose client goes away
 	hReloaded                   // a reload that was planned is applied
+	hClock                      // the driver hears that the wall clock was set
 	hExec                       // an upgrade comes to its execution, or the new image to what was kept for it
 )
 

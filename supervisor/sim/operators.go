@@ -26,6 +26,9 @@ func (w *World) do(o *op, number int) {
 	case opSay:
 		w.say(w.services[o.service], o)
 		return
+	case opClock:
+		w.setClock(o)
+		return
 	case opCrash:
 		w.doomsday = o
 		if w.down {

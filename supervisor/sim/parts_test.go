@@ -49,7 +49,7 @@ func TestRngIsStable(t *testing.T) {
 func TestPure(t *testing.T) {
 	t.Parallel()
 	allowed := map[string]bool{"math/bits": true, "slices": true, "sort": true, "strconv": true, "strings": true, "time": true,
-		"github.com/zinit/zinit/graph": true, "github.com/zinit/zinit/supervisor/machine": true}
+		"github.com/zinit/zinit/graph": true, "github.com/zinit/zinit/graph/calendar": true, "github.com/zinit/zinit/supervisor/machine": true}
 	entries, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)

@@ -162,6 +162,9 @@ func (w *World) drawEnd(p *process, r *rng) {
 	soon := r.between(0, 10*millisecond)
 	if p.config.Oneshot {
 		c.exitAfter = choose(r, soon, r.between(0, 200*millisecond), r.between(0, 3*second))
+		if w.healed && w.b.swarm.jobs > 0 { // or those that wait would never come to an end
+			c.exitAfter = soon
+		}
 	}
 	if r.chance(rate[FaultExit]) {
 		c.exitAfter = choose(r, 0, soon, r.between(0, 300*millisecond), r.between(0, 12*second))

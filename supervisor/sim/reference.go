@@ -17,6 +17,7 @@ type reference struct {
 
 // situation is what is known of one service from outside.
 type situation struct {
+	job       bool // it runs when it is due
 	up        bool // wanted up
 	owed      bool // a start is owed, or would be if its dependencies allowed it
 	runs      bool // its main process lives
@@ -78,6 +79,8 @@ func (r *reference) settleAlone(id graph.ID) {
 	case !x.up:
 		r.put(id, x.state) // Inactive, Exited or Failed, see allows
 	case target:
+	case x.job && !x.owed:
+		r.put(id, x.state)
 	case x.done, x.over == overExited && !x.owed:
 		r.put(id, machine.Exited)
 	case x.over == overFailed && !x.owed:

@@ -26,10 +26,11 @@ const (
 	opOutside  // somebody kills a main process
 	opSay      // a process sends a notify message
 	opUpgrade  // the server executes another image in place
+	opClock    // the wall clock is set, or the time zone changes
 )
 
 var opNames = [...]string{"start", "stop", "restart", "kill", "reload_signal", "start_all", "stop_all", "reload", "crash", "shutdown",
-	"jump", "port", "outside", "say", "upgrade"}
+	"jump", "port", "outside", "say", "upgrade", "clock"}
 
 // op is one line of the script.
 type op struct {
@@ -42,7 +43,7 @@ type op struct {
 	noDeps   bool
 	sig      graph.Signal
 	arg      int  // crash: how many actions are still carried out, or beforeJournal; port: which
-	length   Time // jump, port, crash: how long
+	length   Time // jump, port, crash: how long; clock: how far
 	number   int  // reload: which, from 1
 }
 
@@ -71,6 +72,8 @@ func (o *op) fault() (Fault, bool) {
 		return FaultTalk, true
 	case opUpgrade:
 		return FaultUpgrade, true
+	case opClock:
+		return FaultClock, true
 	}
 	return 0, false
 }
@@ -155,6 +158,7 @@ func (b *blueprint) drawTroubles(list []op, horizon Time) []op {
 	add(FaultShutdown, 2, func(r *rng, o *op) { o.what = opShutdown })
 	add(FaultTalk, 8, func(r *rng, o *op) { o.what, o.arg = opSay, r.n(8) })
 	add(FaultUpgrade, 6, func(r *rng, o *op) { o.what, o.length = opUpgrade, r.between(0, second) })
+	add(FaultClock, 5, func(r *rng, o *op) { o.what, o.arg, o.length = opClock, r.n(4), drawStepOfClock(r) })
 	return list
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/calendar"
 	"github.com/zinit/zinit/supervisor/machine"
 )
 
@@ -34,6 +35,9 @@ func (s *script) text(f *Failure) []byte {
 // config opens the script with the definitions at load.
 func (s *script) config(w *World) {
 	line := "\nconfig pid1"
+	if w.b.swarm.jobs > 0 {
+		line += " host=" + strconv.FormatUint(w.seed, 10) + " jobs=" + strconv.Itoa(w.b.swarm.jobsAtOnce)
+	}
 	if limit := w.b.swarm.shutdownTimeout; limit > 0 {
 		line += " shutdown=" + strconv.FormatInt(int64(limit/millisecond), 10)
 	}
@@ -143,9 +147,7 @@ func genOf(ev machine.Event) (Gen, bool) {
 func scriptLine(w *World, ev machine.Event) string {
 	switch ev := ev.(type) {
 	case machine.Loaded:
-		if ev.Only != "" {
-			return "loaded only=" + ev.Only
-		}
+		return loadedLine(w, ev)
 	case machine.Asked:
 		return askedLine(w, ev)
 	case machine.Prechecked:
@@ -181,6 +183,22 @@ func scriptLine(w *World, ev machine.Event) string {
 	}
 	return eventText(w, ev)
 }
+
+func loadedLine(w *World, ev machine.Loaded) string {
+	line := "loaded"
+	if ev.Only != "" {
+		line += " only=" + ev.Only
+	}
+	for _, s := range w.services {
+		if ran, ok := ev.LastRuns[s.name]; ok {
+			line += " " + s.name + "=" + wallText(ran)
+		}
+	}
+	return line
+}
+
+// wallText writes a time by the wall clock.
+func wallText(t int64) string { return time.Unix(0, t).UTC().Format("2006-01-02T15:04:05.999999999") }
 
 func askedLine(w *World, ev machine.Asked) string {
 	line := opNames[opOf(ev.Verb)] + w.names(ev.IDs) + " req=" + strconv.FormatUint(uint64(ev.Req), 10)
@@ -253,6 +271,9 @@ func describeService(c *graph.Config) (words []string) {
 	for _, port := range c.Ports {
 		add(true, "ports="+strconv.Itoa(int(port)))
 	}
+	for i := range c.Schedules {
+		words = append(words, describeSchedule(&c.Schedules[i])...)
+	}
 	if h := c.Health; h != nil {
 		add(true, "health="+h.Interval.String()+"/"+strconv.Itoa(h.Retries))
 		add(h.Type == graph.HealthExec, "check=exec")
@@ -260,6 +281,25 @@ func describeService(c *graph.Config) (words []string) {
 		add(true, "period="+h.StartPeriod.String())
 	}
 	return words
+}
+
+func describeSchedule(s *graph.Schedule) []string {
+	words := []string{s.Kind.String() + "="}
+	if s.When != nil {
+		words[0] += strings.ReplaceAll(s.Text, " ", "_")
+	} else {
+		words[0] += calendar.FormatSpan(s.Interval)
+	}
+	if s.FromEnd {
+		words = append(words, "from_end")
+	}
+	if s.Jitter > 0 {
+		words = append(words, "jitter="+calendar.FormatSpan(s.Jitter))
+	}
+	if s.CatchUp {
+		words = append(words, "catch_up")
+	}
+	return append(words, "overlap="+s.Overlap.String())
 }
 
 func codesText(codes []int) string {

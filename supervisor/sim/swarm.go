@@ -51,12 +51,13 @@ const (
 	FaultTalk                  // notify messages: more time, another watchdog, its trigger, stopping
 	FaultKind                  // a reload makes a target of a service, or a oneshot of a daemon, or back
 	FaultUpgrade               // the server executes another image in place
+	FaultClock                 // the wall clock is set, the time zone changes
 	nFaults
 )
 
 var faultNames = [nFaults]string{"spawn", "slow_exec", "exit", "stubborn", "linger", "kids", "daemon", "unready", "sick", "undead",
 	"late", "twice", "swapped", "jump", "port", "crash", "torn", "vanish", "reload", "shutdown", "outside", "batch", "laggard",
-	"talk", "kind", "upgrade"}
+	"talk", "kind", "upgrade", "clock"}
 
 // String names the fault.
 func (f Fault) String() string { return faultNames[f] }
@@ -71,6 +72,8 @@ type swarm struct {
 	// shares of the services, permille
 	oneshots, targets, probes, readyKinds, ports, hooks, statusStop, statusIgnore, system, broken, onExit, watchdogs int
 	critical, filters, preStarts                                                                                     int
+	jobs                                                                                                             int // have a schedule
+	jobsAtOnce                                                                                                       int // 0 = no bound
 
 	ops             int  // requests of operators
 	tempo           Time // longest pause between two requests
@@ -122,6 +125,12 @@ func (s *swarm) drawRare(seed uint64) {
 	s.only = r.chance(60)
 	if u := newRng(seed, 23); !s.simple && u.chance(250) {
 		s.rate[FaultUpgrade] = 1000
+	}
+	if j := newRng(seed, 24); s.services <= 20 && j.chance(80) {
+		s.jobs, s.jobsAtOnce = choose(&j, 150, 400, 900), choose(&j, 0, 0, 0, 1, 2, 3)
+		if !s.simple && j.chance(600) {
+			s.rate[FaultClock] = 1000
+		}
 	}
 	if r.chance(150) {
 		s.shutdownTimeout = choose(&r, 300*millisecond, 2*second, 8*second)

@@ -167,19 +167,32 @@ func (c *checker) toldAsked(ev machine.Asked) {
 				c.spread(s)
 			}
 		case machine.VerbRestart:
-			if s.book.wish == wishUp && !c.w.missing(s) && !c.w.broken(s) && (s.active() || s.book.done && s.book.state == machine.Exited) {
-				s.book.unsureRuns = s.book.unsureRuns || s.active()
-				s.book.asked = true
-				s.book.warrant |= byWish
-				c.spread(s)
+			if !c.isJob(s) || len(ev.IDs) == 1 {
+				c.toldRestart(s)
 			}
 		}
+	}
+}
+
+// toldRestart is a restart, behind what it has in common with a start.
+func (c *checker) toldRestart(s *service) {
+	if s.book.wish == wishUp && !c.w.missing(s) && !c.w.broken(s) && (s.active() || s.book.done && s.book.state == machine.Exited) {
+		s.book.unsureRuns = s.book.unsureRuns || s.active()
+		s.book.asked = true
+		s.book.warrant |= byWish
+		c.spread(s)
 	}
 }
 
 // toldStart is a start or restart. A missing requirement refuses it (-32012), unless it runs and is only started; a broken
 // file too.
 func (c *checker) toldStart(s *service, ev machine.Asked) {
+	if c.isJob(s) && len(ev.IDs) > 1 { // all were meant, not this one
+		if !c.w.missing(s) && !c.w.broken(s) {
+			c.wantJob(s)
+		}
+		return
+	}
 	up := !s.config.Target && (s.book.state == machine.Starting || s.book.state == machine.Running)
 	if c.w.missing(s) && !(up && ev.Verb == machine.VerbStart) || c.w.broken(s) {
 		return
@@ -189,10 +202,7 @@ func (c *checker) toldStart(s *service, ev machine.Asked) {
 	if len(ev.IDs) > 1 && s.active() {
 		s.book.unsureRuns = true // one before it may have stopped it by now
 	}
-	if b := &s.book; b.done && b.state == machine.Exited && c.remains(s) {
-		b.asked = true // it has to go down before it can run again
-		c.spread(s)
-	}
+	c.goesDownFirst(s)
 }
 
 // remains reports whether a finished oneshot needs a stop sequence: it left processes, or post_stop is owed.
@@ -243,7 +253,7 @@ func (c *checker) toldReload(ev machine.Reloaded) {
 	for _, name := range ev.Plan.Added {
 		s := c.w.byName[name]
 		if s.book.held = false; s.config.Status == graph.StatusStart && !c.w.broken(s) {
-			c.wantUp(s, false, true)
+			c.startFor(s)
 		} else {
 			s.book.wish = wishDown
 		}
@@ -334,11 +344,11 @@ func (c *checker) toldStatus(s *service) {
 // triedAgain: a reload that changes a service which has ended for good, or is about to, tries it again (docs/design/states.md 3).
 func (c *checker) triedAgain(s *service) bool {
 	b := &s.book
-	if b.wish != wishUp || s.config.Status == graph.StatusIgnore || s.config.Target || c.w.broken(s) {
+	if b.wish != wishUp || c.isJob(s) || s.config.Status == graph.StatusIgnore || s.config.Target || c.w.broken(s) {
 		return false
 	}
 	switch b.state {
-	case machine.Failed:
+	case machine.Failed, machine.Inactive: // which was a job
 		return true
 	case machine.Exited:
 		return !s.satisfied()
@@ -358,6 +368,16 @@ func (c *checker) appears(s *service) {
 		b.warrant |= byWish
 	case s.wasBroken || b.wish != wishUp:
 		c.beginPull()
-		c.wantUp(s, false, true)
+		c.startFor(s)
 	}
+}
+
+// startFor starts what a reload wants up; a job runs when it is due.
+func (c *checker) startFor(s *service) {
+	if !c.isJob(s) {
+		c.wantUp(s, false, true)
+		return
+	}
+	c.wantJob(s)
+	c.pull(s, false, true)
 }

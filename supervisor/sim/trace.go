@@ -134,6 +134,8 @@ func plainEvent(w *World, ev machine.Event) string {
 		return "resumed"
 	case machine.Ticked:
 		return "ticked"
+	case machine.ClockSet:
+		return "clock wall=" + wallText(ev.Wall) + " zone=" + ev.Local.String()
 	case machine.ShutdownAsked:
 		return "shutdown_asked"
 	}
@@ -216,6 +218,8 @@ func actionText(w *World, a machine.Action) string {
 		return "forget " + a.Name
 	case machine.Critical:
 		return "critical " + name(a.ID)
+	case machine.LeftOut:
+		return "left_out " + name(a.ID) + ": " + strconv.Itoa(a.Runs) + ", " + a.Rule
 	case machine.Halt:
 		return "halt " + strconv.Itoa(a.Code)
 	}

@@ -98,7 +98,7 @@ func (w *World) askedOnce() {
 			continue
 		}
 		switch o.what {
-		case opJump, opPort, opOutside, opSay, opCrash, opUpgrade:
+		case opJump, opPort, opOutside, opSay, opCrash, opUpgrade, opClock:
 			continue
 		}
 		if n := w.asked[i]; n != 1 {

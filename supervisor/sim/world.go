@@ -65,6 +65,8 @@ type service struct {
 	doom      doom
 	cur       *process // the latest incarnation
 	book      book
+	job       *jobBook // nil: it has no schedule
+	moved     int      // the Step in which its state changed before something that is due was looked at
 }
 
 // World is one seeded fake world around one machine.
@@ -103,6 +105,8 @@ type World struct {
 	upgrading *upgrade    // nil: none is under way
 	asked     map[int]int // how often each line of the script was carried out
 	applying  []int       // versions of the graph that is being applied
+	wall      wallClock
+	holding   bool // what the machine was told is recorded with its next Step
 }
 
 // Run plays one world to its end.
@@ -140,12 +144,13 @@ func newWorld(o Options) *World {
 	r := newRng(o.Seed, 10)
 	for i, name := range b.names {
 		s := &service{index: i, name: name, version: absent}
-		if d := choose(&r, doomSpawn, doomExit, doomDone); r.chance(b.swarm.doomed) {
+		if d := choose(&r, doomSpawn, doomExit, doomDone); r.chance(b.swarm.doomed) && b.swarm.jobs == 0 { // a job would bring it back for ever
 			s.doom = d
 		}
 		w.services = append(w.services, s)
 		w.byName[name] = s
 	}
+	w.wall = drawWall(b)
 	w.checker.init(w)
 	return w
 }
@@ -183,14 +188,24 @@ func (w *World) load() {
 	g := w.graphOf(versions)
 	w.adoptGraph(g, versions)
 	w.m = machine.New(g, w.machineOptions())
-	w.checker.loaded()
 	w.tracer.config(w)
-	w.step(machine.Loaded{Only: w.onlyName()})
+	w.boot()
 	w.commit()
 }
 
+// boot gives a new machine its first events, which are recorded together.
+func (w *World) boot() {
+	w.checker.jobsAnew()
+	w.holding = true
+	w.tellClock()
+	w.holding = false
+	w.checker.loaded()
+	w.step(machine.Loaded{Only: w.onlyName(), LastRuns: w.lastRuns()})
+}
+
 func (w *World) machineOptions() machine.Options {
-	return machine.Options{PID1: true, Bugs: w.Bugs, ShutdownTimeout: int64(w.b.swarm.shutdownTimeout)}
+	return machine.Options{PID1: true, Bugs: w.Bugs, ShutdownTimeout: int64(w.b.swarm.shutdownTimeout), HostSeed: w.seed,
+		JobsAtOnce: w.b.swarm.jobsAtOnce}
 }
 
 // onlyName is the one name that is loaded, "" = all.
@@ -287,7 +302,7 @@ func (w *World) one() {
 
 // push adds what will happen; words are bound to the life of the server that they are for.
 func (w *World) push(it item) {
-	if it.what == hWord {
+	if it.what == hWord || it.what == hClock {
 		it.life = w.life
 	}
 	w.count(&it, 1)
@@ -336,6 +351,10 @@ func (w *World) happen(it *item) {
 		w.reloaded()
 	case hExec:
 		w.exec()
+	case hClock:
+		if !w.down && it.life == w.life {
+			w.tellClock()
+		}
 	}
 }
 
@@ -353,17 +372,19 @@ func (w *World) step(ev machine.Event) {
 	if r, ok := ev.(machine.Reloaded); ok {
 		w.adoptGraph(r.Graph, w.applying)
 	}
-	if w.doomsday != nil && w.doomsday.arg == beforeJournal {
+	if w.doomsday != nil && w.doomsday.arg == beforeJournal && !w.holding {
 		w.tracer.script.takeBack()
 		w.crash()
 		return
 	}
-	if w.Slips&SlipJournalLate == 0 {
+	if w.Slips&SlipJournalLate == 0 && !w.holding {
 		w.record()
 	}
 	w.queue = append(w.queue, actions...)
 	w.checker.after(ev, actions)
-	w.m.ClearDirty()
+	if !w.holding {
+		w.m.ClearDirty()
+	}
 }
 
 // commit carries out the queued actions, or as many as a crash allows.
