@@ -23,6 +23,7 @@ var machines = []struct {
 	run    func(t *testing.T, bin string) string // makes the program that runs bin
 }{
 	{"386", native},
+	{"mipsle", emulated("mipsel", `\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x08\x00`)},
 	{"arm64", emulated("aarch64", `\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00`)},
 }
 
