@@ -1,6 +1,9 @@
 package loop
 
 import (
+	"context"
+	"log/slog"
+
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/notify"
@@ -34,6 +37,9 @@ func (d *driver) notified(w notify.Word, done chan<- struct{}) {
 func (d *driver) heed(c *child, w *notify.Word, v *Verdict) {
 	m := &w.Message
 	gen := c.gen
+	if d.log.Enabled(context.Background(), slog.LevelDebug) && !w.OnDescriptor {
+		d.log.Debug(c.config.Name+" says "+m.String(), "service", c.config.Name, "sender", w.Sender.Pid)
+	}
 	if m.HasStatus {
 		c.statusText = m.Status
 	}

@@ -42,6 +42,27 @@ func (m *Message) Empty() bool {
 	return *m == Message{Unknown: m.Unknown, Barrier: m.Barrier, FDStore: m.FDStore}
 }
 
+// String is the message in the words of the protocol, separated by blanks, as far as it was understood.
+func (m *Message) String() string {
+	var words []string
+	for _, w := range []struct {
+		said bool
+		word string
+	}{
+		{m.Ready, "READY=1"}, {m.Reloading, "RELOADING=1"}, {m.Stopping, "STOPPING=1"},
+		{m.MainPID > 0, "MAINPID=" + strconv.Itoa(m.MainPID)},
+		{m.Watchdog, "WATCHDOG=1"}, {m.WatchdogTrigger, "WATCHDOG=trigger"},
+		{m.WatchdogTimeout > 0, "WATCHDOG_USEC=" + strconv.FormatInt(m.WatchdogTimeout.Microseconds(), 10)},
+		{m.ExtendTimeout > 0, "EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(m.ExtendTimeout.Microseconds(), 10)},
+		{m.HasErrno, "ERRNO=" + strconv.Itoa(m.Errno)}, {m.HasStatus, "STATUS=" + m.Status},
+	} {
+		if w.said {
+			words = append(words, w.word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // Parse reads a datagram: NAME=VALUE separated by newlines. What is not understood is counted and otherwise ignored, as
 // the protocol asks; of several assignments of one name the last counts.
 func Parse(data []byte) Message {

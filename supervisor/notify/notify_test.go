@@ -55,6 +55,11 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q:\n got %+v\nwant %+v", test.data, got, test.want)
 		}
 	}
+	const all = "READY=1 RELOADING=1 STOPPING=1 MAINPID=7 WATCHDOG=1 WATCHDOG_USEC=8 EXTEND_TIMEOUT_USEC=9 ERRNO=2 STATUS=well"
+	said := Parse([]byte(strings.ReplaceAll(all, " ", "\n")))
+	if got := said.String(); got != all {
+		t.Errorf("as text: %s", got)
+	}
 	long := Parse([]byte("STATUS=" + strings.Repeat("é", 2000)))
 	if len(long.Status) > statusMax || !utf8.ValidString(long.Status) || strings.Contains(long.Status, "\uFFFD") {
 		t.Errorf("a long status: %d bytes, valid %v", len(long.Status), utf8.ValidString(long.Status))

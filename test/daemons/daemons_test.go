@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,7 +66,8 @@ shift
 exec "$@"
 `
 
-// TestPage: every daemon of the page becomes ready beside all the others, and ends by its own stop signal, not by SIGKILL.
+// TestPage: every daemon of the page becomes ready beside all the others, reloads with the same process, says what the table
+// of the page tells, and ends by its own stop signal, not by SIGKILL.
 func TestPage(t *testing.T) {
 	need.Root(t)
 	files := page(t)
@@ -84,7 +86,7 @@ func TestPage(t *testing.T) {
 			need.Program(t, filepath.Base(m[1])) // its package must be installed
 		}
 	}
-	s := testkit.Start(t, nil, testkit.Options{Bin: inWorld(t, files), Dir: services})
+	s := testkit.Start(t, nil, testkit.Options{Bin: inWorld(t, files), Dir: services, Args: []string{"--log-level", "debug"}})
 	c := s.Client()
 	defer func() {
 		if t.Failed() {
@@ -97,6 +99,15 @@ func TestPage(t *testing.T) {
 			t.Errorf("%s needed %d restarts to become ready: %s", name, st.Restarts, s.Logs())
 		}
 	}
+	told := words(t)
+	before := len(s.Logs())
+	for _, name := range promised {
+		reload(t, s, c, name)
+	}
+	for _, name := range promised {
+		s.Await(name+" to say what it says at a reload", func() bool { return len(said(s.Logs()[before:], name)) >= len(told[name].reload) })
+	}
+	after := len(s.Logs())
 	var all sync.WaitGroup
 	for _, name := range promised {
 		all.Go(func() {
@@ -110,8 +121,121 @@ func TestPage(t *testing.T) {
 		})
 	}
 	all.Wait()
+	logs := s.Logs()
+	for _, name := range promised {
+		if got := said(logs[before:after], name); !slices.Equal(got, told[name].reload) {
+			t.Errorf("%s says %q at a reload, the page %q", name, got, told[name].reload)
+		}
+		if got := said(logs[after:], name); !slices.Equal(got, told[name].end) {
+			t.Errorf("%s says %q at its end, the page %q", name, got, told[name].end)
+		}
+	}
 	if code := s.Stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("the server ended with %d", code)
+	}
+}
+
+// spoken is what a daemon says by the table of the page.
+type spoken struct{ reload, end []string }
+
+// words reads the table.
+func words(t *testing.T) map[string]spoken {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(testkit.Root(), "docs/daemons.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(cell string) []string {
+		var out []string
+		for _, m := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(cell, -1) {
+			out = append(out, m[1])
+		}
+		slices.Sort(out)
+		return out
+	}
+	rows := map[string]spoken{}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, "|"); len(cells) == 7 {
+			rows[strings.TrimSpace(cells[1])] = spoken{list(cells[3]), list(cells[4])}
+		}
+	}
+	for _, name := range promised {
+		if _, ok := rows[name]; !ok {
+			t.Errorf("the table has no row of %s", name)
+		}
+	}
+	return rows
+}
+
+// said are the kinds of words of a service in a part of the server's log, without those of its watchdog.
+func said(logs, name string) []string {
+	var out []string
+	for _, m := range regexp.MustCompile(`(?m)debug: `+name+` says (.*) service=`).FindAllStringSubmatch(logs, -1) {
+		for _, w := range regexp.MustCompile(`(?:^| )([A-Z_]+)=`).FindAllStringSubmatch(m[1], -1) {
+			if !strings.HasPrefix(w[1], "WATCHDOG") {
+				out = append(out, w[1])
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// signs tell that a daemon has read its configuration again: how often a text stands in what it has written, or in a file
+// of its world. Of redis there is none: it has no reload.
+var signs = map[string]struct{ file, text string }{
+	"unbound":   {"", "Restart of unbound"},
+	"mosquitto": {"/var/log/mosquitto/mosquitto.log", "Reloading config."},
+	"haproxy":   {"", "Loading success."},
+	"php-fpm":   {"/var/log/php8.2-fpm.log", "Reloading in progress"},
+	"named":     {"server", "named says READY=1 STATUS=reload command finished: success"},
+	"sshd":      {"server", "sshd says READY=1"},
+	"mariadb":   {"", "Status information:"},
+	"rsyslog":   {"/var/log/syslog", "rsyslogd was HUPed"},
+	"dbus":      {"server", "dbus says READY=1"},
+	"dovecot":   {"server", "dovecot says READY=1"},
+	"gunicorn":  {"", "Hang up: Master"},
+	"postgres":  {"", "received SIGHUP, reloading configuration files"},
+}
+
+// sign is something that a reload changes.
+func sign(s *testkit.Server, name string, pid int) string {
+	root := fmt.Sprintf("/proc/%d/root", pid)
+	switch sign := signs[name]; {
+	case name == "nginx": // other workers
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pid))
+		return string(children)
+	case name == "cupsd": // another socket
+		st, err := os.Stat(root + "/run/cups/cups.sock")
+		if err != nil {
+			return ""
+		}
+		return fmt.Sprint(st.Sys().(*syscall.Stat_t).Ino, st.ModTime())
+	case sign.file == "server":
+		return fmt.Sprint(strings.Count(s.Logs(), sign.text))
+	case sign.file != "":
+		text, _ := os.ReadFile(root + sign.file)
+		return fmt.Sprint(strings.Count(string(text), sign.text))
+	default:
+		text, _, _ := s.Zinit("logs", name, "-n", "10000")
+		return fmt.Sprint(strings.Count(text, sign.text))
+	}
+}
+
+// reload lets one of them read its configuration again, and sees that it did and goes on with the same process.
+func reload(t *testing.T, s *testkit.Server, c *rpc.Client, name string) {
+	t.Helper()
+	before := s.AwaitState(c, name, "running")
+	was := sign(s, name, before.PID)
+	if out, stderr, code := s.Zinit("signal-reload", name); code != 0 {
+		t.Errorf("reload of %s: %d %s %s", name, code, out, stderr)
+		return
+	}
+	if name != "redis" {
+		s.Await(name+" to reload", func() bool { now := sign(s, name, before.PID); return now != was && now != "" })
+	}
+	if st := s.AwaitState(c, name, "running"); st.PID != before.PID || st.Restarts != 0 {
+		t.Errorf("%s was restarted: pid %d after %d, %d restarts", name, st.PID, before.PID, st.Restarts)
 	}
 }
 
