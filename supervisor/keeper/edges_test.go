@@ -143,21 +143,21 @@ func TestCollectIgnoresWhatWasBefore(t *testing.T) {
 	}
 	numbered := func(k kind, nonce uint64) *frame { f := newFrame(k, 0); f.put64(nonce); return f }
 	tracked := newFrame(kTracked, 1)
-	tracked.put64(5)
+	tracked.put64(500)
 	tracked.put64(6)
-	for _, f := range []*frame{order(OrderHalt), order(OrderKill), order(nOrders), order(OrderUpgrade), begin(8), tracked, numbered(kEnd, 7), begin(7),
-		order(OrderReload), tracked, numbered(kEnd, 8), numbered(kEnd, 7)} {
+	for _, f := range []*frame{order(OrderHalt), order(OrderKill), order(nOrders), order(OrderUpgrade), begin(80), tracked, numbered(kEnd, 70), begin(70),
+		order(OrderReload), numbered(kEnd, 80), tracked, numbered(kEnd, 70)} {
 		must(t, send(ours, f, []int{rd}, 0))
 	}
-	h, err := (&Client{fd: theirs}).collect(7)
+	h, err := (&Client{fd: theirs}).collect(70)
 	must(t, err)
-	if !slices.Equal(h.Orders, []Order{OrderKill, OrderUpgrade}) || !reflect.DeepEqual(h.Tracked, map[int]uint64{5: 6}) {
+	if !slices.Equal(h.Orders, []Order{OrderKill, OrderUpgrade}) || !reflect.DeepEqual(h.Tracked, map[int]uint64{500: 6}) {
 		t.Errorf("orders %v, tracked %v", h.Orders, h.Tracked)
 	}
-	for _, f := range []*frame{begin(7), newFrame(kFiles, 1)} {
+	for _, f := range []*frame{begin(70), newFrame(kFiles, 1)} {
 		must(t, send(ours, f, []int{rd}, 0))
 	}
-	if _, err := (&Client{fd: theirs}).collect(7); err != errFrame {
+	if _, err := (&Client{fd: theirs}).collect(70); err != errFrame {
 		t.Errorf("a cut message: %v", err)
 	}
 	closeAll([]int{ours, theirs, rd, wr})

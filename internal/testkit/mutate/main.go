@@ -44,6 +44,7 @@ func main() {
 	work, err := os.MkdirTemp("", "mutate-")
 	fail(err)
 	defer os.RemoveAll(work)
+	fail(os.Chmod(work, 0o755))
 	mutants, err := pkg.mutate(work)
 	fail(err)
 	tests, err := pkg.tests(work, flag.Args(), *tags, len(mutants), *longest)

@@ -139,6 +139,7 @@ func (s *suite) run(tests []*test, limit time.Duration, env string) outcome {
 		return outcome{output: []byte(err.Error())}
 	}
 	defer os.RemoveAll(tmp)
+	_ = os.Chmod(tmp, 0o755) // some tests become other users
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
