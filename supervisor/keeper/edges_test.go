@@ -458,6 +458,16 @@ func TestQueueIsInOrder(t *testing.T) {
 	if ev, ok, _ := c.Receive(); !ok || ev.Order != OrderHalt {
 		t.Errorf("%+v", ev)
 	}
+	s.track(7, 1, false)
+	for _, pid := range []int{7, 8} { // nothing that was said is said again, of neither kind
+		s.Exited(Exit{PID: pid})
+		if _, err := s.Write(); err != nil {
+			t.Error(err)
+		}
+		if ev, _, _ := c.Receive(); len(ev.Exits) != 1 || ev.Exits[0].PID != pid {
+			t.Errorf("of %d alone: %+v", pid, ev)
+		}
+	}
 	// The stop that a handover tells is not said again, what is no stop is.
 	s.Ask(OrderHalt)
 	s.Ask(OrderKill)
