@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,6 +76,7 @@ func main() {
 	}
 	close(next)
 	wait.Wait()
+	stale(pkg, mutants, named)
 	if !report(pkg, chosen, named, *aliveFile, *floor) {
 		os.RemoveAll(work)
 		os.Exit(1)
@@ -87,7 +89,7 @@ func report(pkg *pkg, mutants []*mutant, named map[string]string, aliveFile stri
 	killed, late, excused, unreached := 0, 0, 0, 0
 	slices.SortFunc(mutants, func(a, b *mutant) int { return cmp.Compare(a.id, b.id) })
 	for _, m := range mutants {
-		reason, isNamed := named[m.key]
+		_, isNamed := named[m.key]
 		switch {
 		case m.killer != "":
 			killed++
@@ -99,7 +101,6 @@ func report(pkg *pkg, mutants []*mutant, named map[string]string, aliveFile stri
 			}
 		case isNamed:
 			excused++
-			_ = reason
 		default:
 			alive = append(alive, m)
 			if !m.reached {
@@ -123,6 +124,20 @@ func report(pkg *pkg, mutants []*mutant, named map[string]string, aliveFile stri
 	fmt.Printf("%s: %d of %d mutants killed (%.1f %%, %d by their time limit), %d named, %d alive and not named (no test reaches %d)\n",
 		pkg.path, killed, len(mutants), score, late, excused, len(alive), unreached)
 	return score >= floor && len(alive) == 0
+}
+
+// stale prints the names of mutants of the package that there are not any more.
+func stale(pkg *pkg, mutants []*mutant, named map[string]string) {
+	there := map[string]bool{}
+	for _, m := range mutants {
+		there[m.key] = true
+	}
+	for _, key := range slices.Sorted(maps.Keys(named)) {
+		file, _, _ := strings.Cut(key, " ")
+		if filepath.Dir(file) == pkg.short() && !there[key] {
+			fmt.Printf("named, but there is no such mutant: %s\n", key)
+		}
+	}
 }
 
 // readNamed reads a list of mutants: one a line, key, tab, reason. Lines that begin with # are comments.

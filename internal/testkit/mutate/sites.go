@@ -88,6 +88,9 @@ func load(pattern, tags string) (*pkg, error) {
 	return p, nil
 }
 
+// short is the path of the package below the module.
+func (p *pkg) short() string { return strings.TrimPrefix(p.path, "github.com/zinit/zinit/") }
+
 // mutate writes the mutated sources and the overlay below dir. What does not compile is left out.
 func (p *pkg) mutate(dir string) ([]*mutant, error) {
 	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Defs: map[*ast.Ident]types.Object{}, Uses: map[*ast.Ident]types.Object{}}
@@ -208,8 +211,7 @@ func (w *walker) new(kind string, n ast.Node) (id int, ok bool) {
 	if r := []rune(text); len(r) > 90 {
 		text = string(r[:90]) + "…"
 	}
-	rel := strings.TrimPrefix(w.pkg.path, "github.com/zinit/zinit/")
-	key := fmt.Sprintf("%s/%s %s: %s: %s", rel, w.pkg.names[w.file], w.decl, kind, text)
+	key := fmt.Sprintf("%s/%s %s: %s: %s", w.pkg.short(), w.pkg.names[w.file], w.decl, kind, text)
 	w.count[key]++
 	if c := w.count[key]; c > 1 {
 		key = fmt.Sprintf("%s #%d", key, c)
