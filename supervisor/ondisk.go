@@ -21,6 +21,15 @@ import (
 // onDisk tells what a reload would find in the file of a service: the keys that changed, or what
 // became of the file; "" = nothing new, or it has no file.
 func (s *Supervisor) onDisk(name string) string {
+	text := ""
+	if !s.asked.Ask(name, diskPatience, func() { text = s.look(name) }) {
+		return "its files cannot be read: the file system does not answer"
+	}
+	return text
+}
+
+// look is onDisk, and waits as long as the file system does.
+func (s *Supervisor) look(name string) string {
 	v := s.shown.Views.Load()
 	e, id, ok := v.Lookup(name)
 	if !ok || e.Config.Source == "" || e.Config.Ephemeral {

@@ -21,6 +21,7 @@ import (
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
+	"github.com/zinit/zinit/supervisor/proc"
 	"github.com/zinit/zinit/supervisor/syslog"
 	"github.com/zinit/zinit/supervisor/system"
 	"github.com/zinit/zinit/supervisor/view"
@@ -134,6 +135,7 @@ type Supervisor struct {
 	turn    chan struct{} // one change of the configuration at a time
 	power   powerState
 	proxies *xinet.Manager
+	asked   proc.Asker // about the files of services
 
 	syslog *syslog.Server // nil: none is served
 	// syslogFD is its socket, -1 = none; a lone server leaves it open for the executable that replaces it.

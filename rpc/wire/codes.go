@@ -28,6 +28,7 @@ const (
 	CodePersist           Code = -32014
 	CodeNotPermitted      Code = -32030
 	CodeTimedOut          Code = -32031
+	CodeNotSent           Code = -32032
 )
 
 var kinds = map[Code]string{
@@ -35,7 +36,7 @@ var kinds = map[Code]string{
 	CodeNotFound: "not_found", CodeAlreadyRunning: "already_running", CodeNotRunning: "not_running",
 	CodeInvalidConfig: "invalid_config", CodeCycle: "cycle", CodeUnsafeRemoval: "unsafe_removal", CodeExists: "exists",
 	CodeValidation: "validation", CodeMissingDependency: "missing_dependency", CodeNoExecutable: "no_executable",
-	CodePersist: "persist", CodeNotPermitted: "not_permitted", CodeTimedOut: "timed_out",
+	CodePersist: "persist", CodeNotPermitted: "not_permitted", CodeTimedOut: "timed_out", CodeNotSent: "not_sent",
 }
 
 // Kind is the code as a word, as data.kind carries it.

@@ -26,6 +26,8 @@ func (s *Reader) Outcome(name string, o machine.Outcome, wait bool) (wire.OK, er
 	switch o {
 	case machine.OutcomeNotRunning:
 		return wire.OK{}, wire.NewError(wire.CodeNotRunning, "service "+name+" is not running")
+	case machine.OutcomeNotSent:
+		return wire.OK{}, s.notSent(e, name)
 	case machine.OutcomeShutdown:
 		return wire.OK{}, s.AtEnd()
 	case machine.OutcomeMissing:
@@ -57,6 +59,23 @@ func (s *Reader) Outcome(name string, o machine.Outcome, wait bool) (wire.OK, er
 		}
 	}
 	return answer, nil
+}
+
+// notSent says why no process of a service took a signal: each with its pid, its user and the cause.
+func (s *Reader) notSent(e *view.Entry, name string) *wire.Error {
+	ps := []proc.Process{}
+	if e != nil {
+		ps = append(ps, s.tree(e)...)
+	}
+	why := proc.Obstacles(ps)
+	if why == "" {
+		why = "none of its processes is left"
+	}
+	left := []wire.LeftProcess{}
+	for _, p := range ps {
+		left = append(left, wire.LeftProcess{PID: p.PID, Name: p.Comm})
+	}
+	return wire.NewError(wire.CodeNotSent, "cannot signal "+name+": "+why).With("processes", left)
 }
 
 // Wait returns when every name has reached the goal.

@@ -255,9 +255,16 @@ func (d *driver) sendStop(c *child, sig graph.Signal) {
 	})
 }
 
-// signal sends what an operator asked for, to the group.
+// signal sends what an operator asked for, to the group, and answers the request when that is done.
 func (d *driver) signal(a machine.Signal, cfg *graph.Config) {
 	c := d.children.of(a.Gen)
+	sent := func(ok bool) {
+		outcome := machine.OutcomeDone
+		if !ok {
+			outcome = machine.OutcomeNotSent
+		}
+		d.requests.sent(a.Req, Settled{Outcome: outcome})
+	}
 	switch {
 	case c == nil || c.pid == 0:
 	case a.Reload && !cfg.Reload.Command.IsZero():
@@ -268,37 +275,37 @@ func (d *driver) signal(a machine.Signal, cfg *graph.Config) {
 			}
 		})
 	case a.Reload:
-		d.signalMain(c, cfg.Reload.Signal, func() {})
+		d.requests.hold(a.Req)
+		d.signalMain(c, cfg.Reload.Signal, sent)
 	default:
-		d.signalGroup(c, a.Sig, func() {})
+		d.requests.hold(a.Req)
+		d.signalGroup(c, a.Sig, sent)
 	}
 }
 
-// signalMain reaches the main process alone. sent is called when the signal was sent, at once if it could be.
-func (d *driver) signalMain(c *child, sig graph.Signal, sent func()) {
+// signalMain reaches the main process alone. sent is called when that was tried, at once if it could be.
+func (d *driver) signalMain(c *child, sig graph.Signal, sent func(ok bool)) {
 	switch {
 	case c.gone:
-		sent()
+		sent(false)
 	case c.adopted:
 		d.world.SignalOther(c.config.Name, c.pid, c.start, sig, sent)
 	default: // our child, not reaped: the number is its own
-		d.world.Signal(c.config.Name, c.pid, sig)
-		sent()
+		sent(d.world.Signal(c.config.Name, c.pid, sig))
 	}
 }
 
 // signalGroup reaches the process group of the main process. Its number is safe while the main process, or its zombie,
 // is our child; otherwise, and where another process has become the main one, which leads no group that we know of, the
 // members are looked up one by one. sent is as signalMain's.
-func (d *driver) signalGroup(c *child, sig graph.Signal, sent func()) {
+func (d *driver) signalGroup(c *child, sig graph.Signal, sent func(ok bool)) {
 	switch {
 	case c.unseen():
 		d.world.SignalOther(c.config.Name, c.pid, 0, sig, sent)
 	case c.adopted || c.reaped || c.daemonized || c.pid == 0:
 		d.world.SignalTree(c.owner(), sig, sent)
 	default:
-		d.world.SignalGroup(c.config.Name, c.pid, sig)
-		sent()
+		sent(d.world.SignalGroup(c.config.Name, c.pid, sig))
 	}
 }
 
@@ -323,7 +330,7 @@ func (d *driver) kill(gen machine.Gen) {
 		if c.gone {
 			d.leaveRest(c)
 		}
-		d.signalMain(c, proc.SIGKILL, func() {})
+		d.signalMain(c, proc.SIGKILL, func(bool) {})
 		return
 	}
 	if c.pid != 0 && !c.gone && !c.adopted {

@@ -24,7 +24,7 @@ func (d *driver) signalTree(c *child, sig graph.Signal, sent func()) {
 		sent()
 		return
 	case c.gone:
-		send = func(c *child, sig graph.Signal, sent func()) { d.world.SignalTree(c.owner(), sig, sent) }
+		send = func(c *child, sig graph.Signal, sent func(bool)) { d.world.SignalTree(c.owner(), sig, sent) }
 	case mode != graph.KillControlGroup:
 		send = d.signalMain
 	default:
@@ -33,7 +33,7 @@ func (d *driver) signalTree(c *child, sig graph.Signal, sent func()) {
 	sigs := c.stopSignals(sig)
 	left := len(sigs)
 	for _, sig := range sigs {
-		send(c, sig, func() {
+		send(c, sig, func(bool) {
 			if left--; left == 0 {
 				sent()
 			}

@@ -170,7 +170,7 @@ func (d *driver) pidFiles(exits []*ending) []*ending {
 			return false
 		}
 		if c.fileHangs {
-			e.inFile, e.held = 0, pidFileHangs
+			e.inFile, e.held = 0, PIDFileHangs
 			return false
 		}
 		c.fileHangs = true
@@ -182,7 +182,7 @@ func (d *driver) pidFiles(exits []*ending) []*ending {
 				d.goOn(e)
 			}
 		}
-		late := d.world.After(pidFilePatience, func() { on(0, pidFileHangs) })
+		late := d.world.After(pidFilePatience, func() { on(0, PIDFileHangs) })
 		d.world.PIDFile(c.config, func(pid int, why string) {
 			c.fileHangs = false
 			late.Stop()
@@ -192,7 +192,8 @@ func (d *driver) pidFiles(exits []*ending) []*ending {
 	})
 }
 
-const pidFileHangs = "its pid_file cannot be read: the file system does not answer"
+// PIDFileHangs is why a pid file says nothing that lies on a mount which hangs.
+const PIDFileHangs = "its pid_file cannot be read: the file system does not answer"
 
 // clean reports whether the program ended as one that has put itself into the background does.
 func (e *ending) clean() bool { return e.Status.Signal == 0 && e.Status.Code == 0 && !e.Status.Unknown }

@@ -149,17 +149,17 @@ type Helper struct {
 
 // Processes tells of single processes.
 type Processes interface {
-	Deaths() <-chan proc.Death                                                        // wakes: children have ended
-	Ended() (e proc.Exit, ok bool)                                                    // a child that has ended, each once; false ends a round
-	Reap(pid int)                                                                     // lets go of one
-	Lives(pid int, start uint64) bool                                                 // exactly this one is there, and no zombie
-	Exists(pid int) bool                                                              // something has this number, if only a zombie
-	Stands(p proc.Process) (there, asleep bool)                                       // it is there, in an uninterruptible sleep
-	Watch(pid int, start uint64, ended func()) bool                                   // ended is a word; false: it cannot be watched
-	Signal(service string, pid int, sig graph.Signal)                                 // to a child that was not reaped
-	SignalGroup(service string, main int, sig graph.Signal)                           // to its group, else to it alone
-	KillGroup(main int)                                                               // SIGKILL, whatever comes of it
-	SignalOther(service string, pid int, start uint64, sig graph.Signal, then func()) // to one that is no child
+	Deaths() <-chan proc.Death                                                                 // wakes: children have ended
+	Ended() (e proc.Exit, ok bool)                                                             // a child that has ended, each once; false ends a round
+	Reap(pid int)                                                                              // lets go of one
+	Lives(pid int, start uint64) bool                                                          // exactly this one is there, and no zombie
+	Exists(pid int) bool                                                                       // something has this number, if only a zombie
+	Stands(p proc.Process) (there, asleep bool)                                                // it is there, in an uninterruptible sleep
+	Watch(pid int, start uint64, ended func()) bool                                            // ended is a word; false: it cannot be watched
+	Signal(service string, pid int, sig graph.Signal) (sent bool)                              // to a child that was not reaped
+	SignalGroup(service string, main int, sig graph.Signal) (sent bool)                        // to its group, else to it alone
+	KillGroup(main int)                                                                        // SIGKILL, whatever comes of it
+	SignalOther(service string, pid int, start uint64, sig graph.Signal, then func(sent bool)) // to one that is no child
 	SignalEach(ps []proc.Process, sigs []graph.Signal)
 	PIDFile(c *graph.Config, then func(pid int, why string))
 	AwaitPIDFile(c *graph.Config, pid int, then func()) (stop func()) // then, once it names this one
@@ -208,8 +208,8 @@ type Trees interface {
 	Look(trees []Tree, known Known, then func(map[machine.Gen]Life))
 	// Members lists the processes of a tree.
 	Members(o proc.Owner, known Known, then func([]proc.Process))
-	// SignalTree signals all processes of a tree.
-	SignalTree(o proc.Owner, sig graph.Signal, then func())
+	// SignalTree signals all processes of a tree; sent = at least one.
+	SignalTree(o proc.Owner, sig graph.Signal, then func(sent bool))
 	// KillTree sends SIGKILL to all that belongs to a tree. unseen is a main process that can be named by its number only, 0 =
 	// none. then may be nil.
 	KillTree(t Tree, outside bool, unseen int, then func())

@@ -45,6 +45,7 @@ type (
 		Gen    Gen
 		Sig    graph.Signal
 		Reload bool
+		Req    ReqID // of the request whose Reply follows, 0 = nobody waits for it
 	}
 
 	// Probe runs one health check. Answered by one Probed unless CancelProbe or the end of the incarnation comes first.
@@ -151,6 +152,7 @@ const (
 	OutcomeRemoved                   // the service was removed
 	OutcomeMissing                   // start: a required name does not exist
 	OutcomeBusy                      // run: it runs already
+	OutcomeNotSent                   // kill, reload: no process took the signal; the driver says it instead of OutcomeDone
 )
 
 func (Precheck) act()    {}

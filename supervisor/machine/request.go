@@ -179,10 +179,10 @@ func (m *Machine) signal(i int32, ev Asked) Outcome {
 func (m *Machine) onKill(i int32, ev any) {
 	s, ask := &m.services[i], ev.(Asked)
 	if ask.Verb == VerbReloadSignal {
-		m.do(Signal{ID: m.id(i), Gen: s.gen, Sig: s.config.Reload.Signal, Reload: true})
+		m.do(Signal{ID: m.id(i), Gen: s.gen, Sig: s.config.Reload.Signal, Reload: true, Req: ask.Req})
 		return
 	}
-	m.do(Signal{ID: m.id(i), Gen: s.gen, Sig: ask.Sig})
+	m.do(Signal{ID: m.id(i), Gen: s.gen, Sig: ask.Sig, Req: ask.Req})
 }
 
 // answer replies to every request whose outcome is known and finds the next deadline.

@@ -39,7 +39,7 @@ func obstacleOf(p Process) string {
 	case p.Dead():
 		return "it has ended, but its parent, pid " + strconv.Itoa(p.PPID) + nameIn(p.PPID) + ", has not taken note of that"
 	case unix.Kill(p.PID, 0) == unix.EPERM:
-		return "not permitted: it runs as another user, and this server lacks CAP_KILL"
+		return notPermitted(p.PID)
 	}
 	if group := frozenIn(p.PID); group != "" {
 		return "its control group is frozen (" + group + ")"
@@ -51,6 +51,18 @@ func obstacleOf(p Process) string {
 		return "it is in an uninterruptible sleep in the kernel" + waitsIn(p.PID)
 	}
 	return "it has not ended (state " + string(rune(p.State)) + ")"
+}
+
+// notPermitted says why kill(2) answers EPERM: by its rules, or although they allow it.
+func notPermitted(pid int) string {
+	if ids := strings.Fields(statusLine(pid, "Uid:")); len(ids) == 4 {
+		for _, own := range [...]int{os.Getuid(), os.Geteuid()} {
+			if id := strconv.Itoa(own); id == ids[0] || id == ids[2] { // real, and saved
+				return "not permitted: a security module or a filter of system calls forbids it"
+			}
+		}
+	}
+	return "not permitted: it runs as another user, and this server lacks CAP_KILL"
 }
 
 // nameIn is the name of a process in parentheses, after a blank; "" when it cannot be read.

@@ -74,8 +74,8 @@ func (s *Scanner) children(into []int) []int {
 	return into
 }
 
-// None reports whether there are none at all.
-func (u *Unknown) None() bool { return u.none }
+// None reports whether there are none at all. Where orphans do not come to us no list says so.
+func (u *Unknown) None() bool { return u.none && u.scanner.Adopts() }
 
 // Orphans looks at them, and at those that have become our children since.
 func (u *Unknown) Orphans() []Orphan {
@@ -100,7 +100,7 @@ func (l *orphanage) look() (settled bool) {
 	var buf [256]int
 	children := l.scanner.children(buf[:0])
 	settled = true
-	if !l.scanner.adopts() {
+	if !l.scanner.Adopts() {
 		settled = l.elsewhere()
 	}
 	for _, pid := range children {
@@ -113,23 +113,26 @@ func (l *orphanage) look() (settled bool) {
 	return settled
 }
 
-// elsewhere looks where orphans are when they do not come to us: at an ancestor. Only their marks tell them from others.
+// elsewhere looks where orphans are when they do not come to us: at an ancestor. Only their marks tell them from others. The
+// list of an ancestor's children would be shorter, but the kernel leaves some out of it while others of them end.
 func (l *orphanage) elsewhere() (settled bool) {
 	settled = true
-	for _, ancestor := range ancestors(l.scanner.self(), parentOf)[1:] {
-		for _, pid := range adoptedBy(nil, ancestor) {
-			if l.seen[pid] || l.known(pid) || l.scanner.Tagged(pid) == 0 {
-				continue
-			}
-			l.seen[pid] = true
-			settled = l.meet(pid) && settled
+	adopters := ancestors(l.scanner.self(), parentOf)[1:]
+	for _, pid := range listProcesses(nil) {
+		if l.seen[pid] || l.known(pid) || l.scanner.Tagged(pid) == 0 {
+			continue
 		}
+		if parent := parentOf(pid); parent > 0 && !slices.Contains(adopters, parent) {
+			continue // it hangs below another process of a service
+		}
+		l.seen[pid] = true
+		settled = l.meet(pid) && settled
 	}
 	return settled
 }
 
-// adopts reports whether the orphans of services become children of this process, or of its keeper.
-func (s *Scanner) adopts() bool { return subreaper.Load() || s.self() == 1 || s.Keeper == 1 }
+// Adopts reports whether the orphans of services become children of this process, or of its keeper.
+func (s *Scanner) Adopts() bool { return subreaper.Load() || s.self() == 1 || s.Keeper == 1 }
 
 // meet takes one in that lives; false when it has ended.
 func (l *orphanage) meet(pid int) bool {

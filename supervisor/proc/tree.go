@@ -91,7 +91,8 @@ func (s *Scanner) Look(owners []Owner) Found {
 
 // Own lists the living processes that this supervisor has started, or what it has started has, whatever became of their
 // incarnation, and those that may be: by mark or environment, or where there are no marks whatever lives below it. What was
-// there before it began is not its own.
+// there before it began is not its own. Where orphans do not come to this process they are looked for everywhere, and
+// their signs alone count.
 func (s *Scanner) Own() (ps []Process) {
 	f := s.Look(nil)
 	for _, p := range f.Strays {
@@ -99,7 +100,16 @@ func (s *Scanner) Own() (ps []Process) {
 			ps = append(ps, p)
 		}
 	}
-	return append(ps, f.Unproven...)
+	ps = append(ps, f.Unproven...)
+	if s.Adopts() || s.Instance == "" {
+		return ps
+	}
+	for _, l := range Leftovers([]string{s.Instance}) {
+		if !slices.ContainsFunc(ps, func(p Process) bool { return p.PID == l.PID }) {
+			ps = append(ps, l.Process)
+		}
+	}
+	return ps
 }
 
 // veiledChildren are what /proc does not show of the children of the supervisor and its keeper.
@@ -341,7 +351,7 @@ func (t *table) bySigns(n *node, below int) int {
 	if n.Kernel || n.Dead() {
 		return -1
 	}
-	if !slices.Contains(t.keepers, below) && t.scanner.adopts() {
+	if !slices.Contains(t.keepers, below) && t.scanner.Adopts() {
 		return -1
 	}
 	gen, tagged, sure := t.scanner.tagged(n.PID)

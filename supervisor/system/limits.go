@@ -33,6 +33,8 @@ const (
 	// pidFileFirst and pidFileSlow bound the growing pauses after which the pid file of a start is looked at again.
 	pidFileFirst = 10 * time.Millisecond
 	pidFileSlow  = 500 * time.Millisecond
+	// pidFilePatience is how long one look at a pid file is waited for.
+	pidFilePatience = 2 * time.Second
 	// sinkPatience is how long the end of the server waits for files and destinations to take the last lines.
 	sinkPatience = 2 * time.Second
 	// unbornPatience is how long a child that the server before was forking when it died may take to its exec.

@@ -2,6 +2,7 @@ package system
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -68,6 +69,7 @@ func TestAStartThatCannotReachItsFiles(t *testing.T) {
 	words := make(chan func(), 64)
 	p := newSpawnPool(func(w func()) { words <- w }, false)
 	var hang []*job
+	before := runtime.NumGoroutine()
 	for range 2 * spawnersMax {
 		hang = append(hang, p.submit([]string{dead + "/program"}, func() func() { t.Error("begun"); return func() {} }))
 	}
@@ -84,6 +86,9 @@ func TestAStartThatCannotReachItsFiles(t *testing.T) {
 		}
 	}
 	(<-words)()
+	if n := runtime.NumGoroutine() - before; n > spawners+2 {
+		t.Errorf("%d goroutines for one question", n)
+	}
 	if n := len(p.workers); n != spawners {
 		t.Errorf("%d workers", n)
 	}
@@ -95,9 +100,15 @@ func TestAStartThatCannotReachItsFiles(t *testing.T) {
 	if p.left != 0 || p.busy() {
 		t.Errorf("%d jobs are left, busy %v", p.left, p.busy())
 	}
+	later := p.submit([]string{dead + "/program"}, func() func() { return func() {} })
+	if p.callOff(hang[0]) || p.left != 1 {
+		t.Error("one that was called off counts for a later one")
+	}
 	deadmount.Abort(dead)
-	for range hang {
-		(<-words)() // it comes too late
+	(<-words)() // the answer, too late for all but the last
+	(<-words)()
+	if !later.begun || len(p.asked) != 0 {
+		t.Errorf("the last is begun: %v, %d questions are open", later.begun, len(p.asked))
 	}
 	if len(p.pending) != 0 || p.left != 0 {
 		t.Error("what was called off is begun")

@@ -3,11 +3,13 @@ package system
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/supervisor/loop"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/probe"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -34,34 +36,33 @@ func (y *System) Stands(p proc.Process) (there, asleep bool) {
 	return err == nil && now.Start == p.Start && !now.Dead(), err == nil && now.State == 'D'
 }
 
-// sent takes what kill(2) said about a signal to a process that is there.
-func (y *System) sent(service string, pid int, sig graph.Signal, err error) {
-	if err != unix.EPERM || sig == proc.SIGCONT { // which follows one that was told
-		return // ESRCH: it has ended, and its end is on the way to us
+// sent takes what kill(2) said about a signal to a process that is there, and reports whether it was sent.
+func (y *System) sent(service string, pid int, sig graph.Signal, err error) bool {
+	// ESRCH: it has ended, and its end is on the way to us. SIGCONT follows one that was told.
+	if err == unix.EPERM && sig != proc.SIGCONT {
+		y.log.Warn("cannot send "+sig.Name()+" to "+service+": "+proc.Obstacle(proc.Process{PID: pid}), "service", service)
 	}
-	y.log.Warn("cannot send "+sig.Name()+" to "+service+": "+proc.Obstacle(proc.Process{PID: pid}), "service", service)
+	return err == nil
 }
 
 // Signal implements loop.Processes.
-func (y *System) Signal(service string, pid int, sig graph.Signal) {
-	y.sent(service, pid, sig, unix.Kill(pid, unix.Signal(sig)))
+func (y *System) Signal(service string, pid int, sig graph.Signal) bool {
+	return y.sent(service, pid, sig, unix.Kill(pid, unix.Signal(sig)))
 }
 
 // SignalGroup implements loop.Processes.
-func (y *System) SignalGroup(service string, main int, sig graph.Signal) {
-	if unix.Kill(-main, unix.Signal(sig)) != nil {
-		y.Signal(service, main, sig)
-	}
+func (y *System) SignalGroup(service string, main int, sig graph.Signal) bool {
+	return unix.Kill(-main, unix.Signal(sig)) == nil || y.Signal(service, main, sig)
 }
 
 // KillGroup implements loop.Processes.
 func (y *System) KillGroup(main int) { _ = unix.Kill(-main, unix.SIGKILL) }
 
 // SignalOther implements loop.Processes.
-func (y *System) SignalOther(service string, pid int, start uint64, sig graph.Signal, then func()) {
+func (y *System) SignalOther(service string, pid int, start uint64, sig graph.Signal, then func(sent bool)) {
 	y.beside(func() func() {
-		y.sent(service, pid, sig, proc.SignalProcess(pid, start, unix.Signal(sig)))
-		return then
+		sent := y.sent(service, pid, sig, proc.SignalProcess(pid, start, unix.Signal(sig)))
+		return func() { then(sent) }
 	})
 }
 
@@ -99,9 +100,20 @@ func (y *System) Watch(pid int, start uint64, ended func()) bool {
 // PIDFile implements loop.Processes.
 func (y *System) PIDFile(c *graph.Config, then func(pid int, why string)) {
 	y.beside(func() func() {
-		pid, why := proc.ReadPIDFile(c.Dir, c.PIDFile)
+		pid, why := 0, ""
+		if !y.files.Ask("pid file at the end "+pidFile(c), pidFilePatience, func() { pid, why = proc.ReadPIDFile(c.Dir, c.PIDFile) }) {
+			return func() { then(0, loop.PIDFileHangs) }
+		}
 		return func() { then(pid, why) }
 	})
+}
+
+// pidFile names the file for those who ask for it.
+func pidFile(c *graph.Config) string {
+	if filepath.IsAbs(c.PIDFile) {
+		return c.PIDFile
+	}
+	return filepath.Join(c.Dir, c.PIDFile)
 }
 
 // AwaitPIDFile implements loop.Processes.
@@ -114,7 +126,8 @@ func (y *System) AwaitPIDFile(c *graph.Config, pid int, then func()) (stop func(
 				return nil
 			case <-time.After(pause):
 			}
-			if named, _ := proc.ReadPIDFile(c.Dir, c.PIDFile); named == pid {
+			named := 0
+			if y.files.Ask("pid file "+pidFile(c), pidFilePatience, func() { named, _ = proc.ReadPIDFile(c.Dir, c.PIDFile) }) && named == pid {
 				return then
 			}
 		}

@@ -2,6 +2,8 @@ package system
 
 import (
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +16,11 @@ type job struct {
 	pool   *spawnPool
 	begun  bool // it is on its way to a worker
 	called bool // off, before it was begun
+	needs  string
 }
+
+// reaching is one look at files that jobs need, which may last for ever: all that need the same wait for the same look.
+type reaching struct{ waiting []*job }
 
 // Begun implements loop.Fork.
 func (j *job) Begun() bool { return j.begun }
@@ -29,6 +35,7 @@ type spawnPool struct {
 	jobs    chan *job
 	first   chan func() // for the first worker's thread only
 	pending []*job
+	asked   map[string]*reaching // by what is needed; answered ones are not in it
 	post    func(func())
 	workers []*spawnWorker
 	held    func()       // not nil: no job is begun; called once when none is under way
@@ -118,9 +125,24 @@ func (p *spawnPool) submit(needs []string, run func() func()) *job {
 		p.begin(j)
 		return j
 	}
+	j.needs = strings.Join(needs, "\x00")
+	if q := p.asked[j.needs]; q != nil {
+		q.waiting = append(q.waiting, j) // a look of its own would be one more that hangs
+		return j
+	}
+	q := &reaching{waiting: []*job{j}}
+	if p.asked == nil {
+		p.asked = map[string]*reaching{}
+	}
+	p.asked[j.needs] = q
 	go func() {
 		proc.Reach(needs)
-		p.post(func() { p.begin(j) })
+		p.post(func() {
+			delete(p.asked, j.needs)
+			for _, j := range q.waiting {
+				p.begin(j)
+			}
+		})
 	}()
 	return j
 }
@@ -141,6 +163,9 @@ func (p *spawnPool) callOff(j *job) bool {
 		return false
 	}
 	j.called = true
+	if q := p.asked[j.needs]; q != nil {
+		q.waiting = slices.DeleteFunc(q.waiting, func(w *job) bool { return w == j })
+	}
 	p.left--
 	p.feed()
 	return true

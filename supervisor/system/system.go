@@ -43,6 +43,7 @@ type System struct {
 
 	deaths    chan os.Signal
 	reaper    *proc.Reaper
+	files     proc.Asker // of pid files
 	scanner   *proc.Scanner
 	cgroups   *proc.Root       // nil: none
 	noCgroups string           // why not
@@ -142,9 +143,10 @@ func (y *System) Close() {
 // FlushLogs lets files and destinations take the last lines, for a bounded time, and closes them.
 func (y *System) FlushLogs() { y.sinks.close() }
 
-// EndWhatIsLeft ends what services have left behind, where no keeper does; it reports whether all of it has ended.
+// EndWhatIsLeft ends what services have left behind, where no keeper does, which finds only what is below it; it reports
+// whether all of it has ended.
 func (y *System) EndWhatIsLeft() bool {
-	if y.keeper != nil {
+	if y.keeper != nil && y.scanner.Adopts() {
 		return true
 	}
 	left := y.endWhatIsLeft()

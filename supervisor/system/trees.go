@@ -264,10 +264,10 @@ func (y *System) Members(o proc.Owner, known loop.Known, then func([]proc.Proces
 }
 
 // SignalTree implements loop.Trees.
-func (y *System) SignalTree(o proc.Owner, sig graph.Signal, then func()) {
+func (y *System) SignalTree(o proc.Owner, sig graph.Signal, then func(sent bool)) {
 	y.beside(func() func() {
-		y.scanner.SignalTree(&o, unix.Signal(sig))
-		return then
+		sent := y.scanner.SignalTree(&o, unix.Signal(sig)) > 0
+		return func() { then(sent) }
 	})
 }
 

@@ -187,6 +187,11 @@ stop_timeout_ms = 200
 	b.await("the process", func() bool { return len(b.sleepers("1015")) == 1 })
 	ids := strings.Fields(status(b.sleepers("1015")[0], "NSpid"))
 	want := "pid " + ids[len(ids)-1] + " (sleep, user nobody): not permitted"
+	for _, args := range [][]string{{"kill", "n", "HUP"}, {"signal-reload", "n"}} {
+		if out, code := b.command(0, args...); code != 1 || !strings.Contains(out, want) || strings.Contains(out, "sent") {
+			t.Errorf("%v: exit code %d, want %q\n%s", args, code, want, out)
+		}
+	}
 	if out, code := b.command(0, "stop", "n"); code == 0 || !strings.Contains(out, want) {
 		t.Errorf("exit code %d, want %q\n%s", code, want, out)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/deadmount"
 	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/internal/testkit/wait"
 )
@@ -99,6 +100,27 @@ func TestFrozenCannotEnd(t *testing.T) {
 	if err := os.Mkdir(group, 0o755); err != nil { // for the cleanup
 		t.Error(err)
 	}
+}
+
+// TestUninterruptibleCannotEnd: a process that waits for a file server which has taken its question and never answers is not
+// even ended by SIGKILL; the function of the kernel in which it waits is told.
+func TestUninterruptibleCannotEnd(t *testing.T) {
+	dead := deadmount.NewDeaf(t)
+	s := testkit.Start(t, map[string]string{"stuck.toml": "[service]\nname = \"stuck\"\nexec = [\"cat\", \"" + dead +
+		"/file\"]\n[lifecycle]\nstop_timeout_ms = 100\n"}, testkit.Options{})
+	pid := s.AwaitState(s.Client(), "stuck", "running").PID
+	wchan := ""
+	s.Await("it has asked", func() bool {
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+		wchan = string(name)
+		return strings.Contains(wchan, "request_wait_answer") || strings.Contains(wchan, "fuse")
+	})
+	cannotEnd(t, s, "stuck", pid, "it is in an uninterruptible sleep in the kernel ("+wchan+")")
+	if code := s.Stop(syscall.SIGTERM); code != 1 || !strings.Contains(s.Logs(), fmt.Sprintf("left behind: pid %d (", pid)) {
+		t.Errorf("exit code %d\n%s", code, s.Logs())
+	}
+	deadmount.Abort(dead)
+	wait.For(t, "its end, once there is an answer", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
 }
 
 func write(t *testing.T, path, text string) {

@@ -36,7 +36,7 @@ func helpNoPrctl([]string) {
 // same, a stop finds what they have left by its mark, and the server ends at once, with 0.
 func TestPrctlRefused(t *testing.T) {
 	bothWays(t, func(t *testing.T, env []string) {
-		m := mark(t, 90+len(env))
+		m, l := mark(t, 90+len(env)), mark(t, 95+len(env))
 		self, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
@@ -49,7 +49,9 @@ func TestPrctlRefused(t *testing.T) {
 		}
 		for _, applet := range []string{"server", "pid1"} {
 			s := testkit.Start(t, map[string]string{"a.toml": service("a", "exec = [\"sh\", \"-c\", '''env -i setsid sleep "+m+
-				" </dev/null >/dev/null 2>&1 & exec sleep "+m+"''']\n")}, testkit.Options{Applet: applet, Bin: wrapper, Env: env})
+				" </dev/null >/dev/null 2>&1 & exec sleep "+m+"''']\n"),
+				"left.toml": service("left", "exec = [\"sh\", \"-c\", '''env -i setsid sleep "+l+
+					" </dev/null >/dev/null 2>&1 & exec sleep 1000''']\n[lifecycle]\nkill_mode = \"process\"\n")}, testkit.Options{Applet: applet, Bin: wrapper, Env: env})
 			s.AwaitState(s.Client(), "a", "running")
 			s.Await("both processes", func() bool { return len(marked(m)) == 2 })
 			if _, stderr, code := s.Zinit("stop", "a"); code != 0 || len(marked(m)) > 0 {
@@ -60,8 +62,14 @@ func TestPrctlRefused(t *testing.T) {
 			}
 			s.Await("both processes", func() bool { return len(marked(m)) == 2 })
 			begun := time.Now()
-			if code, took := s.Stop(syscall.SIGTERM), time.Since(begun); code != 0 || took > 5*time.Second || len(marked(m)) > 0 {
-				t.Errorf("%s: exit code %d after %v, left %v\n%s", applet, code, took, marked(m), s.Logs())
+			// What its service has left with leave, and so belongs to no incarnation any more, is found as well.
+			s.AwaitState(s.Client(), "left", "running")
+			s.Await("what the service leaves", func() bool { return len(marked(l)) == 1 })
+			if _, stderr, code := s.Zinit("stop", "left"); code != 0 || len(marked(l)) != 1 {
+				t.Errorf("%s: stop: %d %s, left %v", applet, code, stderr, marked(l))
+			}
+			if code, took := s.Stop(syscall.SIGTERM), time.Since(begun); code != 0 || took > 5*time.Second || len(marked(m))+len(marked(l)) > 0 {
+				t.Errorf("%s: exit code %d after %v, left %v %v\n%s", applet, code, took, marked(m), marked(l), s.Logs())
 			}
 			if !strings.Contains(s.Logs(), "cannot become a child subreaper") {
 				t.Errorf("nothing was refused:\n%s", s.Logs())
