@@ -111,6 +111,8 @@ func TestWhyOfEveryState(t *testing.T) {
 			"failed: exited with code 1; its next run is due in 1 s"},
 		{"plain", NodeView{State: "stopping", WantedUp: true, Job: true, NextRun: -1, Phase: "SIGTERM was sent", LeftOut: "too late"},
 			"is stopping: SIGTERM was sent; the last one that was due was left out: too late"},
+		{"one", NodeView{State: "starting", WantedUp: true, Job: true, NextRun: 3 * s, Since: s},
+			"is starting: its run goes on, for 1 s; its next run is due in 3 s"},
 		{"api", NodeView{State: "failed", WantedUp: true, Job: true, NextRun: s, Other: "db"},
 			"failed: requires db, which is inactive: nobody has started it"},
 		{"api", NodeView{WantedUp: true}, "is inactive: requires db, which is inactive: nobody has started it"},

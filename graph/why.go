@@ -163,6 +163,8 @@ func (g *Graph) startingText(id ID, v *NodeView) string {
 	switch {
 	case v.Phase != "":
 		text = v.Phase
+	case v.Job:
+		text = "its run goes on"
 	case c.Oneshot:
 		text = "it is a oneshot and counts once it exits 0"
 	case v.PID == 0:

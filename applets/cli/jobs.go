@@ -21,6 +21,7 @@ func jobsCommand(v *invocation) *cli.Command {
 			&cli.StringFlag{Name: "calendar", Usage: "print when `EXPR`, a calendar expression, is due"},
 			&cli.StringFlag{Name: "cron", Usage: "print when `EXPR`, the fields of a crontab, is due"},
 			&cli.StringFlag{Name: "timezone", Usage: "of --calendar and --cron: the zone `NAME`"},
+			&cli.StringFlag{Name: "base-time", Usage: "of --calendar and --cron: begin after `TIME` instead of now, for example at a change of the clock"},
 			&cli.IntFlag{Name: "lines", Aliases: []string{"n"}, Value: 5, Usage: "of --calendar and --cron: `N` times"},
 		},
 		Action: v.named(0, 0, func(c *cli.Context, _ []string) error {
@@ -73,6 +74,11 @@ func (v *invocation) showDue(c *cli.Context) error {
 		return failf(exitBadConfig, "cannot read the expression: %v", err)
 	}
 	now := v.now()
+	if c.IsSet("base-time") {
+		if now, err = parseTime(c.String("base-time"), now.In(loc)); err != nil {
+			return usagef("cannot read --base-time %q: %v", c.String("base-time"), err)
+		}
+	}
 	list, lines := []due{}, []string{}
 	for at, ok := schedule.Next(now, loc); ok && len(list) < n; at, ok = schedule.Next(at, loc) {
 		at = at.In(loc)
@@ -80,6 +86,9 @@ func (v *invocation) showDue(c *cli.Context) error {
 		lines = append(lines, at.Format("Mon 2006-01-02 15:04:05 MST")+"  in "+durationText(at.Sub(now)))
 	}
 	return v.print(list, lines, func() string {
+		if len(lines) == 0 {
+			lines = append(lines, "it is not due any more")
+		}
 		return "normalized: " + schedule.String() + "\n" + strings.Join(lines, "\n") + "\n"
 	})
 }

@@ -52,6 +52,8 @@ func ReasonText(i machine.Info, c *graph.Config) string {
 		return "killed by " + graph.Signal(r.Signal).Name() + finer(r)
 	case r.Type == machine.ReasonDependencyFailed && slices.Contains(c.Deps.Binds, r.Service) && !slices.Contains(c.Deps.Requires, r.Service):
 		return "binds " + r.Service + ", which failed"
+	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && c.Oneshot:
+		return "did not end within " + graph.Duration(c.Lifecycle.StartTimeout)
 	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && c.Ready.Kind == graph.ReadyNotify:
 		return "start timed out (its READY=1 did not come)"
 	case r.Type == machine.ReasonStartTimeout && r.Detail == "" && c.Ready.Kind == graph.ReadyFD:
