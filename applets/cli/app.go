@@ -15,13 +15,14 @@ import (
 const (
 	categoryLook    = "Looking"
 	categoryChange  = "Starting and stopping"
+	categoryProject = "A project"
 	categoryLogs    = "Logs and events"
 	categoryConfig  = "Configuration"
 	categorySystem  = "The server and the machine"
 	categoryProgram = "This program"
 )
 
-var categories = []string{categoryLook, categoryChange, categoryLogs, categoryConfig, categorySystem, categoryProgram}
+var categories = []string{categoryProject, categoryLook, categoryChange, categoryLogs, categoryConfig, categorySystem, categoryProgram}
 
 // newApp builds the tables of flags and commands.
 func newApp(v *invocation) *cli.App {

@@ -160,7 +160,9 @@ func (v *invocation) valuesOf(flag string, path []string) []string {
 		return []string{"always", "on-failure", "never"}
 	case "status":
 		return []string{"start", "stop", "ignore"}
-	case "service", "after", "requires", "wants", "conflicts", "binds":
+	case "profile":
+		return v.profileNames()
+	case "exit-code-from", "no-log", "service", "after", "requires", "wants", "conflicts", "binds":
 		return v.completionNames()
 	}
 	return nil
@@ -169,7 +171,7 @@ func (v *invocation) valuesOf(flag string, path []string) []string {
 // withServices are the commands whose arguments are names of services; the value bounds how many.
 var withServices = map[string]int{
 	"list": -1, "status": -1, "start": -1, "stop": -1, "restart": -1, "why": -1, "tree": 1, "logs": -1, "events": -1, "wait": -1,
-	"is-active": -1, "is-failed": -1, "kill": 1, "signal-reload": -1, "remove": -1, "get": 1, "debug-procs": 1,
+	"is-active": -1, "is-failed": -1, "kill": 1, "signal-reload": -1, "remove": -1, "get": 1, "debug-procs": 1, "up": -1,
 }
 
 func (v *invocation) argumentsOf(at *completing) []string {

@@ -140,7 +140,7 @@ func link(path, destination, target string, force bool) (bool, error) {
 	return true, nil
 }
 
-// completionNames asks the server for service names; without one there are none, and nothing is said.
+// completionNames asks the server for service names; without one those of the project count, if there is one, and nothing is said.
 func (v *invocation) completionNames() []string {
 	where, err := v.where()
 	if err != nil {
@@ -148,7 +148,7 @@ func (v *invocation) completionNames() []string {
 	}
 	client, err := rpc.DialDefault(v.ctx, where)
 	if err != nil {
-		return nil
+		return v.projectNames()
 	}
 	defer client.Close() //nolint:errcheck // nothing is left to send
 	names, _ := client.List(v.ctx)

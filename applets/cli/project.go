@@ -5,13 +5,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/zinit/zinit/graph/confdir"
 	"github.com/zinit/zinit/internal/project"
 	"github.com/zinit/zinit/internal/terminal"
 	"github.com/zinit/zinit/rpc"
+	"github.com/zinit/zinit/supervisor/proc"
 )
 
 // socketVariable names the server's socket; --socket wins over it.
@@ -69,7 +72,7 @@ type noServer struct {
 }
 
 func (e *noServer) Error() string {
-	return "the project " + e.dir + " is not running (start it: zinit server; for the server of the machine: --system)"
+	return "the project " + e.dir + " is not running (start it: zinit up; for the server of the machine: --system)"
 }
 
 func (e *noServer) Unwrap() error { return e.err }
@@ -85,13 +88,47 @@ func (v *invocation) projectDown(err error) error {
 // shortHome writes a path below the home directory with ~.
 func shortHome(path string) string {
 	home := os.Getenv("HOME")
-	if rel, err := filepath.Rel(home, path); home != "" && err == nil && filepath.IsLocal(rel) && rel != "." {
+	if home == "" {
+		return path
+	}
+	if rel, err := filepath.Rel(home, path); err == nil && filepath.IsLocal(rel) && rel != "." {
 		return "~/" + rel
 	}
 	return path
 }
 
-func projectCommands(v *invocation) []*cli.Command { return []*cli.Command{projectsCommand(v)} }
+// definitions reads the files of the project, nil = there is none.
+func (v *invocation) definitions() *confdir.Loaded {
+	if p, err := v.findProject(); err == nil && p != nil {
+		return confdir.Load(p.Configs, confdir.Options{EnvFile: proc.EnvFileValues})
+	}
+	return nil
+}
+
+// projectNames are the services and targets of the project, for completion.
+func (v *invocation) projectNames() (names []string) {
+	if loaded := v.definitions(); loaded != nil && v.project != nil {
+		for _, c := range loaded.Configs {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// profileNames are the profiles of the project.
+func (v *invocation) profileNames() (names []string) {
+	if loaded := v.definitions(); loaded != nil {
+		for _, profiles := range loaded.Inactive() {
+			names = append(names, profiles...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func projectCommands(v *invocation) []*cli.Command {
+	return []*cli.Command{upCommand(v), downCommand(v), projectsCommand(v)}
+}
 
 // projectRow is a project whose server answers, as -o json prints it.
 type projectRow struct {
@@ -111,7 +148,7 @@ const projectPatience = 2 * time.Second
 
 func projectsCommand(v *invocation) *cli.Command {
 	return &cli.Command{
-		Name: "projects", Category: categorySystem, Usage: "the projects whose servers run",
+		Name: "projects", Category: categoryProject, Usage: "the projects whose servers run",
 		Description: "A project is a directory with a zinit.toml that has services in it, or with .zinit/. Within it every command talks to\n" +
 			"its own server.",
 		Action: v.named(0, 0, func(*cli.Context, []string) error {
@@ -152,7 +189,7 @@ func (v *invocation) lookAt(p *project.Project) (projectRow, bool) {
 func (v *invocation) projectsText(list []projectRow) string {
 	if len(list) == 0 {
 		if !v.quiet {
-			v.note("no project is running (start one in its directory: zinit server)")
+			v.note("no project is running (start one in its directory: zinit up)")
 		}
 		return ""
 	}

@@ -298,6 +298,15 @@ func InProfile(c *graph.Config, chosen []string) bool {
 	return len(c.Profiles) == 0 || slices.ContainsFunc(c.Profiles, func(p string) bool { return slices.Contains(chosen, p) })
 }
 
+// Inactive are the services that are not loaded because none of their profiles is chosen, with these.
+func (loaded *Loaded) Inactive() map[string][]string {
+	profiles := map[string][]string{}
+	for name, c := range loaded.inactive {
+		profiles[name] = c.Profiles
+	}
+	return profiles
+}
+
 // explainProfiles says of a dependency that does not exist that it is only not loaded.
 func (loaded *Loaded) explainProfiles(problems []graph.Problem) {
 	for i := range problems {
