@@ -3,11 +3,14 @@ package container
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/zinit/zinit/internal/testkit"
 	"github.com/zinit/zinit/internal/testkit/need"
@@ -17,12 +20,14 @@ import (
 const usualCapabilities = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw," +
 	"sys_chroot,mknod,audit_write,setfcap"
 
-// confinement is a set of rights that a supervisor is run with. The table of docs/containers.md names each.
+// confinement is a set of rights that a supervisor is run with.
 type confinement struct {
-	name string
-	wrap []string // what takes the rights away, then executes the rest
-	user bool     // services may run as another user
-	as   int      // the user of the files and of the client
+	name  string
+	wrap  []string // what takes the rights away, then executes the rest
+	user  bool     // services may run as another user
+	as    int      // the user of the files and of the client
+	row   string   // how the row of the table in docs/containers.md begins that has it; TestTable
+	fails string   // which of costly cannot start
 }
 
 func bounded(capabilities string) []string {
@@ -33,14 +38,88 @@ func bounded(capabilities string) []string {
 	return []string{"setpriv", "--bounding-set", set, "--inh-caps", "-all", "--"}
 }
 
+// unprivileged begins with being another user.
+var unprivileged = []string{"setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups"}
+
 var confinements = []confinement{
-	{"usual", bounded(usualCapabilities), true, 0},
-	{"usual and sys_resource", bounded(usualCapabilities + ",sys_resource"), true, 0},
-	{"usual and sys_ptrace", bounded(usualCapabilities + ",sys_ptrace"), true, 0},
-	{"setuid, setgid and kill alone", bounded("setuid,setgid,kill"), true, 0},
-	{"none", bounded(""), false, 0},
-	{"none as a user", []string{"setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", "--"}, false, 1234},
-	{"a user in a user namespace", []string{"setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups", "--", "unshare", "--user", "--map-root-user"}, false, 1234},
+	{"all but sys_resource", []string{"setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-all", "--"}, true, 0,
+		"all of them but sys_resource", "limit oom"},
+	{"usual", bounded(usualCapabilities), true, 0, strings.ReplaceAll(usualCapabilities, ",", ", "), "limit nice oom"},
+	{"usual and sys_resource", bounded(usualCapabilities + ",sys_resource"), true, 0, "the same and sys_resource", "nice"},
+	{"usual and sys_ptrace", bounded(usualCapabilities + ",sys_ptrace"), true, 0, "the same and sys_ptrace", "limit nice oom"},
+	{"setuid, setgid and kill alone", bounded("setuid,setgid,kill"), true, 0, "setuid, setgid, kill", "dir limit nice oom"},
+	notPermitted,
+	{"none", bounded(""), false, 0, "none, as root", "dir limit nice oom user"},
+	{"none as a user", slices.Concat(unprivileged, []string{"--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", "--"}), false, 1234,
+		"none, as a user, with no_new_privs", "dir limit nice oom user"},
+	{"a user in a user namespace", slices.Concat(unprivileged, []string{"--", "unshare", "--user", "--map-root-user"}), false, 1234,
+		"a user in a user namespace (`unshare --user --map-root-user`)", "dir limit nice oom user"},
+}
+
+// notPermitted may become another user, and not signal what runs as one.
+var notPermitted = confinement{"setuid and setgid alone", bounded("setuid,setgid"), true, 0, "setuid, setgid", "dir limit nice oom"}
+
+// costly are services that need rights: by name, the key and what the reason of a failed start must have.
+var costly = map[string]struct{ keys, reason string }{
+	"user":  {"user = \"nobody\"\n", "cannot become"},
+	"limit": {"limits = { rtprio = 50 }\n", "rtprio"},
+	"nice":  {"nice = -5\n", "nice"},
+	"oom":   {"oom_score_adj = -500\n", "oom_score_adj"},
+	"dir":   {"dir = \"DIR/private\"\n", "private"},
+}
+
+// TestTable: every set of the table in docs/containers.md is tried, and every one that is tried stands there.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(testkit.Root(), "docs/containers.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| Set, exactly |")
+	var rows, tried []string
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, " | "); len(cells) == 4 && strings.HasPrefix(line, "| ") {
+			rows = append(rows, strings.TrimPrefix(cells[0], "| "))
+		} else if !strings.HasPrefix(line, "|") && len(rows) > 0 {
+			break
+		}
+	}
+	for _, how := range confinements {
+		tried = append(tried, how.row)
+	}
+	if !slices.Equal(rows, tried) {
+		t.Errorf("the table has\n%q, tried are\n%q", rows, tried)
+	}
+}
+
+// TestCosts: what needs a right that is not there fails and names it, and nothing else does.
+func TestCosts(t *testing.T) {
+	t.Parallel()
+	for _, how := range confinements {
+		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string]string{}
+			for name, c := range costly {
+				files[name+".toml"] = "[service]\nname = \"" + name + "\"\nexec = [\"sleep\", \"1016\"]\n" + c.keys + "[lifecycle]\nrestart = \"never\"\nstop_timeout_ms = 200\n"
+			}
+			b := confined(t, &how, files, "server")
+			fails := strings.Fields(how.fails)
+			if has, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0); has == 0 {
+				fails = append(fails, "limit", "oom") // whatever we leave: we have not got it ourselves
+			}
+			for name, c := range costly {
+				want := slices.Contains(fails, name)
+				var out string
+				b.await(name+" to have started or not", func() bool {
+					out, _ = b.command(how.as, "status", name)
+					return strings.Contains(out, "failed") || strings.Contains(out, "running")
+				})
+				if failed := strings.Contains(out, "failed"); failed != want || want && !strings.Contains(out, c.reason) {
+					t.Errorf("%s failed: %v, want %v with %q\n%s", name, failed, want, c.reason, out)
+				}
+			}
+		})
+	}
 }
 
 // confined runs a server or a keeper with those rights, without control groups, and waits until it answers.
@@ -50,9 +129,16 @@ func confined(t *testing.T, how *confinement, files map[string]string, applet ..
 	need.Program(t, "unshare")
 	bin := testkit.Binary(t, "")
 	dir := boxDir(t, files)
+	private := filepath.Join(dir, "private") // of a user that nobody else is
+	if err := os.Mkdir(private, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	chown := exec.Command("chown", "-R", strconv.Itoa(how.as), dir)
 	if out, err := chown.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chown(private, 4321, 4321); err != nil {
+		t.Fatal(err)
 	}
 	argv := slices.Concat(how.wrap, []string{bin}, applet, []string{"--config", dir + "/cfg", "--socket", dir + "/s"})
 	b := enter(t, "mount -t tmpfs -o ro none /sys/fs/cgroup &&", argv, nil)
@@ -84,6 +170,9 @@ var escapes = map[string]string{
 func TestNoEscape(t *testing.T) {
 	t.Parallel()
 	for _, how := range confinements {
+		if how.name == notPermitted.name {
+			continue // see TestNotPermitted
+		}
 		for _, applet := range [][]string{{"server"}, {"pid1"}} {
 			t.Run(how.name+"/"+applet[0], func(t *testing.T) {
 				t.Parallel()
@@ -175,7 +264,7 @@ stop_timeout_ms = 500
 // TestNotPermitted: a server that may not signal what it has started says so, and its end too.
 func TestNotPermitted(t *testing.T) {
 	t.Parallel()
-	how := &confinement{wrap: bounded("setuid,setgid")}
+	how := &notPermitted
 	b := confined(t, how, map[string]string{"n.toml": `
 [service]
 name = "n"
