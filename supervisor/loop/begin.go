@@ -89,7 +89,7 @@ func (d *driver) begin() {
 		}
 	}
 	for _, e := range late {
-		d.foreignExit(e)
+		d.mainsExited([]*ending{e})
 	}
 	d.dropUnclaimed()
 	if d.opt.Restored != nil {
@@ -135,7 +135,7 @@ func (d *driver) giveUpLater(c *child) {
 		if c.gone || !c.adopted || c.pid != pid || d.children.mainOf(pid) != c || d.world.Lives(pid, start) {
 			return
 		}
-		c.reaped = true
+		d.children.reaped(c)
 		d.mainsExited([]*ending{{Exit: proc.Exit{PID: pid, Status: machine.Status{Unknown: true}}, child: c,
 			foreign: &keeper.Exit{PID: pid, Start: start}}})
 	})
@@ -147,11 +147,11 @@ func (d *driver) ackInherited() {
 		return
 	}
 	_ = d.keeper.AckExits(slices.DeleteFunc(slices.Clone(d.opt.Handover.Exits), func(e keeper.Exit) bool {
-		return slices.Contains(d.late, e)
+		return slices.ContainsFunc(d.late, func(late *ending) bool { return *late.foreign == e })
 	}))
 	_ = d.keeper.Settled()
 	for _, c := range d.children.all() {
-		if c.pid > 0 {
+		if c.pid > 0 && !c.gone && !c.reaped { // else the number may be the next process's
 			_ = d.keeper.Track(c.pid, uint64(c.gen))
 		}
 	}

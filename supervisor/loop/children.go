@@ -9,7 +9,7 @@ import (
 )
 
 // children knows which process is whose: the incarnations of which something is left, each by its main process as long as
-// that has not ended, and the helpers. A pid is never two's.
+// that has not ended nor been reaped by the keeper, and the helpers. A pid is never two's.
 type children struct {
 	byGen   map[machine.Gen]*child
 	byPID   map[int]*child    // by main process
@@ -30,14 +30,24 @@ func (k *children) of(gen machine.Gen) *child { return k.byGen[gen] }
 // current reports whether something of an incarnation is left.
 func (k *children) current(c *child) bool { return k.byGen[c.gen] == c }
 
+// isMain reports whether a process is the main one of an incarnation of which something is left, and its end has not been taken.
+func (k *children) isMain(c *child, pid int) bool { return k.current(c) && c.pid == pid && !c.gone }
+
 // main makes a process the main one of an incarnation, in place of the one it had.
 func (k *children) main(c *child, pid int, start uint64) {
 	k.unname(c)
-	c.pid, c.start, c.gone = pid, start, false
+	c.pid, c.start, c.gone, c.reaped = pid, start, false, false
 	k.byPID[pid] = c
 }
 
-// mainOf is the incarnation whose main process has a pid and has not ended, nil = none.
+// reaped takes that somebody else has reaped the main process, or that it is gone: its number may be another's from now on,
+// also while it is found out what it has left.
+func (k *children) reaped(c *child) {
+	k.unname(c)
+	c.reaped = true
+}
+
+// mainOf is the incarnation whose main process has a pid, nil = none.
 func (k *children) mainOf(pid int) *child { return k.byPID[pid] }
 
 // ended takes the end of the main process: its number may become another's.

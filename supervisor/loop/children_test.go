@@ -41,6 +41,14 @@ func TestChildren(t *testing.T) {
 	if k.ended(b); k.mainOf(14) != nil || len(k.byPID) != 0 {
 		t.Error("left")
 	}
+	k.main(b, 16, 9)
+	k.reaped(b)
+	if k.knows(16) || !k.isMain(b, 16) {
+		t.Error("a number that may be another's is known, or its owner's end was taken")
+	}
+	if k.main(b, 17, 10); b.reaped || k.mainOf(17) != b {
+		t.Error("the next main process counts as reaped")
+	}
 	k.early[15] = proc.Exit{PID: 15}
 	if k.knows(15) {
 		t.Error("nobody knows yet whose it is")

@@ -45,7 +45,7 @@ type driver struct {
 	resume    []machine.Event  // what tells the machine about the time it was not there
 	lost      []*child         // incarnations whose main process ended in that time
 	awaited   []*child         // of whose end the keeper is about to tell
-	late      []keeper.Exit    // ends of the time in between that are looked at as ends of now
+	late      []*ending        // ends of the time in between that are looked at as ends of now
 	legacy    map[string]Found // what was left running without a state, by service, until it is adopted
 	inherited []keeper.Pipe    // readiness descriptors and notify sockets that the keeper held
 

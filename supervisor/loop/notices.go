@@ -73,7 +73,7 @@ func (d *driver) heed(c *child, w *notify.Word, v *Verdict) {
 // mainChanged follows MAINPID. Once the main process has ended it is too late for that, as it is when the new one has been
 // reaped since it was looked at: nobody would tell of its end again.
 func (d *driver) mainChanged(c *child, v *Verdict) {
-	if c.gone || !d.world.Exists(v.Main.PID) {
+	if c.gone || !d.isThere(v.Main) {
 		return
 	}
 	pid := v.Main.PID

@@ -10,7 +10,7 @@ import (
 // empty is a world in which no process is.
 type empty struct{ World }
 
-func (empty) Exists(int) bool { return false }
+func (empty) Process(int) (p proc.Process, ours, ok bool) { return p, false, false }
 
 // TestMainPIDOfOneThatHasEnded: MAINPID that names a process which has been reaped since it was verified changes nothing.
 func TestMainPIDOfOneThatHasEnded(t *testing.T) {

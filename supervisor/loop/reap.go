@@ -134,7 +134,7 @@ func (d *driver) tell(exits []*ending, left Left) {
 
 // current reports whether an exit that was held back is still that of a main process. It has named another one if not.
 func (d *driver) current(e *ending) bool {
-	if d.children.mainOf(e.PID) == e.child {
+	if d.children.isMain(e.child, e.PID) {
 		return true
 	}
 	if e.foreign == nil {
@@ -242,9 +242,11 @@ func (d *driver) goOn(e *ending) {
 	}
 }
 
-// mainExited tells the machine about one. Survivors are the other processes of its tree.
+// mainExited tells the machine about one. Survivors are the other processes of its tree, those left out of which somebody has
+// taken the end since they were seen: nobody would tell of it again.
 func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 	c := e.child
+	survivors = slices.DeleteFunc(survivors, func(p proc.Process) bool { return !d.isThere(p) })
 	ev := machine.ProcessExited{Gen: c.gen, Status: e.Status, Alive: len(survivors), At: c.endedAt}
 	if e.Status.Signal == int32(proc.SIGKILL) && c.group != nil && c.group.OOMKilled() {
 		ev.Status.OOM = true
@@ -275,6 +277,15 @@ func (d *driver) mainExited(e *ending, survivors []proc.Process) {
 	}
 }
 
+// isThere reports whether a process that was seen is still there, if only as a zombie of which the end was not taken.
+func (d *driver) isThere(p proc.Process) bool {
+	if p.PID == 0 || p.Start == 0 { // not seen for certain
+		return p.PID == 0 || d.world.Exists(p.PID)
+	}
+	now, _, there := d.world.Process(p.PID)
+	return there && now.Start == p.Start
+}
+
 // daemon finds the process that a daemonizing program left as its main one: the one in pid_file if that is in the
 // tree, else the only survivor.
 func (e *ending) daemon(survivors []proc.Process) (only, byFile int) {
@@ -291,7 +302,9 @@ func (e *ending) daemon(survivors []proc.Process) (only, byFile int) {
 
 // adoptMain makes another process of the tree the main process.
 func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
-	d.world.Reap(c.pid)
+	if !c.reaped { // else the number may be that of another child
+		d.world.Reap(c.pid)
+	}
 	if c.config.PIDFile == "" {
 		c.warning = "its main process ended and left one process, which is taken for the main one: set pid_file, or the program's option to stay in the foreground"
 		d.log.Warn(c.warning, "service", c.config.Name, "pid", pid)
@@ -303,7 +316,7 @@ func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
 		}
 	}
 	d.children.main(c, pid, start)
-	c.reaped, c.settleBy = false, time.Time{}
+	c.settleBy = time.Time{}
 	c.daemonized = true
 	d.diary.run(c)
 	d.changed(c)
@@ -311,16 +324,22 @@ func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
 
 // foreignExit takes the end of a process that is not our child, from the keeper.
 func (d *driver) foreignExit(e keeper.Exit) {
-	st := machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}
 	c := d.children.mainOf(e.PID)
-	end := &ending{Exit: proc.Exit{PID: e.PID, Status: st}, child: c, foreign: &e}
+	end := foreignEnd(c, e)
 	if c == nil || !c.adopted || e.Start != 0 && c.start != 0 && e.Start != c.start {
 		d.trees.kick()
 		d.acknowledge(end)
 		return
 	}
-	c.reaped, c.endedAt = true, machine.Time(e.At)
+	c.endedAt = machine.Time(e.At)
+	d.children.reaped(c)
 	d.mainsExited([]*ending{end})
+}
+
+// foreignEnd is the end of a main process that the keeper has reaped.
+func foreignEnd(c *child, e keeper.Exit) *ending {
+	st := machine.Status{Code: e.Code, Signal: e.Signal, Core: e.Core}
+	return &ending{Exit: proc.Exit{PID: e.PID, Status: st}, child: c, foreign: &e}
 }
 
 // acknowledge lets the keeper forget an exit that it told, now that the journal has it.

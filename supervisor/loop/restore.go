@@ -225,8 +225,9 @@ func (r *restorer) ended(c *child, e keeper.Exit) {
 	if r.mayHaveSuccessor(c) {
 		c.adopted = true
 		r.d.children.enter(c)
-		r.d.children.main(c, c.pid, c.start)
-		r.d.late = append(r.d.late, e)
+		r.d.children.reaped(c)
+		c.endedAt = machine.Time(e.At)
+		r.d.late = append(r.d.late, foreignEnd(c, e))
 		r.words = append(r.words, machine.Adopted{Gen: c.gen, PID: c.pid})
 		r.d.reopenNotify(c)
 		return
@@ -270,11 +271,13 @@ func (r *restorer) intent(c *child) {
 	if e, ok := r.unclaimedExit(uint64(c.gen)); ok {
 		d.children.enter(c)
 		c.pid, c.start = e.PID, e.Start
+		d.diary.run(c) // this server may die before the machine knows of the end
 		r.ended(c, e)
 		return
 	}
 	if p, ok := r.unclaimedZombie(uint64(c.gen)); ok {
 		c.pid, c.start = p.PID, p.Start
+		d.diary.run(c)
 		r.known(c)
 		return
 	}

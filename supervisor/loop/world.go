@@ -154,6 +154,7 @@ type Processes interface {
 	Reap(pid int)                                                                              // lets go of one
 	Lives(pid int, start uint64) bool                                                          // exactly this one is there, and no zombie
 	Exists(pid int) bool                                                                       // something has this number, if only a zombie
+	Process(pid int) (p proc.Process, ours, ok bool)                                           // what has this number, zombies included
 	Stands(p proc.Process) (there, asleep bool)                                                // it is there, in an uninterruptible sleep
 	Watch(pid int, start uint64, ended func()) bool                                            // ended is a word; false: it cannot be watched
 	Signal(service string, pid int, sig graph.Signal) (sent bool)                              // to a child that was not reaped
@@ -251,8 +252,7 @@ type Services interface {
 type Past interface {
 	Instance() string
 	Children() map[int]bool
-	Process(pid int) (p proc.Process, ours, ok bool) // what has this number, zombies included
-	Strays(o proc.Owner) int                         // the living processes of an incarnation beside its main one
+	Strays(o proc.Owner) int // the living processes of an incarnation beside its main one
 	// Marked lists the living processes by their incarnation.
 	Marked(known Known) map[uint64][]Marked
 	// Dead lists the children of the keeper that it has not reaped.

@@ -70,5 +70,8 @@
 //	J3   next time       What is shown as the next time is right after every Step, whatever the clock did, and the deadline is not later.
 //	J4   stopped         Nothing waits, and by I10 nothing runs, while the job is wanted down.
 //
+// What is between the machine and the system (reaping, adoption, daemons, helpers, upgrades) is not here but in the loop, which
+// its own simulator runs: TestSim of supervisor/loop.
+//
 // The bugs planted in the machine (machine.Bugs) and in the stand-in (Slip) must be found: mutants_test.go.
 package sim
