@@ -1,4 +1,4 @@
-// Command api is the HTTP server of the demo stack in testdata/demo.
+// Command api is the HTTP server of the demo stack in zinit.toml.
 package main
 
 import (
