@@ -105,3 +105,25 @@ func TestCitedPages(t *testing.T) {
 		t.Errorf("only %d citations were found", count)
 	}
 }
+
+// TestDependenciesHaveReasons: every module that go.mod requires stands on the page that says why.
+func TestDependenciesHaveReasons(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^\t(\S+) v`).FindAllSubmatch(mod, -1)
+	if len(found) < 6 {
+		t.Fatalf("go.mod has only %d modules", len(found))
+	}
+	for _, m := range found {
+		name := regexp.MustCompile(`(/v\d+)?$`).ReplaceAllString(string(m[1]), "")
+		if last := name[strings.LastIndex(name, "/")+1:]; !strings.Contains(string(page), last) {
+			t.Errorf("dependencies.md does not say why %s is required", name)
+		}
+	}
+}
