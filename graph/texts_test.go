@@ -748,3 +748,105 @@ func TestDiffOfDetails(t *testing.T) {
 		t.Errorf("gone and bound: %s", got)
 	}
 }
+
+// TestContradictionsAgainstModel over more services with conflicts than a word has bits.
+func TestContradictionsAgainstModel(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	for range 20 {
+		const n = 180
+		var configs []*Config
+		for i := range n {
+			c := &Config{Name: fmt.Sprintf("s%03d", i)}
+			for range 2 {
+				to := fmt.Sprintf("s%03d", r.IntN(n))
+				switch k := r.IntN(4); {
+				case k == 0 && to != c.Name:
+					c.Deps.Conflicts = append(c.Deps.Conflicts, to)
+				case k == 1 && to > c.Name:
+					c.Deps.Binds = append(c.Deps.Binds, to)
+				case k > 1 && to > c.Name:
+					c.Deps.Requires = append(c.Deps.Requires, to)
+				}
+			}
+			configs = append(configs, c)
+		}
+		g := New(configs, nil)
+		needs := make([]map[ID]bool, n)
+		for id := n - 1; id >= 0; id-- {
+			needs[id] = map[ID]bool{}
+			for _, to := range append(slices.Clone(g.Requires(ID(id))), g.Binds(ID(id))...) {
+				needs[id][to] = true
+				for far := range needs[to] {
+					needs[id][far] = true
+				}
+			}
+		}
+		for id := range ID(n) {
+			want := slices.ContainsFunc(g.Conflicts(id), func(to ID) bool { return needs[id][to] })
+			if kind, text := g.Broken(id); (kind == BrokenContradiction) != want {
+				t.Fatalf("%s: %q (%s), contradiction %v", g.Name(id), kind, text, want)
+			}
+		}
+	}
+}
+
+// TestOfBoundOnes: what binds a missing name is told as what requires one.
+func TestOfBoundOnes(t *testing.T) {
+	g := New(services("a binds:gone conflicts:b,c", "b", "c"), nil)
+	a := mustID(t, g, "a")
+	var got []string
+	for _, u := range CanStart(g, a, func(ID) Standing { return Holds }) {
+		got = append(got, u.Kind.String()+" "+u.Name)
+	}
+	if want := []string{"binds gone", "conflicts b", "conflicts c"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	view := func(ID) NodeView { return NodeView{State: "running", PID: 4, Uptime: -1} }
+	if text := DebugState(g, view); !strings.Contains(text, "✗ binds gone (missing)") || !strings.Contains(text, "(pid=4, uptime=?)") {
+		t.Error(text)
+	}
+	if got := WhyLine(Why(g, a, func(ID) NodeView { return NodeView{State: "failed", Other: "b"} })); !strings.HasPrefix(got, "a failed: requires b, ") {
+		t.Error(got)
+	}
+	var lines []string
+	for i := range 4 {
+		lines = append(lines, fmt.Sprintf("s%d requires:x,y", i))
+	}
+	if problems := New(services(append(lines, "x", "y")...), nil).Problems(); len(problems) != 1 || !strings.HasPrefix(problems[0].Message, "4 services require others, x and y, ") {
+		t.Errorf("%v", problems)
+	}
+	none := func(string) []string { return []string{} }
+	if got := planText(Diff(New(services("a"), nil), New(services("a critical:"), nil), nil, none)); got != "update a: critical" {
+		t.Errorf("files that say the same restart it: %s", got)
+	}
+}
+
+// TestWhyOfAJob: what is to come of it, in every state.
+func TestWhyOfAJob(t *testing.T) {
+	g := New(services("j oneshot:"), nil)
+	const s = time.Second
+	for _, c := range []struct {
+		v    NodeView
+		want string
+	}{
+		{NodeView{WantedUp: true, Jitter: 2 * s}, "is inactive: its next run is due in 0 ms, 2 s of it jitter"},
+		{NodeView{WantedUp: true, Jitter: 2 * s, NextRun: -1}, "is inactive: its schedule has no further run"},
+		{NodeView{WantedUp: true, State: "starting", NextRun: -1}, "is starting: it is a oneshot and counts once it exits 0"},
+		{NodeView{WantedUp: true, State: "running", NextRun: -1}, "is running"},
+		{NodeView{WantedUp: true, State: "exited", NextRun: -1}, "is done: exited; its schedule has no further run"},
+		{NodeView{WantedUp: true, State: "running", NextRun: 3 * s}, "is running; its next run is due in 3 s"},
+		{NodeView{HeldDown: true, WantedUp: true, NextRun: 3 * s}, "is inactive: an operator stopped it; runs that are due are left out until it is started or run"},
+		{NodeView{HeldDown: true, NextRun: 3 * s}, "is inactive: an operator stopped it; runs that are due are left out until it is started or run"},
+	} {
+		c.v.Job = true
+		if got := WhyLine(Why(g, 0, func(ID) NodeView { return c.v })); got != "j "+c.want {
+			t.Errorf("%+v:\ngot  %s\nwant j %s", c.v, got, c.want)
+		}
+	}
+	jobs := services("a tty:/dev/tty1 oneshot:", "b tty:/dev/tty1 after:a")
+	jobs[0].Schedules = []Schedule{{Kind: ScheduleEvery, Interval: s}}
+	warned := slices.ContainsFunc(New(jobs, nil).Problems(), func(p Problem) bool { return p.Key == "service.tty" })
+	if !warned {
+		t.Error("a job that comes again is done once and for all")
+	}
+}
