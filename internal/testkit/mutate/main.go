@@ -34,6 +34,7 @@ func main() {
 	tags := flag.String("tags", "urfave_cli_no_docs", "build `tags`")
 	workers := flag.Int("workers", 2, "mutants tried at a time")
 	longest := flag.Duration("longest", 15*time.Second, "leave out tests that take longer than this `time`")
+	limit := flag.Duration("for", 0, "try no further mutant after this `time`; 0 = try all")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fail(fmt.Errorf("mutate: no package given, for example ./supervisor/journal"))
@@ -60,6 +61,7 @@ func main() {
 	chosen = slices.DeleteFunc(chosen, func(m *mutant) bool { return !strings.Contains(m.key, *match) })
 
 	var wait sync.WaitGroup
+	began := time.Now()
 	next := make(chan *mutant)
 	for range *workers {
 		wait.Go(func() {
@@ -71,6 +73,11 @@ func main() {
 	for i, m := range chosen {
 		if i%200 == 0 {
 			fmt.Fprintf(os.Stderr, "%d of %d\n", i, len(chosen))
+		}
+		if *limit > 0 && time.Since(began) > *limit {
+			fmt.Printf("the time is over: %d mutants were not tried\n", len(chosen)-i)
+			chosen = chosen[:i]
+			break
 		}
 		next <- m
 	}
