@@ -66,6 +66,17 @@ type Schedule struct {
 	Keep     int // how many runs are remembered, > 0
 }
 
+// ZoneName is the zone that its times are in, "" = the system's, or UTC, which never changes.
+func (s *Schedule) ZoneName() string {
+	if c, ok := s.When.(*calendar.Calendar); ok && c.ZoneName() != "" {
+		return c.ZoneName()
+	}
+	if s.When == nil || s.Zone == time.UTC {
+		return ""
+	}
+	return s.Timezone
+}
+
 // DefaultKeep is how many runs of a job are remembered.
 const DefaultKeep = 20
 

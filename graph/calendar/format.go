@@ -3,7 +3,23 @@ package calendar
 import (
 	"strconv"
 	"strings"
+	"time"
 )
+
+// ZoneName is the zone that the expression names, "" = none, or UTC, which never changes.
+func (c *Calendar) ZoneName() string {
+	if c.zone == time.UTC {
+		return ""
+	}
+	return c.zoneName
+}
+
+// In returns the same schedule with another zone in the place of the one that it names.
+func (c *Calendar) In(zone *time.Location) *Calendar {
+	moved := *c
+	moved.zone = zone
+	return &moved
+}
 
 // String is the normalized form, as systemd-analyze calendar prints it.
 func (c *Calendar) String() string {

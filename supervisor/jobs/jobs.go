@@ -4,9 +4,10 @@
 package jobs
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -43,7 +44,11 @@ type History struct {
 	writing bool
 	idle    sync.Cond // broadcast when nothing is being written
 	failed  bool      // a failure was told
+	torn    bool      // the file ends within a line, or lacks what could not be written: it is to be written anew
 }
+
+// maxFile bounds what is read of the file.
+const maxFile = 64 << 20
 
 // compactAt is how many lines more than runs the file may have before it is written anew.
 const compactAt = 1000
@@ -65,13 +70,21 @@ func Open(dir, name string, log *slog.Logger) *History {
 		return h
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		log.Warn("the history of jobs is no regular file and is not read", "file", h.path)
+		return h
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		log.Warn("cannot read the history of jobs", "file", h.path, "error", err)
+	}
+	for line := range bytes.Lines(data) {
 		var r Run
-		if h.lines++; json.Unmarshal(lines.Bytes(), &r) == nil && r.Job != "" && !h.merge(r) {
+		if h.lines++; json.Unmarshal(line, &r) == nil && r.Job != "" && !h.merge(r) {
 			h.runs[r.Job] = append(h.runs[r.Job], r)
 		}
 	}
+	h.torn = len(data) > 0 && data[len(data)-1] != '\n' // a power cut: the next line must not become part of it
 	return h
 }
 
@@ -222,7 +235,7 @@ func (h *History) write() {
 		for _, runs := range h.runs {
 			kept += len(runs)
 		}
-		if h.lines+len(batch) > kept+compactAt {
+		if h.torn || h.lines+len(batch) > kept+compactAt {
 			for _, runs := range h.runs {
 				whole = append(whole, runs...)
 			}
@@ -242,7 +255,7 @@ func (h *History) write() {
 		if err != nil && !h.failed {
 			h.log.Warn("cannot write the history of jobs; it is kept in memory", "file", h.path, "error", err)
 		}
-		h.failed = err != nil
+		h.failed, h.torn = err != nil, err != nil
 	}
 	h.writing = false
 	h.idle.Broadcast()
@@ -262,6 +275,9 @@ func (h *History) append(batch []Run) error {
 
 // rewrite replaces the file, so that a reader sees the old one or the new one.
 func (h *History) rewrite(runs []Run) error {
+	if err := os.MkdirAll(filepath.Dir(h.path), 0o700); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(h.path), ".jobs-*")
 	if err != nil {
 		return err

@@ -1,10 +1,12 @@
 package jobs
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -109,5 +111,84 @@ func TestRunWithoutEnd(t *testing.T) {
 	h = Open(dir, "jobs.jsonl", slog.Default())
 	if runs := h.Of("a"); len(runs) != 2 || runs[0].Ended.IsZero() || runs[0].From != 7 || runs[1].Gen != 3 {
 		t.Errorf("%+v", runs)
+	}
+}
+
+// TestTornFileGoesOn: what is added after a power cut is not lost with the torn line, wherever that ends.
+func TestTornFileGoesOn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "jobs.jsonl")
+	whole := encode([]Run{run("a", 1), run("a", 2), run("a", 3)})
+	for cut := range len(whole) + 1 {
+		torn := [][]byte{whole[:cut]}
+		if cut < len(whole) { // a file system may give back zeros for what it had not written
+			torn = append(torn, append(bytes.Clone(whole[:cut]), make([]byte, len(whole)-cut)...))
+		}
+		for _, data := range torn {
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h := Open(dir, "jobs.jsonl", slog.New(slog.DiscardHandler))
+			before := h.Of("a")
+			if complete := bytes.Count(whole[:cut], []byte("\n")); len(before) < complete {
+				t.Fatalf("cut at %d: %d runs are left of %d whole lines", cut, len(before), complete)
+			}
+			h.Add(run("a", 7), 20)
+			h.Flush(10 * time.Second)
+			after := Open(dir, "jobs.jsonl", slog.New(slog.DiscardHandler)).Of("a")
+			if len(after) != len(before)+1 || after[len(after)-1].Gen != 8 {
+				t.Fatalf("cut at %d: %d runs before, %d after one more", cut, len(before), len(after))
+			}
+		}
+	}
+}
+
+// TestFullDisk: what could not be written is written when there is room again.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "jobs.jsonl")
+	if err := os.Symlink("/dev/full", path); err != nil {
+		t.Fatal(err)
+	}
+	var told bytes.Buffer
+	h := Open(dir, "jobs.jsonl", slog.New(slog.NewTextHandler(&told, nil)))
+	h.Add(run("a", 1), 20)
+	h.Flush(10 * time.Second)
+	if len(h.Of("a")) != 1 || strings.Count(told.String(), "no space left") != 1 {
+		t.Fatalf("%d runs, told: %s", len(h.Of("a")), told.String())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	h.Add(run("a", 2), 20)
+	h.Flush(10 * time.Second)
+	if runs := Open(dir, "jobs.jsonl", slog.Default()).Of("a"); len(runs) != 2 {
+		t.Errorf("%d runs are on the disk, want 2", len(runs))
+	}
+}
+
+// TestNewerHistory: lines of a newer version are read as far as they are understood, and the others cost only themselves.
+func TestNewerHistory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lines := `{"version":9}
+{"job":"a","gen":1,"began":"2026-11-30T12:00:00Z","ended":"2026-11-30T12:00:01Z","cause":"moon","host":{"name":"x"}}
+{"job":"a","gen":"two"}
+["a"]
+{"job":"a","gen":3,"began":"2026-11-30T12:02:00Z","ended":"2026-11-30T12:02:01Z","cause":"schedule"}
+`
+	if err := os.WriteFile(filepath.Join(dir, "jobs.jsonl"), []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := Open(dir, "jobs.jsonl", slog.Default())
+	h.Add(run("a", 9), 20)
+	h.Flush(10 * time.Second)
+	if runs := h.Of("a"); len(runs) != 3 || runs[0].Cause != "moon" || runs[1].Gen != 3 {
+		t.Errorf("%d runs: %+v", len(runs), runs)
+	}
+	if data, _ := os.ReadFile(filepath.Join(dir, "jobs.jsonl")); !strings.HasPrefix(string(data), lines) {
+		t.Error("the lines of the newer version were rewritten")
 	}
 }

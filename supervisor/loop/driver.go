@@ -39,7 +39,7 @@ type driver struct {
 	firstHelper uint64 // where the numbers begin: not where those of a server before may still be in use
 	lastHelper  uint64 // the number of the last one
 
-	clockWatch func() // ends the watch of the wall clock; nil = there are no jobs
+	clockWatch ClockWatch // of the wall clock; nil = there are no jobs
 
 	first     machine.Event    // what begins a fresh life
 	resume    []machine.Event  // what tells the machine about the time it was not there

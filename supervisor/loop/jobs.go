@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/rpc/wire"
@@ -10,23 +12,46 @@ import (
 	"github.com/zinit/zinit/supervisor/view"
 )
 
-// tellClock tells the machine what the wall clock shows, and from the first job on watches for its changes.
-func (d *driver) tellClock() {
-	d.watchClock(d.m.Graph())
-	d.step(machine.ClockSet{Wall: d.clock.Time().UnixNano(), Local: d.world.Zone()})
+// tellClock tells the machine what the wall clock shows and what the zones are now, and from the first job on watches for
+// their changes.
+func (d *driver) tellClock() { d.tellClockFor(d.m.Graph()) }
+
+// tellClockFor is tellClock before a reload brings a graph.
+func (d *driver) tellClockFor(g *graph.Graph) {
+	names := zoneNames(g)
+	if d.clockWatch == nil && hasJobs(g) {
+		watch, err := d.world.WatchClock(d.tellClock)
+		if err != nil {
+			d.log.Warn("cannot watch the wall clock: after it is set, jobs go by the old time until the next reload", "error", err)
+		} else {
+			d.clockWatch = watch
+		}
+	}
+	if d.clockWatch != nil {
+		d.clockWatch.Zones(names)
+	}
+	ev := machine.ClockSet{Wall: d.clock.Time().UnixNano(), Local: d.world.Zone("")}
+	for _, name := range names {
+		if zone := d.world.Zone(name); zone != nil {
+			if ev.Zones == nil {
+				ev.Zones = map[string]*time.Location{}
+			}
+			ev.Zones[name] = zone
+		}
+	}
+	d.step(ev)
 }
 
-// watchClock begins to watch the wall clock when there is a job for the first time.
-func (d *driver) watchClock(g *graph.Graph) {
-	if d.clockWatch != nil || !hasJobs(g) {
-		return
+// zoneNames are the zones that schedules name, each once.
+func zoneNames(g *graph.Graph) (names []string) {
+	for id := range graph.ID(g.Len()) {
+		for _, s := range g.Config(id).Schedules {
+			if name := s.ZoneName(); name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
 	}
-	stop, err := d.world.WatchClock(d.tellClock)
-	if err != nil {
-		d.log.Warn("cannot watch the wall clock: after it is set, jobs go by the old time until the next reload", "error", err)
-		stop = func() {}
-	}
-	d.clockWatch = stop
+	return names
 }
 
 func hasJobs(g *graph.Graph) bool {

@@ -103,7 +103,7 @@ func (l *Loop) Run() int { return l.d.run() }
 // Close lets go of those who wait for an answer. It comes after Run.
 func (l *Loop) Close() {
 	if l.d.clockWatch != nil {
-		l.d.clockWatch()
+		l.d.clockWatch.Close()
 	}
 	l.d.opt.Jobs.Flush(historyPatience)
 	close(l.d.opt.done)

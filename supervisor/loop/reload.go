@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"slices"
+
 	"github.com/zinit/zinit/graph"
 	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/view"
@@ -11,9 +13,8 @@ func (d *driver) reload(next *view.Definitions, g *graph.Graph, plan *graph.Plan
 	if refused := d.m.RefuseReload(g); len(refused) > 0 {
 		return refused
 	}
-	if d.clockWatch == nil && hasJobs(g) {
-		d.watchClock(g)
-		d.tellClock() // before the first jobs come: a clock that was set since the start must not make them late
+	if hasJobs(g) && (d.clockWatch == nil || !slices.Equal(zoneNames(g), zoneNames(d.m.Graph()))) {
+		d.tellClockFor(g) // before the first jobs come: a clock that was set since the start must not make them late
 	}
 	d.commit() // what was decided with the old numbers is done before they change
 	d.allDirty = true

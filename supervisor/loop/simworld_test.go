@@ -191,8 +191,14 @@ func (w *simWorld) Alarm(wait time.Duration) {
 	}
 }
 
-func (w *simWorld) WatchClock(func()) (func(), error) { return func() {}, nil }
-func (w *simWorld) Zone() *time.Location              { return time.UTC }
+func (w *simWorld) WatchClock(func()) (ClockWatch, error) { return simWatch{}, nil }
+func (w *simWorld) Zone(string) *time.Location            { return time.UTC }
+
+// simWatch is a watch of a wall clock that nobody sets.
+type simWatch struct{}
+
+func (simWatch) Zones([]string) {}
+func (simWatch) Close()         {}
 
 // simFork is a start on its way.
 type simFork struct {

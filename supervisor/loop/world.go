@@ -58,14 +58,23 @@ type Timer interface {
 	Stop() bool
 }
 
+// ClockWatch is a watch of the wall clock.
+type ClockWatch interface {
+	// Zones says which zones are watched beside the machine's own.
+	Zones(names []string)
+	Close()
+}
+
 // Timers tell the time.
 type Timers interface {
 	Clock() view.Clock
 	After(wait time.Duration, word func()) Timer
 	// Alarm sets the one timer of the machine's deadlines, which was not set or set to another time; negative = off.
 	Alarm(wait time.Duration)
-	WatchClock(changed func()) (stop func(), err error) // changed is a word: the wall clock was set
-	Zone() *time.Location
+	// WatchClock begins to watch: changed is a word, the wall clock was set or a zone file was replaced.
+	WatchClock(changed func()) (ClockWatch, error)
+	// Zone reads a time zone by its IANA name, that of the machine for ""; nil where there is none.
+	Zone(name string) *time.Location
 }
 
 // Forks starts processes.

@@ -180,11 +180,13 @@ type (
 		Plan  *graph.Plan
 	}
 
-	// ClockSet tells the wall clock (ns since 1970) and the local time zone: before Loaded and before Resumed, and
-	// whenever either was changed. Between two of them the wall clock goes as the Steps' times do.
+	// ClockSet tells the wall clock (ns since 1970), the local time zone and, by IANA name, what others are now; one that is
+	// missing is as it was when the definition was read. It comes before Loaded and before Resumed, and whenever one was changed.
+	// Between two of them the wall clock goes as the Steps' times do.
 	ClockSet struct {
 		Wall  int64
 		Local *time.Location
+		Zones map[string]*time.Location
 	}
 
 	// ShutdownAsked stops everything in order and then emits Halt. Code is the exit code to pass on; that of the first

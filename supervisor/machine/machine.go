@@ -61,6 +61,7 @@ type Machine struct {
 
 	wallOffset int64 // wall clock less Time, ns
 	local      *time.Location
+	zones      map[string]*time.Location
 	jobs       []int32 // services of the present graph that run by a schedule
 	jobAt      Time    // when the next job is due, 0 = none
 

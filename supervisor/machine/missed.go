@@ -15,11 +15,7 @@ func (m *Machine) missed(s *service, c *graph.Schedule, ran int64) bool {
 	if c.When == nil {
 		return false
 	}
-	zone := c.Zone
-	if zone == nil {
-		zone = m.local
-	}
-	next, ok := c.When.Next(time.Unix(0, ran), zone)
+	next, ok := m.nextTime(c, time.Unix(0, ran))
 	return ok && next.UnixNano()+m.jitter(s, c) <= m.wall()
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/graph"
+	"github.com/zinit/zinit/graph/calendar"
 )
 
 // job is what the machine keeps of a service that has schedules.
@@ -34,7 +35,7 @@ func (m *Machine) wall() int64 { return int64(m.now) + m.wallOffset }
 
 // clockSet takes the wall clock and the local zone, at the beginning and whenever either was changed.
 func (m *Machine) clockSet(ev ClockSet) {
-	m.wallOffset, m.local = ev.Wall-int64(m.now), ev.Local
+	m.wallOffset, m.local, m.zones = ev.Wall-int64(m.now), ev.Local, ev.Zones
 	if m.bug(BugClockIgnored) && m.loaded {
 		return
 	}
@@ -188,17 +189,29 @@ func (m *Machine) nextDue(s *service, k int) Time {
 		}
 		return Time(last + int64(c.Interval))
 	}
-	zone := c.Zone
-	if zone == nil {
-		zone = m.local
-	}
 	// A clock that was set back must not keep a job from running until it has caught up.
 	after := time.Unix(0, min(last, m.wall()-jitter))
-	next, ok := c.When.Next(after, zone)
+	next, ok := m.nextTime(c, after)
 	if !ok {
 		return 0
 	}
 	return max(Time(next.UnixNano()+jitter-m.wallOffset), 1)
+}
+
+// nextTime is when a schedule by the wall clock is due first after a time, by its zone as that is now.
+func (m *Machine) nextTime(c *graph.Schedule, after time.Time) (time.Time, bool) {
+	zone := m.zones[c.ZoneName()]
+	if own, ok := c.When.(*calendar.Calendar); ok && own.ZoneName() != "" && zone != nil {
+		return own.In(zone).Next(after, zone)
+	}
+	switch {
+	case zone != nil:
+	case c.Zone != nil:
+		zone = c.Zone
+	default:
+		zone = m.local
+	}
+	return c.When.Next(after, zone)
 }
 
 // findJob finds the next time at which any job is due.
@@ -398,6 +411,9 @@ func (m *Machine) endJobs() (more bool) {
 	}
 	for _, i := range m.jobs {
 		if j := m.services[i].job; j.waiting {
+			if m.jobsFull() {
+				break
+			}
 			j.waiting = false
 			m.beginJob(i)
 		}

@@ -3,41 +3,21 @@ package proc
 import (
 	"errors"
 	"os"
-	"path/filepath"
-	"sync"
 	"syscall"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// localZoneFile is the zone of the machine, tzset(3).
-const localZoneFile = "/etc/localtime"
-
-// LocalZone is the time zone of the machine as it is now: Go's own is read once. The TZ variable goes before the file.
-func LocalZone() *time.Location {
-	if name, set := os.LookupEnv("TZ"); set {
-		if zone, err := time.LoadLocation(name); err == nil {
-			return zone
-		}
-		return time.UTC
-	}
-	data, err := os.ReadFile(localZoneFile)
-	if err != nil {
-		return time.UTC
-	}
-	zone, err := time.LoadLocationFromTZData("Local", data)
-	if err != nil {
-		return time.UTC
-	}
-	return zone
+// ClockWatch watches the wall clock and the time zones. Nothing polls: a timer that the kernel cancels when the clock is set
+// (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET) and inotify tell.
+type ClockWatch struct {
+	timer *os.File
+	zones *zoneWatch
 }
 
-// WatchClock calls changed whenever the wall clock was set, which a resume from suspend does too, and when the zone of the
-// machine was replaced. Nothing polls: a timer that the kernel cancels when the clock is set (timerfd_create(2),
-// TFD_TIMER_CANCEL_ON_SET) and inotify tell. stop ends it.
-func WatchClock(changed func()) (stop func(), err error) {
+// WatchClock calls changed whenever the wall clock was set, which a resume from suspend does too, and when the file of the
+// machine's zone, or of one that Zones names, was replaced.
+func WatchClock(changed func()) (*ClockWatch, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -58,64 +38,20 @@ func WatchClock(changed func()) (stop func(), err error) {
 			changed()
 		}
 	}()
-	zone := watchZone(changed)
-	return sync.OnceFunc(func() {
-		timer.Close()
-		if zone != nil {
-			zone.Close()
-		}
-	}), nil
+	return &ClockWatch{timer, watchZones(changed)}, nil
+}
+
+// Zones says which zones are watched beside the machine's own, by IANA name.
+func (w *ClockWatch) Zones(names []string) { w.zones.set(names) }
+
+// Close ends the watch.
+func (w *ClockWatch) Close() {
+	w.timer.Close()
+	w.zones.close()
 }
 
 // armForever sets the timer to a time that does not come, so that only a set clock ends the wait.
 func armForever(fd int) error {
 	never := unix.ItimerSpec{Value: unix.NsecToTimespec(1<<62 - 1)}
 	return unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &never, nil)
-}
-
-// watchZone watches the directory of the zone file, since who changes the zone puts another link in its place; nil where
-// that cannot be watched.
-func watchZone(changed func()) *os.File {
-	if _, set := os.LookupEnv("TZ"); set {
-		return nil
-	}
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if err != nil {
-		return nil
-	}
-	f := os.NewFile(uintptr(fd), "zone")
-	const events = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_CLOSE_WRITE | unix.IN_ONLYDIR
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(localZoneFile), events); err != nil {
-		f.Close()
-		return nil
-	}
-	go func() {
-		buf := make([]byte, 4096)
-		for {
-			n, err := f.Read(buf)
-			if err != nil {
-				return
-			}
-			if namesFile(buf[:n], filepath.Base(localZoneFile)) {
-				changed()
-			}
-		}
-	}()
-	return f
-}
-
-// namesFile reports whether one of the events of inotify(7) is about a file of this name.
-func namesFile(events []byte, name string) bool {
-	for len(events) >= unix.SizeofInotifyEvent {
-		e := (*unix.InotifyEvent)(unsafe.Pointer(&events[0]))
-		end := unix.SizeofInotifyEvent + int(e.Len)
-		if end > len(events) {
-			return false
-		}
-		if unix.ByteSliceToString(events[unix.SizeofInotifyEvent:end]) == name {
-			return true
-		}
-		events = events[end:]
-	}
-	return false
 }

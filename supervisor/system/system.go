@@ -205,12 +205,18 @@ func (y *System) Alarm(wait time.Duration) {
 }
 
 // WatchClock implements loop.Timers.
-func (y *System) WatchClock(changed func()) (stop func(), err error) {
+func (y *System) WatchClock(changed func()) (loop.ClockWatch, error) {
 	return proc.WatchClock(func() { y.post(changed) })
 }
 
 // Zone implements loop.Timers.
-func (y *System) Zone() *time.Location { return proc.LocalZone() }
+func (y *System) Zone(name string) *time.Location {
+	if name == "" {
+		return proc.LocalZone()
+	}
+	zone, _ := time.LoadLocation(name)
+	return zone
+}
 
 // Beside implements loop.Services.
 func (y *System) Beside(work func()) { go work() }
