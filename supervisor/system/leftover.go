@@ -1,7 +1,9 @@
 package system
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +27,9 @@ func (y *System) SettleLeftovers() {
 		}
 		y.log.Warn(text)
 	}
+	if y.cgroups != nil {
+		y.beside(y.nameDeserted)
+	}
 	if len(found) == 0 || y.opt.KeepLeftovers {
 		y.leftovers = len(found) > 0
 		return
@@ -34,6 +39,33 @@ func (y *System) SettleLeftovers() {
 	for _, l := range found {
 		y.log.Error("cannot end what a server before has left: " + proc.Obstacle(l.Process))
 	}
+}
+
+// nameDeserted says what zinits on other sockets have left running when they were killed. That is nobody's to end but the
+// user's: the socket tells which services are the same. What of it answers a check does not count.
+func (y *System) nameDeserted() (word func()) {
+	for _, group := range y.cgroups.FindDeserted() {
+		left := slices.DeleteFunc(group.Processes, func(l proc.Leftover) bool { return proc.IsLeftover(l.Process, y.dead) })
+		if len(left) == 0 {
+			continue // of this socket
+		}
+		y.deserted.Store(true)
+		var names []string
+		for i, l := range left {
+			if i == desertedShown {
+				names = append(names, "and "+strconv.Itoa(len(left)-i)+" more")
+				break
+			}
+			text := "pid " + strconv.Itoa(l.PID) + " (" + l.Comm
+			if l.Service != "" {
+				text += ", of service " + l.Service
+			}
+			names = append(names, text+")")
+		}
+		y.log.Warn("a zinit on another socket was killed and has left running: " + strings.Join(names, ", ") +
+			"; to end it: echo 1 >" + group.Folder + "/cgroup.kill")
+	}
+	return nil
 }
 
 func signalLeftovers(ls []proc.Leftover, sig unix.Signal) {
@@ -49,7 +81,7 @@ func (y *System) impostor(h *graph.Health) string {
 		return ""
 	}
 	for _, holder := range proc.PortHolders([]uint16{port}) {
-		if proc.IsLeftover(holder.Process, y.dead) {
+		if proc.IsLeftover(holder.Process, y.dead) || y.deserted.Load() && proc.IsDeserted(holder.Process) {
 			return "answered by pid " + strconv.Itoa(holder.Process.PID) + " (" + holder.Process.Comm +
 				"), which a server that was killed has left over, not by this service"
 		}

@@ -24,6 +24,8 @@ const (
 	sweepPause    = 5 * time.Millisecond
 	// strayGrace is how long what services have left gets at the end of a server without a keeper, after SIGTERM.
 	strayGrace = time.Second
+	// desertedShown is how many processes that a server on another socket has left are named.
+	desertedShown = 8
 	// leftoverGrace is how long what a server before has left gets after SIGTERM.
 	leftoverGrace = 2 * time.Second
 	// groupTries is how often a start makes its control group again when somebody has removed it before the fork.

@@ -149,7 +149,7 @@ func (y *System) Probe(h *graph.Health, then func(ok bool, detail string)) (canc
 	y.beside(func() func() {
 		defer cancel()
 		ok, detail := probe.Run(ctx, h)
-		if ok && y.leftovers {
+		if ok && (y.leftovers || y.deserted.Load()) {
 			if by := y.impostor(h); by != "" {
 				ok, detail = false, by
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zinit/zinit/graph"
@@ -50,8 +51,9 @@ type System struct {
 	groups    *proc.GroupWatch // nil: there are no control groups, or they cannot be watched
 	survey    survey
 
-	dead      []string // names of servers before, see loop.Options
-	leftovers bool     // of theirs are there
+	dead      []string    // names of servers before, see loop.Options
+	leftovers bool        // of theirs are there
+	deserted  atomic.Bool // of servers on other sockets
 
 	keeper *keeper.Client // nil: none
 	// receiving is held while a word of the keeper is taken, and by an upgrade from its last word on.

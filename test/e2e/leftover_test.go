@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/internal/testkit/wait"
 )
 
@@ -96,6 +97,47 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("after a clean end the lock holds %q", lock)
 		}
 	})
+}
+
+// TestDesertedOnAnotherSocket: what a killed server of another socket has left in its control group is named and left alone,
+// and does not pass for a service of this one; what lives under a keeper is not touched or named.
+func TestDesertedOnAnotherSocket(t *testing.T) {
+	port := freePort(t)
+	file := t.TempDir() + "/pid"
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := map[string]string{"web.toml": service("web", fmt.Sprintf("exec = [\"sh\", \"-c\", \"setsid %s & exec sleep 7000\"]\n"+
+		"env = {%s = \"listen %d %s\"}\n[health]\ntype = \"tcp\"\ntarget = \"127.0.0.1:%d\"\n[lifecycle]\nrestart = \"never\"\n",
+		self, helperVariable, port, file, port))}
+	kept := testkit.Start(t, map[string]string{"kept.toml": service("kept", "exec = [\"sleep\", \"7000\"]\n")},
+		testkit.Options{Applet: "pid1"})
+	need.That(t, strings.Contains(firstOf(kept.Zinit("status")), "tracking     cgroup"), "control groups that can be written")
+	lives := kept.AwaitState(kept.Client(), "kept", "running").PID
+	dead := testkit.Start(t, web, testkit.Options{})
+	dead.AwaitState(dead.Client(), "web", "running")
+	text, _ := os.ReadFile(file)
+	left, _ := strconv.Atoi(string(text))
+	if dead.Stop(syscall.SIGKILL); !alive(left) {
+		t.Fatal("the listener has ended")
+	}
+	t.Cleanup(func() { _ = syscall.Kill(left, syscall.SIGKILL) })
+
+	s := testkit.Start(t, web, testkit.Options{})
+	said := fmt.Sprintf("pid %d (%s, of service web)", left, comm(left))
+	s.Await("its name", func() bool {
+		return strings.Contains(s.Logs(), "a zinit on another socket was killed and has left running: "+said)
+	})
+	s.Await("the check that does not count", func() bool {
+		return strings.Contains(firstOf(s.Zinit("status", "web")), fmt.Sprintf("answered by pid %d (", left))
+	})
+	if out := firstOf(s.Zinit("list")); strings.Contains(out, "running") || strings.Contains(s.Logs(), fmt.Sprintf("pid %d (sleep", lives)) {
+		t.Errorf("%s\n%s", out, s.Logs())
+	}
+	if code := s.Stop(syscall.SIGTERM); code != 0 || !alive(left) || !alive(lives) {
+		t.Errorf("exit code %d; the other server's process is there: %v, the living one's: %v", code, alive(left), alive(lives))
+	}
 }
 
 func comm(pid int) string {
