@@ -142,10 +142,13 @@ func (m *Machine) endRun(i int32, outcome Outcome) {
 	}
 	kept := m.requests[:0]
 	for _, r := range m.requests {
-		if r.service == i && r.verb == VerbRun {
-			m.conclude(r, outcome)
-		} else {
+		switch {
+		case r.service != i || r.verb != VerbRun && !r.runOnly:
 			kept = append(kept, r)
+		case r.runOnly && outcome != OutcomeSuperseded: // it was to end, however it did
+			m.conclude(r, OutcomeDone)
+		default:
+			m.conclude(r, outcome)
 		}
 	}
 	m.requests = kept
