@@ -3,7 +3,7 @@ package openmetrics
 
 import (
 	"strconv"
-	"strings"
+	"unicode/utf8"
 )
 
 // Format is how metrics are written.
@@ -42,8 +42,8 @@ type Text struct {
 	name   string // of its samples
 }
 
-// New begins a text.
-func New(f Format) *Text { return &Text{format: f} }
+// New begins a text of about so many bytes.
+func New(f Format, size int) *Text { return &Text{format: f, b: make([]byte, 0, size)} }
 
 // Family begins a family; name is without the suffixes _total and _info, and ends in the unit, "" = none. One without a sample
 // is not written.
@@ -60,7 +60,7 @@ func (t *Text) Family(name string, kind Kind, unit, help string) {
 	if unit != "" {
 		t.head += "# UNIT " + family + " " + unit + "\n"
 	}
-	t.head += "# HELP " + family + " " + t.escape(help, t.format == OpenMetrics) + "\n"
+	t.head += "# HELP " + family + " " + string(appendEscaped(nil, help, t.format == OpenMetrics)) + "\n"
 }
 
 // Sample writes one sample of the family; labels are names and values in turn.
@@ -73,7 +73,7 @@ func (t *Text) Sample(value float64, labels ...string) {
 			open = '{'
 		}
 		t.b = append(append(append(t.b, open), labels[i]...), `="`...)
-		t.b = append(append(t.b, t.escape(labels[i+1], true)...), '"')
+		t.b = append(appendEscaped(t.b, labels[i+1], true), '"')
 	}
 	if len(labels) > 1 {
 		t.b = append(t.b, '}')
@@ -89,20 +89,30 @@ func (t *Text) Sample(value float64, labels ...string) {
 
 // String ends the text.
 func (t *Text) String() string {
-	if t.format == Prometheus {
-		return string(t.b)
+	if t.format != Prometheus {
+		t.b = append(t.b, "# EOF\n"...)
 	}
-	return string(t.b) + "# EOF\n"
+	return string(t.b)
 }
 
-func (t *Text) escape(s string, quotes bool) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if !strings.ContainsAny(s, "\\\n\"") {
-		return s
+// appendEscaped appends a text as labels and help have it.
+func appendEscaped(b []byte, s string, quotes bool) []byte {
+	plain := true
+	for i := range len(s) {
+		plain = plain && s[i] < utf8.RuneSelf && s[i] != '\\' && s[i] != '\n' && s[i] != '"'
 	}
-	s = strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "\n", `\n`)
-	if quotes {
-		s = strings.ReplaceAll(s, `"`, `\"`)
+	if plain {
+		return append(b, s...)
 	}
-	return s
+	for _, r := range s { // what is no UTF-8 comes as U+FFFD
+		switch {
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\\', r == '"' && quotes:
+			b = append(b, '\\', byte(r))
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
 }

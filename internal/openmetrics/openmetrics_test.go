@@ -8,7 +8,7 @@ import (
 // TestFormats: what the two formats make of the same families, and how odd values and labels are written.
 func TestFormats(t *testing.T) {
 	write := func(f Format) string {
-		m := New(f)
+		m := New(f, 0)
 		m.Family("never", Gauge, "", "Has no sample.")
 		m.Family("a_build", Info, "", "One \\ and a \"quote\".")
 		m.Sample(1, "version", "0.4")

@@ -242,6 +242,12 @@ func (f Follow) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
+// AppendJSON appends the metrics.
+func (m Metrics) AppendJSON(b []byte) []byte {
+	b = AppendString(append(b, `{"content_type":`...), m.ContentType)
+	return append(AppendString(appendKey(b, "text"), m.Text), '}')
+}
+
 // AppendJSON appends the answer of a plain change.
 func (o OK) AppendJSON(b []byte) []byte {
 	b = append(b, `{"ok":`...)

@@ -40,7 +40,8 @@ func (s *Reader) Metrics(format string) (wire.Metrics, error) {
 	default:
 		return wire.Metrics{}, wire.NewError(wire.CodeParams, fmt.Sprintf("format %q: want openmetrics or prometheus", format))
 	}
-	m := &metrics{Reader: s, Text: openmetrics.New(f), v: s.from.Views.Load()}
+	v := s.from.Views.Load()
+	m := &metrics{Reader: s, Text: openmetrics.New(f, metricsSize*(len(v.Entries)+4)), v: v}
 	m.order = slices.SortedFunc(slices.Values(m.v.Entries), func(a, b *view.Entry) int {
 		if a.Config.Name < b.Config.Name {
 			return -1
@@ -258,13 +259,20 @@ func (m *metrics) resources() {
 }
 
 func (m *metrics) jobs() {
+	jobs := map[*view.Entry]wire.Job{}
+	for _, e := range m.order {
+		if len(e.Config.Schedules) > 0 {
+			jobs[e] = m.job(e)
+		}
+	}
 	job := func(name, unit, help string, value func(*view.Entry, wire.Job) (float64, bool)) {
 		m.Family(name, openmetrics.Gauge, unit, help)
 		m.each(func(e *view.Entry) (float64, bool) {
-			if len(e.Config.Schedules) == 0 {
+			j, ok := jobs[e]
+			if !ok {
 				return 0, false
 			}
-			return value(e, m.job(e))
+			return value(e, j)
 		})
 	}
 	last := func(value func(wire.JobRun) (float64, bool)) func(*view.Entry, wire.Job) (float64, bool) {

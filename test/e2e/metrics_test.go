@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -39,6 +42,12 @@ func scrape(t *testing.T, s *testkit.Server, format string) map[string]sample {
 	if code != 0 {
 		t.Fatalf("zinit metrics: %d, %s", code, errs)
 	}
+	return parsed(t, text, format)
+}
+
+// parsed is what the parser of a format reads.
+func parsed(t *testing.T, text, format string) map[string]sample {
+	t.Helper()
 	parse := exec.Command("/usr/bin/python3", "-c", parseMetrics, format)
 	parse.Stdin = strings.NewReader(text)
 	var problem strings.Builder
@@ -132,5 +141,58 @@ func TestMetrics(t *testing.T) {
 	kinds := scrape(t, s, "openmetrics")
 	if k := kinds["zinit_service_state|service=web|zinit_service_state=running"].kind; k != "stateset" {
 		t.Errorf("the states are a %s", k)
+	}
+}
+
+// TestMetricsServed: a service that serves the metrics of its own server, in the format that the reader wants, through an upgrade.
+func TestMetricsServed(t *testing.T) {
+	need.That(t, exec.Command("/usr/bin/python3", "-c", "import prometheus_client.openmetrics.parser").Run() == nil, "python3-prometheus-client")
+	port := freePort(t)
+	o := keeping(t)
+	o.Applet = "pid1"
+	s := testkit.Start(t, map[string]string{
+		"metrics.toml": fmt.Sprintf("[service]\nname = \"metrics\"\nexec = [%q, \"metrics\", \"--listen\", \"127.0.0.1:%d\"]\n"+
+			"[health]\ntype = \"http\"\ntarget = \"http://127.0.0.1:%d/metrics\"\n", testkit.Binary(t, ""), port, port),
+	}, o)
+	c := s.Client()
+	s.AwaitState(c, "metrics", "running")
+	get := func(accept string) (status int, kind, text string) {
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/metrics", port), nil)
+		if accept != "" {
+			r.Header.Set("Accept", accept)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, answer.Header.Get("Content-Type"), string(body)
+	}
+	const ours = "zinit_service_state|service=metrics|zinit_service_state=running"
+	for _, when := range []string{"before", "after"} {
+		status, kind, text := get("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2")
+		if got := parsed(t, text, "openmetrics"); status != 200 || kind != "application/openmetrics-text; version=1.0.0; charset=utf-8" || got[ours].value != 1 {
+			t.Errorf("%s: %d %s %v", when, status, kind, got[ours])
+		}
+		status, kind, text = get("")
+		if got := parsed(t, text, "prometheus"); status != 200 || kind != "text/plain; version=0.0.4; charset=utf-8" || got[ours].value != 1 {
+			t.Errorf("%s: %d %s %v", when, status, kind, got[ours])
+		}
+		if status, _, text = get("image/png"); status != http.StatusNotAcceptable {
+			t.Errorf("%s: %d %s", when, status, text)
+		}
+		if _, stderr, code := s.Zinit("upgrade"); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	if _, stderr, code := s.Zinit("stop", "metrics"); code != 0 {
+		t.Error(stderr)
+	}
+	if st := s.AwaitState(c, "metrics", "exited"); st.State.ExitCode == nil || *st.State.ExitCode != 0 {
+		t.Errorf("it ended as %+v", st.LastExit)
 	}
 }
