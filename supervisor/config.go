@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zinit/zinit/graph"
@@ -84,19 +85,29 @@ func roomForFiles(settings *confdir.Settings, now *view.Definitions) *confdir.Se
 
 // loadOptions are the rules for files and for definitions over RPC.
 func (s *Supervisor) loadOptions() confdir.Options {
-	return s.opt.loadOptions(s.defs.Load() == nil)
+	now := s.defs.Load()
+	o := s.opt.loadOptions(now == nil)
+	o.Port = func(file, name string) int {
+		if now != nil && now.Configs[name] != nil && now.Configs[name].Source == file { // of the server before
+			if port, err := strconv.Atoi(now.Configs[name].Env["PORT"]); err == nil {
+				s.opt.ports.keep(file, name, port)
+			}
+		}
+		return s.opt.ports.choose(file, name)
+	}
+	return o
 }
 
 func (o *Options) loadOptions(first bool) confdir.Options {
 	return confdir.Options{Lenient: o.Files.Lenient, System: o.Files.System, Trust: true, TrustWarns: o.About.Mode == "container",
-		EnvFile: proc.EnvFileValues, Profiles: o.Files.Profiles, Settings: o.Files.Settings, UnknownWarns: o.About.Mode == "machine" && first}
+		EnvFile: proc.EnvFileValues, Port: o.ports.choose, Profiles: o.Files.Profiles, Settings: o.Files.Settings, UnknownWarns: o.About.Mode == "machine" && first}
 }
 
 // Preload begins to read the configuration that New will want, while its caller does something else. What decides about it
 // must not change any more: Files and About.Mode.
 func (o *Options) Preload() {
 	result := make(chan *confdir.Loaded, 1)
-	o.preloaded = result
+	o.preloaded, o.ports = result, newAutoPorts()
 	dirs, how := o.Files.Dirs, o.loadOptions(true)
 	go func() { result <- confdir.Load(dirs, how) }()
 	go makeRoom(dirs)

@@ -41,6 +41,7 @@ type Options struct {
 	KillAfter time.Duration
 
 	preloaded <-chan *confdir.Loaded // see Preload
+	ports     *autoPorts
 }
 
 // Files says which configuration is loaded, and how strictly it is read.
@@ -78,6 +79,9 @@ func (o *Options) maxServices() int {
 
 // derive fills in what follows from the rest.
 func (o *Options) derive() {
+	if o.ports == nil {
+		o.ports = newAutoPorts()
+	}
 	o.About.ConfigDirs, o.About.Survives = o.Files.Dirs, o.Loop.Keeper != nil
 	o.Loop.Machine = machine.Options{PID1: o.About.Mode == "machine", ShutdownTimeout: int64(o.shutdownTimeout())}
 	if n := len(o.Loop.Dead); o.StateLost && n > 0 {

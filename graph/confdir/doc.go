@@ -19,9 +19,10 @@ type Options struct {
 	Trust bool
 	// TrustWarns makes those refusals warnings: in a container. On a read-only mount they always are.
 	TrustWarns bool
-	Settings   *Settings // the defaults of the logging bounds, and how many services there may be; nil = the built-in ones
-	EnvFile    EnvFile   // reads the files that ${NAME} of a zinit.toml may come from; nil = none is read
-	Dirs       []string  // LoadSettings: the directories that are loaded; nil = not known
+	Settings   *Settings                   // the defaults of the logging bounds, and how many services there may be; nil = the built-in ones
+	EnvFile    EnvFile                     // reads the files that ${NAME} of a zinit.toml may come from; nil = none is read
+	Port       func(file, name string) int // the port of a service with port = "auto"; nil = it is not needed
+	Dirs       []string                    // LoadSettings: the directories that are loaded; nil = not known
 	// Loaded tells which services are loaded already: at a reload they come first where there is no room for all.
 	Loaded func(name string) bool
 }

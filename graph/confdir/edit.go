@@ -3,11 +3,13 @@ package confdir
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/zinit/zinit/graph"
@@ -46,23 +48,62 @@ func NewEdit(dirs []string, c *graph.Config, given []string, o Options) (*Edit, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot save %s: %w", c.Name, err)
 	}
-	text := memberText(path, c, given)
+	document := map[string]any{}
+	_ = toml.Unmarshal(old, &document) // what cannot be read is told below
+	port := portOf(document, c.Name)
+	if bare, _ := withMember(path, without, at, bareText(c, port), c.Name, o); bare != nil {
+		own := *c
+		own.Env = maps.Clone(c.Env)
+		maps.DeleteFunc(own.Env, func(name, value string) bool { return bare.Env[name] == value }) // the file says it for all
+		c = &own
+	}
+	text := memberText(path, c, port, given)
 	if at == 0 || bytes.HasSuffix(without[:at], []byte("\n\n")) {
 		text = text[1:]
 	}
 	if at < len(without) {
 		text = append(text, '\n')
 	}
-	data := bytes.Join([][]byte{without[:at], text, without[at:]}, nil)
-	entries, problems := parseProject(path, data, o)
+	config, err := withMember(path, without, at, text, c.Name, o)
+	if err != nil {
+		return nil, fmt.Errorf("cannot save %s: %w", c.Name, err)
+	}
+	return &Edit{Config: config, dir: filepath.Dir(path), data: insert(without, at, text)}, nil
+}
+
+func insert(data []byte, at int, text []byte) []byte {
+	return bytes.Join([][]byte{data[:at], text, data[at:]}, nil)
+}
+
+// withMember reads a service from the text of a zinit.toml with something put in.
+func withMember(path string, data []byte, at int, text []byte, name string, o Options) (*graph.Config, error) {
+	entries, problems := parseProject(path, insert(data, at, text), o)
 	for _, e := range entries {
-		if e.service == c.Name && e.config != nil {
-			return &Edit{Config: e.config, dir: filepath.Dir(path), data: data}, nil
-		} else if e.service == c.Name {
+		if e.service == name && e.config != nil {
+			return e.config, nil
+		} else if e.service == name {
 			problems = e.found
 		}
 	}
-	return nil, fmt.Errorf("cannot save %s: with it the file would not be right: %s", c.Name, firstOf(problems))
+	return nil, fmt.Errorf("with it the file would not be right: %s", firstOf(problems))
+}
+
+// bareText is a service that says nothing but what has to be said.
+func bareText(c *graph.Config, port any) []byte {
+	if c.Target {
+		return nil
+	}
+	text := "\n[" + projectServices + "." + tomlKey(c.Name) + "]\nexec = \"x\"\n"
+	if port != nil {
+		text += portKey + " = " + tomlValue(port) + "\n"
+	}
+	for _, d := range []struct {
+		key   string
+		names []string
+	}{{"requires", c.Deps.Requires}, {"binds", c.Deps.Binds}, {"wants", c.Deps.Wants}, {"after", c.Deps.After}} {
+		text += d.key + " = " + tomlValue(append([]string{}, d.names...)) + "\n"
+	}
+	return []byte(text)
 }
 
 func firstOf(problems []graph.Problem) string {
@@ -223,7 +264,7 @@ func commentBefore(data []byte, offset int) int {
 }
 
 // memberText writes c as tables of the zinit.toml at path, with an empty line before.
-func memberText(path string, c *graph.Config, given []string) []byte {
+func memberText(path string, c *graph.Config, port any, given []string) []byte {
 	base := baselineOf(c)
 	kind := projectServices
 	if c.Target {
@@ -251,6 +292,9 @@ func memberText(path string, c *graph.Config, given []string) []byte {
 		t = t.without("name").escaped(s.name)
 		if i == 0 && c.Dir == filepath.Dir(path) {
 			t = t.without("dir")
+		}
+		if i == 0 && port != nil {
+			t = append(table{{portKey, port}}, t...)
 		}
 		if i == 0 && len(t) == 0 {
 			b.WriteString("[" + head + "]\n")

@@ -21,7 +21,7 @@ type expansion struct {
 }
 
 // expand replaces ${NAME} where it may stand: in dir, env, ports and a health check's target.
-func (p *project) expand(r *reader, own any) {
+func (p *project) expand(r *reader, own any, given map[string]any) {
 	d := r.member
 	service := d.section("service")
 	defaults, _ := p.document[projectDefaults].(map[string]any)
@@ -30,6 +30,7 @@ func (p *project) expand(r *reader, own any) {
 		values, _ := v.(map[string]any)
 		x.layers = append(x.layers, values)
 	}
+	x.layers = append(x.layers, given)
 	x.at("service.dir", service, "dir")
 	if env, ok := service["env"].(map[string]any); ok {
 		expanded := map[string]any{}

@@ -82,6 +82,7 @@ type project struct {
 	o        Options
 	document map[string]any
 	entries  []*entry
+	ports    map[string]int       // of the services that have one
 	files    map[string]envValues // read for ${NAME}, by format and path
 }
 
@@ -130,6 +131,7 @@ func parseProject(file string, data []byte, o Options) ([]*entry, []graph.Proble
 		return nil, []graph.Problem{problem}
 	}
 	p.entries = []*entry{}
+	p.ports = p.portsOf()
 	for _, kind := range []string{projectServices, projectTargets} {
 		p.kind(kind)
 	}
@@ -212,7 +214,9 @@ func (p *project) read(r *reader, name string, v any) *graph.Config {
 	d.section(d.kind())["name"] = name
 	if !d.target {
 		p.fill(r)
-		p.expand(r, values["env"])
+		vars := p.given(r)
+		p.expand(r, values["env"], vars)
+		d.tell(vars)
 	}
 	r.document(d.document)
 	if r.failed() {

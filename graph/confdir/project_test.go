@@ -286,3 +286,62 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("told %d times: %s", n, problemText(without.Problems))
 	}
 }
+
+const portText = `[env]
+LEVEL = "info"
+
+[services.db-main]
+exec = "db"
+port = "auto"
+ports = ["${PORT}"]
+health = { type = "tcp", target = "127.0.0.1:${PORT}" }
+
+[services.api]
+exec = "api"
+port = 8080
+requires = ["db-main"]
+env = { URL = "pg://localhost:${DB_MAIN_PORT}" }
+
+[services.other]
+exec = "x"
+`
+
+// TestProjectPort: a service is given its port, and those that depend on it are told.
+func TestProjectPort(t *testing.T) {
+	dir, _ := newProject(t, portText)
+	asked := 0
+	o := Options{Port: func(file, name string) int {
+		if asked++; file != filepath.Join(dir, ProjectFile) || name != "db-main" {
+			t.Errorf("asked for %s in %s", name, file)
+		}
+		return 20123
+	}}
+	loaded := Load([]string{dir}, o)
+	db, api, other := configOf(t, loaded, "db-main"), configOf(t, loaded, "api"), configOf(t, loaded, "other")
+	if asked != 1 || db.Env["PORT"] != "20123" || !slices.Equal(db.Ports, []uint16{20123}) || db.Health.Target != "127.0.0.1:20123" {
+		t.Errorf("asked %d times, %v, ports %v, checked at %s", asked, db.Env, db.Ports, db.Health.Target)
+	}
+	if want := map[string]string{"LEVEL": "info", "PORT": "8080", "DB_MAIN_PORT": "20123", "URL": "pg://localhost:20123"}; !maps.Equal(api.Env, want) {
+		t.Errorf("told: %q", api.Env)
+	}
+	if len(other.Env) != 1 {
+		t.Errorf("who does not depend on them is told: %q", other.Env)
+	}
+	changed := *api
+	changed.Exec.Line = "api 2"
+	edit, err := NewEdit([]string{dir}, &changed, nil, o)
+	if err == nil {
+		err = edit.Write()
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, ProjectFile))
+	if err != nil || !maps.Equal(edit.Config.Env, api.Env) || !strings.Contains(string(text), "port = 8080\n") || strings.Contains(string(text), "DB_MAIN_PORT =") {
+		t.Errorf("saved: %v\n%s", err, text)
+	}
+	for value, want := range map[string]string{`70000`: `zinit.toml:2:1: error: services.a.port: want "auto" or a whole number from 1 to 65535, not 70000`,
+		`"any"`: `not "any"`} {
+		dir, _ := newProject(t, "[services.a]\nport = "+value+"\nexec = \"true\"\n")
+		if got := problemText(Load([]string{dir}, o).Problems); !strings.Contains(got, want) {
+			t.Errorf("%s\n%s\nwant %s", value, got, want)
+		}
+	}
+}

@@ -58,6 +58,8 @@ func ProjectSchema() []byte {
 			target[key] = service[key]
 		}
 	}
+	service[portKey] = map[string]any{"description": "Its port: $PORT, and $NAME_PORT for what depends on it; auto = a free one",
+		"anyOf": []any{ranged(1, 65535), map[string]any{"const": "auto"}}}
 	target["dependencies"] = sections["dependencies"]
 	object := func(doc string, properties map[string]any) map[string]any {
 		return map[string]any{"type": "object", "description": doc, "additionalProperties": false, "properties": properties}
