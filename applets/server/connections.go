@@ -102,6 +102,7 @@ func (s *server) lastWord() []keeper.Order {
 // takeBack serves on after an exec that failed.
 func (s *server) takeBack() {
 	early.ReleaseAll()
+	early.Heed()
 	s.orders.open(s.carryOut)
 	if err := s.rpc.Adopt(s.handed); err != nil {
 		s.log.Error("some clients have lost their connection", "error", err)

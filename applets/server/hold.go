@@ -21,9 +21,11 @@ const holdPatience = time.Second
 
 // holdSignals lets signals wait from now on: a tracer keeps them until the next image listens, or until ReleaseAll (see
 // early.Holder). What had been delivered before is carried out, or kept as an order, when it returns. Where tracing is
-// forbidden what arrives between here and the first instructions of the next image is lost, and a TERM ends the server.
+// forbidden what arrives between here and the first instructions of the next image is lost (see early.Ignore).
 func (s *server) holdSignals() {
-	if err := s.startHolder(); err != nil {
+	err := s.startHolder()
+	if err != nil {
+		defer early.Ignore()
 		s.log.Warn("cannot hold signals back during the upgrade; one that comes in these milliseconds can be lost", "error", err)
 	}
 	for end := time.Now().Add(holdPatience); inHandler() && time.Now().Before(end); {

@@ -17,7 +17,10 @@ import (
 // TestMain plays the services when the binary is executed as one, else runs the tests.
 func TestMain(m *testing.M) {
 	if bin := os.Getenv("ZT_DENY"); bin != "" {
-		deny(bin)
+		deny(bin, unix.ENOSYS, unix.SYS_MEMFD_CREATE, unix.SYS_FALLOCATE)
+	}
+	if bin := os.Getenv("ZT_UNTRACED"); bin != "" {
+		deny(bin, unix.EPERM, unix.SYS_PTRACE)
 	}
 	storm.Play()
 	code := m.Run()
@@ -27,10 +30,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// deny executes a zinit, with this process's arguments, that has no memfd_create(2) and no fallocate(2).
-func deny(bin string) {
+// deny executes a zinit, with this process's arguments, for which some system calls fail.
+func deny(bin string, with unix.Errno, calls ...uint32) {
 	os.Unsetenv("ZT_DENY")
-	err := seccomp.Deny(unix.ENOSYS, unix.SYS_MEMFD_CREATE, unix.SYS_FALLOCATE)
+	os.Unsetenv("ZT_UNTRACED")
+	err := seccomp.Deny(with, calls...)
 	if err == nil {
 		err = syscall.Exec(bin, append([]string{"zinit"}, os.Args[1:]...), os.Environ())
 	}

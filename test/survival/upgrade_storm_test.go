@@ -232,3 +232,49 @@ func (r *upgradeRound) run(thing during, points, point string, after time.Durati
 		}
 	}
 }
+
+// TestUpgradeUntraced: where nobody may trace the server, signals in the milliseconds of the execution are lost. A flood of
+// SIGHUP does not end it then.
+func TestUpgradeUntraced(t *testing.T) {
+	t.Parallel()
+	s := testkit.Start(t, map[string]string{"one.toml": wordy(t.TempDir())},
+		testkit.Options{Bin: self(t), Env: []string{"ZT_UNTRACED=" + testkit.Binary(t, "")}})
+	c := s.Client()
+	pid, one := serverPIDOf(t, c), s.AwaitState(c, "one", "running")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for syscall.Kill(pid, syscall.SIGHUP) == nil {
+			select {
+			case <-stop:
+				return
+			case <-time.After(200 * time.Microsecond): // a pace: the server must get on
+			}
+		}
+	}()
+	for n := range 5 {
+		r := &upgradeRound{t: t, s: s}
+		s.Await("an upgrade to begin", func() bool { // not while it reloads
+			up, err := rpc.Dial(ctx, s.Socket)
+			if err != nil {
+				return false
+			}
+			defer up.Close()
+			u, err := up.Upgrade(ctx, "")
+			r.id = u.ID
+			return err == nil
+		})
+		r.upgrades(1)
+		if t.Failed() {
+			t.Fatalf("upgrade %d", n)
+		}
+	}
+	close(stop)
+	<-stopped
+	if !strings.Contains(s.Logs(), "cannot hold signals back") {
+		t.Error("signals were held back")
+	}
+	if now := s.AwaitState(s.Client(), "one", "running"); now.PID != one.PID || now.Incarnation != one.Incarnation {
+		t.Errorf("the service was restarted: %d after %d", now.PID, one.PID)
+	}
+}

@@ -144,6 +144,34 @@ var (
 	actions [len(soon)]sigaction
 )
 
+// fatal are those of a server's signals that would end it where it has no handler.
+var (
+	fatal   = [...]syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGHUP}
+	heeded  [len(fatal)]sigaction
+	ignored bool
+)
+
+// Ignore lets what would end a server be lost instead, until Heed or the next image's handlers: for an execution during
+// which nobody holds signals (see HolderOfAll). Between the runtime's handlers, which do not heed that for TERM and QUIT,
+// and this package's init either of them still ends it.
+func Ignore() {
+	for i, n := range fatal {
+		sigactionCall(n, &sigaction{handler: sigIgn}, &heeded[i])
+	}
+	ignored = true
+}
+
+// Heed takes Ignore back, after an exec that failed.
+func Heed() {
+	if !ignored {
+		return
+	}
+	for i, n := range fatal {
+		sigactionCall(n, &heeded[i], nil)
+	}
+	ignored = false
+}
+
 // Restore gives the calling thread an empty mask, for an exec of a program that is not ours.
 func Restore() { setMask(sigset{}) }
 
