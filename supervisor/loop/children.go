@@ -15,6 +15,7 @@ type children struct {
 	byPID   map[int]*child    // by main process
 	helpers map[int]*helper   // by pid, those included whose zombie is kept
 	early   map[int]proc.Exit // exits of processes whose start has not been answered yet
+	listed  Known             // accountedFor as it was asked last, nil = it has changed since
 }
 
 func newChildren() children {
@@ -38,6 +39,7 @@ func (k *children) main(c *child, pid int, start uint64) {
 	k.unname(c)
 	c.pid, c.start, c.gone, c.reaped = pid, start, false, false
 	k.byPID[pid] = c
+	k.listed = nil
 }
 
 // reaped takes that somebody else has reaped the main process, or that it is gone: its number may be another's from now on,
@@ -67,14 +69,29 @@ func (k *children) leave(c *child) {
 func (k *children) unname(c *child) {
 	if k.byPID[c.pid] == c {
 		delete(k.byPID, c.pid)
+		k.listed = nil
 	}
+}
+
+// help enters a helper by its process, unhelp takes it out.
+func (k *children) help(pid int, h *helper) {
+	k.helpers[pid] = h
+	k.listed = nil
+}
+
+func (k *children) unhelp(pid int) {
+	delete(k.helpers, pid)
+	k.listed = nil
 }
 
 // knows reports whether a process is one of ours that lives, or whose zombie is kept.
 func (k *children) knows(pid int) bool { return k.byPID[pid] != nil || k.helpers[pid] != nil }
 
-// accountedFor is knows as of now, for a look that takes a while.
+// accountedFor is knows as of now, for a look that takes a while. A turn that stops a thousand asks a thousand times.
 func (k *children) accountedFor() Known {
+	if k.listed != nil {
+		return k.listed
+	}
 	pids := make(map[int]struct{}, len(k.byPID)+len(k.helpers))
 	for pid := range k.byPID {
 		pids[pid] = struct{}{}
@@ -82,7 +99,8 @@ func (k *children) accountedFor() Known {
 	for pid := range k.helpers {
 		pids[pid] = struct{}{}
 	}
-	return func(pid int) bool { _, ok := pids[pid]; return ok }
+	k.listed = func(pid int) bool { _, ok := pids[pid]; return ok }
+	return k.listed
 }
 
 // all lists the incarnations in the order of their numbers.

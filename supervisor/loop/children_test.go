@@ -21,7 +21,7 @@ func TestChildren(t *testing.T) {
 	if k.mainOf(10) != nil || k.mainOf(11) != a || a.pid != 11 || a.start != 6 {
 		t.Errorf("%d, %v, %v", a.pid, k.mainOf(10), k.mainOf(11))
 	}
-	k.helpers[12] = &helper{}
+	k.help(12, &helper{})
 	known := k.accountedFor()
 	k.ended(a)
 	if !a.gone || k.knows(11) || !known(11) || !known(12) || known(13) || !k.current(a) {

@@ -85,7 +85,7 @@ func (d *driver) startHelper(h *helper, ask Helper, failed func(*proc.Error)) {
 			d.notStarted(h, f.Err)
 			return
 		}
-		d.children.helpers[f.PID] = h
+		d.children.help(f.PID, h)
 		if h.expired {
 			d.killHelper(h)
 		}
@@ -161,7 +161,7 @@ func (d *driver) helperExited(h *helper, st machine.Status) {
 		h.forked.Limit.Stop()
 	}
 	over := func() {
-		delete(d.children.helpers, pid)
+		d.children.unhelp(pid)
 		d.world.Reap(pid)
 		d.letGo(h)
 		if !h.stuck {

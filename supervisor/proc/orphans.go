@@ -52,8 +52,9 @@ type Unknown struct {
 func (s *Scanner) Unknown(known func(pid int) bool) *Unknown {
 	var buf [256]int
 	u := &Unknown{scanner: s, none: true}
+	self := s.self()
 	for _, pid := range s.children(buf[:0]) {
-		if pid == s.self() || known(pid) {
+		if pid == self || known(pid) {
 			u.known = append(u.known, pid)
 		} else {
 			u.none = false
@@ -103,8 +104,9 @@ func (l *orphanage) look() (settled bool) {
 	if !l.scanner.Adopts() {
 		settled = l.elsewhere()
 	}
+	self := l.scanner.self()
 	for _, pid := range children {
-		if pid == l.scanner.self() || l.seen[pid] || l.known(pid) {
+		if pid == self || l.seen[pid] || l.known(pid) {
 			continue
 		}
 		l.seen[pid] = true

@@ -61,13 +61,14 @@ func (s *Scanner) Look(owners []Owner) Found {
 	t := s.table(owners)
 	members := make(map[uint64][]Process)
 	var strays, unproven []Process
+	self := s.self()
 	for _, pid := range slices.Sorted(maps.Keys(t.nodes)) {
 		n := t.nodes[pid]
 		if n.Dead() || n.Kernel || n.lost {
 			continue
 		}
 		owner, below := t.resolve(n)
-		if owner < 0 && below == s.self() && pid != below {
+		if owner < 0 && below == self && pid != below {
 			if owner = t.lookAgain(n, below, quiet); owner < 0 && !(beforeExec(pid) && !quiet()) && !s.aside(pid) {
 				strays = append(strays, n.Process)
 			}

@@ -50,6 +50,7 @@ type System struct {
 	noCgroups string           // why not
 	groups    *proc.GroupWatch // nil: there are no control groups, or they cannot be watched
 	survey    survey
+	roll      roll
 
 	dead      []string    // names of servers before, see loop.Options
 	leftovers bool        // of theirs are there

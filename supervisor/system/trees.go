@@ -255,12 +255,54 @@ func (y *System) killTree(t *loop.Tree, outside bool) {
 	y.scanner.KillTree(&t.Owner)
 }
 
+// roll answers what is asked for members of trees: all questions that wait share one look at our children, which takes as long
+// for one as for a thousand.
+type roll struct {
+	mu      sync.Mutex
+	waiting []rollCall
+	calling bool
+}
+
+type rollCall struct {
+	owner proc.Owner
+	known loop.Known
+	then  func([]proc.Process)
+}
+
 // Members implements loop.Trees.
 func (y *System) Members(o proc.Owner, known loop.Known, then func([]proc.Process)) {
-	y.beside(func() func() {
-		tree := y.scanner.Tree(&o, known)
-		return func() { then(tree) }
-	})
+	r := &y.roll
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = append(r.waiting, rollCall{o, known, then})
+	if !r.calling {
+		r.calling = true
+		go y.call(r)
+	}
+}
+
+// call answers until nobody asks any more. Of several questions the last one knows the most.
+func (y *System) call(r *roll) {
+	for {
+		r.mu.Lock()
+		calls := r.waiting
+		r.waiting = nil
+		r.calling = len(calls) > 0
+		r.mu.Unlock()
+		if len(calls) == 0 {
+			return
+		}
+		orphans := y.scanner.Orphans(calls[len(calls)-1].known)
+		trees := make([][]proc.Process, len(calls))
+		for i := range calls {
+			trees[i] = y.scanner.TreeWith(&calls[i].owner, orphans)
+		}
+		y.post(func() {
+			for i, c := range calls {
+				c.then(trees[i])
+			}
+		})
+	}
 }
 
 // SignalTree implements loop.Trees.
