@@ -282,7 +282,8 @@ func processesIn(folder string, depth int, into []int) []int {
 
 // listed is processesIn with a 0 for each process that is in another pid namespace than ours and those below it.
 func listed(folder string, depth int, into []int) []int {
-	data, err := os.ReadFile(folder + "/cgroup.procs")
+	var few [1024]byte
+	data, err := readWhole(folder+"/cgroup.procs", few[:])
 	if err != nil {
 		return into
 	}
@@ -417,6 +418,21 @@ func GroupCount(path string) int {
 	return len(GroupProcesses(path))
 }
 
+// RemoveEmpty removes the folder of a group in which nothing is left, and reports whether that is done: not while the kernel
+// still holds it busy, nor where it has folders beside or below that of the service.
+func (g *Group) RemoveEmpty() bool {
+	if g.main != g.path {
+		if err := unix.Rmdir(g.main); err != nil && err != unix.ENOENT {
+			return false
+		}
+	}
+	if err := unix.Rmdir(g.path); err != nil && err != unix.ENOENT {
+		return false
+	}
+	removeAbandoned(filepath.Dir(g.path))
+	return true
+}
+
 // Remove removes the folder with those below it. It can be busy for a moment after its last process has ended, so it may
 // take up to two seconds; one that still has a process stays.
 func (g *Group) Remove() error {
@@ -460,7 +476,7 @@ func baseName(owner int, n uint64) string {
 // removeAbandoned removes the folder of a supervisor that is gone, once it is empty.
 func removeAbandoned(base string) {
 	pid, start, ok := ownerOfBase(filepath.Base(base))
-	if !ok {
+	if !ok || pid == os.Getpid() || pid == os.Getppid() { // it lives: it is ours, or our keeper's
 		return
 	}
 	if p, err := ReadProcess(pid); err == nil && p.Start == start || !unclaimed(base) {

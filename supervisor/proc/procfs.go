@@ -204,6 +204,29 @@ func readInto(path string, buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
+// readWhole reads a file of the kernel of whatever length, into buf if it fits. Unlike os.ReadFile it registers with no poller.
+func readWhole(path string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	for n := 0; ; {
+		got, err := unix.Read(fd, buf[n:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, err
+		case got == 0:
+			return buf[:n], nil
+		}
+		if n += got; n == len(buf) {
+			buf = append(buf, make([]byte, 3*len(buf))...)
+		}
+	}
+}
+
 // readAllProc reads a file of /proc/PID up to limit bytes.
 func readAllProc(pid int, name string, limit int) ([]byte, error) {
 	buf := make([]byte, 8192)

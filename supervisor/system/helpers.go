@@ -3,6 +3,7 @@ package system
 import (
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/zinit/zinit/supervisor/loop"
@@ -123,18 +124,61 @@ func (y *System) Captured(h *loop.Helper, then func(output []byte)) {
 // Leave implements loop.Forks. Where no helper runs any more, which removes it then, nothing may be left in a group, such as
 // what a server before this one has run.
 func (y *System) Leave(f *loop.Forked, alone bool) {
-	group, parent := groupOf(f.Group), groupOf(f.Parent)
-	go func() {
-		if group != nil {
-			if alone {
-				for _, helper := range group.Helpers() {
-					_ = helper.Kill()
-				}
+	y.graves.add(grave{groupOf(f.Group), groupOf(f.Parent), alone})
+}
+
+// graves removes control groups, one after the other beside the loop: the kernel has one lock for all of them, for which a
+// thousand goroutines would wait in a thread each.
+type graves struct {
+	mu      sync.Mutex
+	waiting []grave
+	digging bool
+}
+
+type grave struct {
+	group, parent *proc.Group // nil = none
+	alone         bool
+}
+
+func (g *graves) add(one grave) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = append(g.waiting, one)
+	if !g.digging {
+		g.digging = true
+		go g.dig()
+	}
+}
+
+func (g *graves) dig() {
+	for {
+		g.mu.Lock()
+		some := g.waiting
+		g.waiting = nil
+		g.digging = len(some) > 0
+		g.mu.Unlock()
+		if len(some) == 0 {
+			return
+		}
+		for _, one := range some {
+			if one.parent != nil || one.group != nil && !one.group.RemoveEmpty() {
+				go one.remove() // it may take its time, for which the others do not wait
 			}
-			_ = group.Remove()
 		}
-		if parent != nil {
-			_ = parent.Remove()
+	}
+}
+
+// remove removes groups with all that is in them.
+func (g grave) remove() {
+	if g.group != nil {
+		if g.alone {
+			for _, helper := range g.group.Helpers() {
+				_ = helper.Kill()
+			}
 		}
-	}()
+		_ = g.group.Remove()
+	}
+	if g.parent != nil {
+		_ = g.parent.Remove()
+	}
 }

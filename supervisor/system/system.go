@@ -51,6 +51,7 @@ type System struct {
 	groups    *proc.GroupWatch // nil: there are no control groups, or they cannot be watched
 	survey    survey
 	roll      roll
+	graves    graves
 
 	dead      []string    // names of servers before, see loop.Options
 	leftovers bool        // of theirs are there
