@@ -70,6 +70,7 @@ type program struct {
 	caps   [2]capabilities
 	sched  defaultScheduling
 	fds    []int // descriptors made for this start
+	lender lender
 	failed *failure
 	all    uint64 // signal sets
 	none   uint64
@@ -100,7 +101,22 @@ func newProgram() *program {
 	if err != nil {
 		return nil
 	}
-	return &program{failed: (*failure)(unsafe.Pointer(&page[0])), all: ^uint64(0)}
+	p := &program{failed: (*failure)(unsafe.Pointer(&page[0])), all: ^uint64(0)}
+	p.lender.open()
+	return p
+}
+
+// reservePrograms makes some before other things take the low numbers of descriptors.
+func reservePrograms(n int) {
+	var ps []*program
+	for range n {
+		if p := newProgram(); p != nil {
+			ps = append(ps, p)
+		}
+	}
+	for _, p := range ps {
+		p.release()
+	}
 }
 
 func (p *program) release() {
@@ -132,16 +148,15 @@ func (c *child) startByClone() (pid int, err *Error, done bool) {
 		return 0, nil, false
 	}
 	defer p.release()
-	if err := p.write(c, s.Path, s.Argv); err != nil {
+	pid, errno, err := p.runApart(c, s.Path, s.Argv)
+	if err != nil {
 		return 0, err, true
 	}
-	pid, errno := p.run()
 	if errno == syscall.ENOEXEC && s.Script && looksLikeScript(inDir(s.Path, s.Dir)) {
 		argv := append([]string{"sh", s.Path}, s.Argv[1:]...)
-		if err := p.write(c, shellPath, argv); err != nil {
+		if pid, errno, err = p.runApart(c, shellPath, argv); err != nil {
 			return 0, err, true
 		}
-		pid, errno = p.run()
 	}
 	switch {
 	case errno == 0:
@@ -191,8 +206,13 @@ func (p *program) write(c *child, path string, argv []string) *Error {
 		p.clone.flags |= unix.CLONE_INTO_CGROUP
 		p.clone.cgroup = uint64(c.cgroup)
 	}
+	files, apart := p.lender.lend(c.files)
+	if apart {
+		p.clone.flags |= unix.CLONE_FILES
+		p.add(note{step: StepFork}, unshareCall)
+	}
 	p.add(note{step: StepFork}, call{nr: syscall.SYS_SETSID})
-	if err := p.addFiles(c); err != nil {
+	if err := p.addFiles(c, files); err != nil {
 		return err
 	}
 	p.addScheduling(id)
@@ -287,10 +307,10 @@ func (p *program) environment(s *Spec) uintptr {
 }
 
 // addFiles gives the child its descriptors 0, 1, 2, … and its terminal.
-func (p *program) addFiles(c *child) *Error {
-	for i, fd := range c.files {
-		if fd >= 0 && fd < len(c.files) && fd != i { // it would be overwritten before its turn
-			high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, len(c.files))
+func (p *program) addFiles(c *child, files []int) *Error {
+	for i, fd := range files {
+		if fd >= 0 && fd < len(files) && fd != i { // it would be overwritten before its turn
+			high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, len(files))
 			if err != nil {
 				return explainFork(errnoOf(err))
 			}

@@ -157,12 +157,18 @@ func Exec(path string, argv, env []string) error {
 	return syscall.Exec(path, argv, env)
 }
 
+// programsReady is how many threads may fork at the same time without a copy of all descriptors, whatever is opened first.
+const programsReady = 2
+
 // Prepare brings a freshly started supervisor into the state that its children shall inherit: no descriptors, default
 // dispositions, umask 022, and makes it a child subreaper. It returns the first error after having tried everything.
 // ClearMaskOrReexec comes before it.
 func Prepare() error {
 	originalNofile()
 	everyProcessor()
+	if canClone {
+		reservePrograms(programsReady)
+	}
 	errs := []error{SealDescriptors(), DefaultDispositions(), BecomeSubreaper()}
 	unix.Umask(0o022)
 	for _, err := range errs {
