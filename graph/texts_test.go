@@ -831,7 +831,7 @@ func TestWhyOfAJob(t *testing.T) {
 	}{
 		{NodeView{WantedUp: true, Jitter: 2 * s}, "is inactive: its next run is due in 0 ms, 2 s of it jitter"},
 		{NodeView{WantedUp: true, Jitter: 2 * s, NextRun: -1}, "is inactive: its schedule has no further run"},
-		{NodeView{WantedUp: true, State: "starting", NextRun: -1}, "is starting: it is a oneshot and counts once it exits 0"},
+		{NodeView{WantedUp: true, State: "starting", NextRun: -1}, "is starting: its run goes on"},
 		{NodeView{WantedUp: true, State: "running", NextRun: -1}, "is running"},
 		{NodeView{WantedUp: true, State: "exited", NextRun: -1}, "is done: exited; its schedule has no further run"},
 		{NodeView{WantedUp: true, State: "running", NextRun: 3 * s}, "is running; its next run is due in 3 s"},
