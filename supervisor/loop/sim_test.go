@@ -602,9 +602,12 @@ func (p *simPlay) judge() {
 			owned[uint64(e.Info.Gen)] = true
 		}
 	}
+	for _, h := range d.children.helpers {
+		owned[h.gen] = true // a check goes on
+	}
 	for _, pid := range w.pids() {
 		q := w.procs[pid]
-		if !q.dead && !owned[q.gen] {
+		if !q.dead && !owned[q.gen] && !q.undead && !q.refused { // those may have been given up
 			w.fail("pid %d of %s gen %d lives, and its service has no process (%v)", pid, q.service.name, q.gen&^proc.Aside, q.hook)
 		}
 	}
