@@ -121,6 +121,17 @@ func (d *driver) spawnMain(c *child) {
 	c.fork = d.world.StartMain(c.config, c.gen, func(f Forked) { d.spawned(c, f) })
 }
 
+// follow makes a process the main one, for the keeper too.
+func (d *driver) follow(c *child, pid int, start uint64) {
+	if d.keeper != nil {
+		if c.pid != 0 && c.pid != pid {
+			_ = d.keeper.Untrack(c.pid)
+		}
+		_ = d.keeper.Track(pid, uint64(c.gen))
+	}
+	d.children.main(c, pid, start)
+}
+
 // spawned takes the answer to a fork.
 func (d *driver) spawned(c *child, f Forked) {
 	c.group, c.notify = f.Group, f.Notify
@@ -129,10 +140,7 @@ func (d *driver) spawned(c *child, f Forked) {
 		return
 	}
 	c.spawnAt, c.inodes, c.inputs = f.At, f.Inodes, f.Inputs
-	d.children.main(c, f.PID, f.Start)
-	if d.keeper != nil {
-		_ = d.keeper.Track(f.PID, uint64(c.gen))
-	}
+	d.follow(c, f.PID, f.Start)
 	d.diary.run(c)
 	fault.Here("spawned")
 	d.step(machine.Spawned{Gen: c.gen, PID: f.PID})
@@ -198,11 +206,11 @@ func (d *driver) release(c *child) {
 	if c.notify != nil {
 		d.world.EndNotices(c.gen, c.notify)
 	}
+	if d.keeper != nil && c.pid != 0 {
+		_ = d.keeper.Untrack(c.pid) // before the number is free: else the next process with it would be taken for this one
+	}
 	if c.pid != 0 && !c.adopted && !c.reaped {
 		d.world.Reap(c.pid)
-	}
-	if d.keeper != nil && c.pid != 0 {
-		_ = d.keeper.Untrack(c.pid)
 	}
 	d.world.Release(uint64(c.gen), outputGrace)
 	if c.group != nil {

@@ -77,15 +77,12 @@ func (d *driver) mainChanged(c *child, v *Verdict) {
 		return
 	}
 	pid := v.Main.PID
-	d.children.main(c, pid, v.Main.Start)
+	d.follow(c, pid, v.Main.Start)
 	c.daemonized = true
 	if v.Main.Start != 0 {
 		c.adopted = !v.Ours
 	}
 	d.diary.run(c)
-	if d.keeper != nil {
-		_ = d.keeper.Track(pid, uint64(c.gen))
-	}
 	d.step(machine.MainChanged{Gen: c.gen, PID: pid})
 	if c.adopted {
 		d.watchForeign(c)

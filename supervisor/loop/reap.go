@@ -302,9 +302,7 @@ func (e *ending) daemon(survivors []proc.Process) (only, byFile int) {
 
 // adoptMain makes another process of the tree the main process.
 func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
-	if !c.reaped { // else the number may be that of another child
-		d.world.Reap(c.pid)
-	}
+	old, reaped := c.pid, c.reaped
 	if c.config.PIDFile == "" {
 		c.warning = "its main process ended and left one process, which is taken for the main one: set pid_file, or the program's option to stay in the foreground"
 		d.log.Warn(c.warning, "service", c.config.Name, "pid", pid)
@@ -315,7 +313,10 @@ func (d *driver) adoptMain(c *child, pid int, survivors []proc.Process) {
 			start = p.Start
 		}
 	}
-	d.children.main(c, pid, start)
+	d.follow(c, pid, start)
+	if !reaped { // else the number may be that of another child
+		d.world.Reap(old)
+	}
 	c.settleBy = time.Time{}
 	c.daemonized = true
 	d.diary.run(c)
