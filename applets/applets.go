@@ -8,6 +8,7 @@ import (
 
 	"github.com/zinit/zinit/applets/cli"
 	"github.com/zinit/zinit/applets/pid1"
+	"github.com/zinit/zinit/applets/pid1/early"
 	"github.com/zinit/zinit/applets/server"
 	"github.com/zinit/zinit/supervisor/proc"
 )
@@ -49,7 +50,12 @@ func choose(argv []string) (run func([]string) int, args []string) {
 	}
 	if len(argv) > 1 {
 		switch argv[1] {
-		case "pid1", "init":
+		case "init":
+			if !early.IsShim(argv[2:], os.Getpid() == 1) {
+				return nil, argv
+			}
+			fallthrough
+		case "pid1":
 			return pid1.Main, append([]string{"zinit-pid1"}, argv[2:]...)
 		case "server":
 			return server.Main, append([]string{"zinit-server"}, argv[2:]...)

@@ -24,7 +24,7 @@ func programCommands(v *invocation) []*cli.Command {
 	return []*cli.Command{
 		helpCommand(v), installCommand(v), completionCommand(v), completeCommand(v),
 		elsewhere("server", "run the server: zinit server --config DIR"),
-		elsewhere("pid1", "run as process 1, or as the keeper of a server", "init"),
+		elsewhere("pid1", "run as process 1, or as the keeper of a server"),
 		elsewhere("switch-root", "from an initramfs: move to NEWROOT and execute its init"),
 	}
 }

@@ -127,7 +127,7 @@ func (v *invocation) profileNames() (names []string) {
 }
 
 func projectCommands(v *invocation) []*cli.Command {
-	return []*cli.Command{upCommand(v), downCommand(v), projectsCommand(v)}
+	return []*cli.Command{upCommand(v), downCommand(v), projectsCommand(v), initCommand(v)}
 }
 
 // projectRow is a project whose server answers, as -o json prints it.

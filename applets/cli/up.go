@@ -115,7 +115,7 @@ func (v *invocation) needProject() error {
 		return failf(exitFailed, "the project %s belongs to another user and is left alone (to use it all the same, name a socket for it: --socket PATH)",
 			shortHome(found.Foreign))
 	}
-	return failf(exitFailed, "no project here: there is no %s with [services.NAME] in it, and no %s, in %s or above it", confdir.ProjectFile,
+	return failf(exitFailed, "no project here: there is no %s with [services.NAME] in it, and no %s, in %s or above it (write one: zinit init)", confdir.ProjectFile,
 		project.Hidden, shortHome(here))
 }
 

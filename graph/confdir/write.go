@@ -158,6 +158,12 @@ func tomlValue(v any) string {
 	return `""`
 }
 
+// TOMLKey writes a name as a part of a key of a file.
+func TOMLKey(name string) string { return tomlKey(name) }
+
+// TOMLString writes a text as a value of a file.
+func TOMLString(text string) string { return tomlString(text) }
+
 // tomlString writes a basic string.
 func tomlString(s string) string {
 	var b strings.Builder

@@ -80,12 +80,23 @@ func role(args []string, first bool) string {
 		return ""
 	case len(args) == 1 && first:
 		return "zinit-pid1"
-	case len(args) > 1 && (args[1] == "pid1" || args[1] == "init"):
+	case len(args) > 1 && (args[1] == "pid1" || args[1] == "init" && IsShim(args[2:], first)):
 		return "zinit-pid1"
 	case len(args) > 1 && args[1] == "server":
 		return "zinit-server"
 	}
 	return ""
+}
+
+// IsShim reports whether `zinit init` with these words behind it is 0.3.9's name of pid1, as it is as process 1 and with flags;
+// else it is the client's command that writes a zinit.toml.
+func IsShim(words []string, first bool) bool {
+	for _, word := range words {
+		if len(word) > 0 && word[0] == '-' && word != "-h" && word != "--help" {
+			return true
+		}
+	}
+	return first
 }
 
 // Comm sets the name that /proc/PID/comm shows; from an init function it is the main thread's and so the process's.
