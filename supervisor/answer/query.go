@@ -223,7 +223,10 @@ func (s *Reader) StatusFull(name string) (wire.StatusFull, error) {
 	if text := s.stranger(e, tree); text != "" {
 		w.Warnings = append(w.Warnings, text)
 	}
-	w.MemoryBytes, w.CPUPercent = s.measured(e, tree)
+	var ok bool
+	if w.MemoryBytes, w.CPUPercent, ok = s.grouped(e); !ok {
+		w.MemoryBytes, w.CPUPercent = s.measured(e, tree)
+	}
 	w.Sinks = s.sinksOf(c.Name)
 	w.Log = s.lastLines(c.Name, logLinesStatus)
 	return w, nil

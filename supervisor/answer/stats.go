@@ -100,18 +100,26 @@ func usage(ps []proc.Process) (memory uint64, cpu time.Duration) {
 	return memory, cpu
 }
 
-// measured is memory and CPU of one incarnation, from its cgroup where there is one.
+// grouped is memory and CPU of one incarnation as its cgroup tells, false where there is none.
+func (s *Reader) grouped(e *view.Entry) (memory uint64, percent float64, ok bool) {
+	if e.Run == nil || e.Run.Cgroup == "" {
+		return 0, 0, e.Run == nil
+	}
+	memory, cpu, ok := proc.GroupUsage(e.Run.Cgroup)
+	if !ok {
+		return 0, 0, false
+	}
+	return memory, s.percent(e, cpu), true
+}
+
+// measured is memory and CPU of one incarnation by its processes.
 func (s *Reader) measured(e *view.Entry, ps []proc.Process) (memory uint64, percent float64) {
-	if e.Run == nil {
-		return 0, 0
-	}
 	memory, cpu := usage(ps)
-	if e.Run.Cgroup != "" {
-		if m, c, ok := proc.GroupUsage(e.Run.Cgroup); ok {
-			memory, cpu = m, c
-		}
-	}
-	return memory, s.stats.percent(e.Run.Gen, cpu, max(s.uptime(e), 0))
+	return memory, s.percent(e, cpu)
+}
+
+func (s *Reader) percent(e *view.Entry, cpu time.Duration) float64 {
+	return s.stats.percent(e.Run.Gen, cpu, max(s.uptime(e), 0))
 }
 
 // Stats is memory and CPU of the whole tree.
@@ -121,20 +129,27 @@ func (s *Reader) Stats(name string) (wire.Stats, error) {
 		return wire.Stats{}, err
 	}
 	w := wire.Stats{PID: e.Info.PID}
-	w.MemoryBytes, w.CPUPercent = s.measured(e, s.tree(e))
+	var ok bool
+	if w.MemoryBytes, w.CPUPercent, ok = s.grouped(e); !ok {
+		w.MemoryBytes, w.CPUPercent = s.measured(e, s.tree(e))
+	}
 	return w, nil
 }
 
-// addStats puts memory and CPU into the rows of a list.
+// addStats puts memory and CPU into the rows of a list. Processes are looked at only where no cgroup tells.
 func (s *Reader) addStats(v *view.View, rows []wire.Listed) {
-	trees := s.trees(v.Entries)
+	var others []int
+	var entries []*view.Entry
 	for i, e := range v.Entries {
-		var ps []proc.Process
-		if e.Run != nil {
-			ps = trees[e.Run.Gen]
+		memory, percent, ok := s.grouped(e)
+		if !ok {
+			others, entries = append(others, i), append(entries, e)
 		}
-		memory, percent := s.measured(e, ps)
 		rows[i].MemoryBytes, rows[i].CPUPercent = &memory, &percent
+	}
+	trees := s.trees(entries)
+	for k, i := range others {
+		*rows[i].MemoryBytes, *rows[i].CPUPercent = s.measured(entries[k], trees[entries[k].Run.Gen])
 	}
 }
 
@@ -260,7 +275,11 @@ func (s *Reader) trackingOf(e *view.Entry) string {
 }
 
 // strays are processes below the supervisor that belong to no service any more.
+// All of them hang below a child that no service has as its main process: where there is none, nothing more is looked at.
 func (s *Reader) strays() []wire.Process {
+	if s.from.Scanner.Unknown(s.knownMains()).None() {
+		return []wire.Process{}
+	}
 	var owners []proc.Owner
 	for _, e := range s.from.Views.Load().Entries {
 		if e.Run != nil && e.Run.PID != 0 {

@@ -535,3 +535,30 @@ func TestGenOfANestedGroup(t *testing.T) {
 	}
 	waitPID(pid)
 }
+
+// TestRemoveEmpty removes a group in which nothing is left at once, and leaves one that has something to who waits for it.
+func TestRemoveEmpty(t *testing.T) {
+	root := testRoot(t)
+	g, err := root.New("empty", 1, graph.Cgroup{})
+	if err != nil {
+		t.Fatal(err.Detail)
+	}
+	if !g.RemoveEmpty() || exists(g.Path()) {
+		t.Errorf("an empty group is left: %v", exists(g.Path()))
+	}
+	if !g.RemoveEmpty() {
+		t.Error("one that is gone counts as left")
+	}
+	if g, err = root.New("helped", 2, graph.Cgroup{}); err != nil {
+		t.Fatal(err.Detail)
+	}
+	if _, err := g.Helper(1); err != nil {
+		t.Fatal(err.Detail)
+	}
+	if g.RemoveEmpty() || !exists(g.Path()) {
+		t.Error("the group of a helper was taken away")
+	}
+	if err := g.Remove(); err != nil || exists(g.Path()) {
+		t.Errorf("it is left: %v", err)
+	}
+}
