@@ -125,7 +125,7 @@ type upgrade struct {
 // prepareUpgrade opens and checks the executable: it must run, say its version and accept this server's state.
 func (s *Supervisor) prepareUpgrade(ctx context.Context, path string) (*upgrade, error) {
 	if s.opt.Loop.Journal == nil {
-		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: this server has no journal (no memfd on this kernel?)")
+		return nil, wire.NewError(wire.CodeInternal, "cannot upgrade: this server has no journal; its log says why (zinit logs zinit)")
 	}
 	select {
 	case s.upgradeTurn <- struct{}{}:

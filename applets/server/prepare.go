@@ -330,7 +330,7 @@ func (s *server) takeJournal(opt *supervisor.Options) {
 		}
 		s.log.Error("the state of the server before is lost: what can be proven to run is taken over", "error", err)
 		opt.StateLost = true
-	} else if h != nil && len(h.Tracked) > 0 {
+	} else if h != nil && (len(h.Tracked) > 0 || h.Starts > 1) { // one that ran nothing may have stopped it all
 		s.log.Error("the server before had no state: what can be proven to run is taken over")
 		opt.StateLost = true
 	}

@@ -125,6 +125,16 @@ func (r *Root) Find(service string, gen uint64) *Group {
 	return r.Open(path)
 }
 
+// LastGen is the highest incarnation that has a folder here, 0 = none: of a server before, of which nothing else may be known.
+func (r *Root) LastGen() (last uint64) {
+	for _, sub := range subfolders(r.base, 0) {
+		if _, gen, ok := ParseID(filepath.Base(sub)); ok && gen&Aside == 0 {
+			last = max(last, gen)
+		}
+	}
+	return last
+}
+
 // Groups are the groups there that New made for the incarnations that wanted tells.
 func (r *Root) Groups(wanted func(gen uint64) bool) (out []*Group) {
 	for _, sub := range subfolders(r.base, 0) {

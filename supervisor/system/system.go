@@ -16,6 +16,7 @@ import (
 	"github.com/zinit/zinit/supervisor/keeper"
 	"github.com/zinit/zinit/supervisor/logfile"
 	"github.com/zinit/zinit/supervisor/loop"
+	"github.com/zinit/zinit/supervisor/machine"
 	"github.com/zinit/zinit/supervisor/notify"
 	"github.com/zinit/zinit/supervisor/output"
 	"github.com/zinit/zinit/supervisor/proc"
@@ -83,6 +84,9 @@ func New(o *loop.Options) (*System, error) {
 		y.cgroups, y.noCgroups = proc.DetectCgroupsOf(owner(o))
 	}
 	if y.cgroups != nil {
+		if o.Restored == nil {
+			o.Machine.Seq = max(o.Machine.Seq, machine.Gen(y.cgroups.LastGen()))
+		}
 		y.watchGroups()
 	}
 	y.notices = y.newNotices()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zinit/zinit/internal/testkit"
+	"github.com/zinit/zinit/internal/testkit/need"
 	"github.com/zinit/zinit/internal/testkit/wait"
 	"github.com/zinit/zinit/rpc"
 	"github.com/zinit/zinit/rpc/wire"
@@ -122,6 +123,53 @@ func TestWithoutMemfd(t *testing.T) {
 		if applet == "pid1" {
 			killServer(t, w.s, pid)
 			w.same("a crash")
+		}
+	}
+}
+
+// TestNoJournal: where there is not even room for a journal an upgrade is refused, and after a crash what runs is taken over,
+// what an operator had stopped does not start without a word, also when that was all, and nothing collides with what
+// services have left in their control groups.
+func TestNoJournal(t *testing.T) {
+	need.Root(t)
+	const leaver = "[service]\nname = \"NAME\"\nexec = [\"sh\", \"-c\", \"setsid sleep 7011 </dev/null >/dev/null 2>&1 & exec sleep 7012\"]\n" +
+		"[lifecycle]\nkill_mode = \"process\"\n"
+	s := testkit.Start(t, map[string]string{"one.toml": strings.ReplaceAll(leaver, "NAME", "one"), "two.toml": strings.ReplaceAll(leaver, "NAME", "two")},
+		testkit.Options{Applet: "pid1", Bin: self(t), Env: []string{"ZT_DENY=" + testkit.Binary(t, ""), "ZT_READ_ONLY=1"}})
+	c := s.Client()
+	one := s.AwaitState(c, "one", "running")
+	s.AwaitState(c, "two", "running")
+	if _, err := c.Upgrade(ctx, testkit.Binary(t, "")); err == nil || !strings.Contains(err.Error(), "this server has no journal") {
+		t.Errorf("upgrade: %v", err)
+	}
+	stop := func(name string) {
+		s.Await("what "+name+" will leave", func() bool {
+			ps, err := c.StatusFull(ctx, name)
+			return err == nil && len(ps.Processes) == 2
+		})
+		if ok, err := c.Stop(ctx, name, rpc.Change{Wait: true}); err != nil || len(ok.LeftRunning) != 1 {
+			t.Errorf("stop %s: %+v %v", name, ok, err)
+		}
+	}
+	crash := func(unknown string) {
+		killServer(t, s, storm.ServerOf(s.PID()))
+		c = s.Client()
+		s.Await("a word about "+unknown, func() bool {
+			return strings.Contains(s.Logs(), "had been stopped by hand, or had run to their end: "+unknown+"\n")
+		})
+	}
+	stop("two")
+	crash("two")
+	if now := s.AwaitState(c, "one", "running"); now.PID != one.PID {
+		t.Errorf("one is pid %d, before %d", now.PID, one.PID)
+	}
+	s.AwaitState(c, "two", "running")
+	stop("one")
+	stop("two")
+	crash("one, two")
+	for _, name := range []string{"one", "two"} {
+		if now := s.AwaitState(c, name, "running"); now.Tracking == "cgroup" && now.Incarnation <= 4 {
+			t.Errorf("%s is incarnation %d: four were there", name, now.Incarnation)
 		}
 	}
 }
