@@ -2,7 +2,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -65,5 +69,44 @@ func deadMount(t *testing.T, one, state string) {
 	}
 	if took := time.Since(began); took > wait.Patience/3 {
 		t.Errorf("the stop took %v", took)
+	}
+}
+
+// TestADeadMountKeepsFewThreads: however often services whose files lie on such a mount are started and asked about, one
+// thread a question waits for it, not one each time.
+func TestADeadMountKeepsFewThreads(t *testing.T) {
+	dead := deadmount.New(t)
+	s := testkit.Start(t, map[string]string{
+		"program.toml": "[service]\nname = \"program\"\nexec = [\"" + dead + "/program\"]\n",
+		"env.toml":     "[service]\nname = \"env\"\nexec = \"sleep 1000\"\nenv_file = \"" + dead + "/env\"\n",
+		"daemon.toml": "[service]\nname = \"daemon\"\nexec = \"sleep 1000 & sleep 1000 & exit 0\"\npid_file = \"" + dead + "/pid\"\n" +
+			"[lifecycle]\nrestart_delay_ms = 100\nrestart_delay_max_ms = 100\n",
+		"check.toml": "[service]\nname = \"check\"\nexec = \"sleep 1000\"\n[health]\ntype = \"exec\"\ntarget = \"" + dead +
+			"/check\"\ninterval_ms = 100\ntimeout_ms = 100\nretries = 1000\n",
+	}, testkit.Options{})
+	c := s.Client()
+	threads := func() int {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "Threads:")
+		n, _ := strconv.Atoi(strings.Fields(rest)[0])
+		return n
+	}
+	s.AwaitState(c, "program", "starting")
+	s.AwaitState(c, "env", "starting")
+	var wg sync.WaitGroup
+	for range 50 {
+		for _, name := range []string{"program", "env"} {
+			wg.Go(func() {
+				_, _ = c.Restart(context.Background(), name, change(false))
+				_, _ = c.StatusFull(context.Background(), name)
+			})
+		}
+	}
+	wg.Wait()
+	if n := threads(); n > 40 {
+		t.Errorf("%d threads", n)
 	}
 }
