@@ -11,14 +11,23 @@ import (
 	"time"
 )
 
-// idle is W4: what server and pid1 do while nothing happens, each with services that sleep.
+// idleJobs is how many jobs wait beside the services of W4: for the clock, and for changes of zone files.
+const idleJobs = 100
+
+// idle is W4: what server and pid1 do while nothing happens, each with services that sleep and jobs that wait.
 func (b *bench) idle(t *testing.T) {
-	wakes := b.row(fmt.Sprintf("W4 idle, %d services: wake-ups, server", b.sizes.idle), "1/s", most(0.05))
+	wakes := b.row(fmt.Sprintf("W4 idle, %d services, %d jobs: wake-ups, server", b.sizes.idle, idleJobs), "1/s", most(0.05))
 	pid1 := b.row("   wake-ups, pid1", "1/s", most(0.05))
 	cpu := b.row("   CPU a minute, server", "ms", most(1))
 	s := listen(t)
 	stay := []string{b.service, "stay", s.path}
 	dir := b.services(t, b.sizes.idle, stay, nil)
+	for i := range idleJobs { // none of which is due while it is measured
+		job := fmt.Sprintf("[service]\nname = \"job%d\"\nexec = \"true\"\n[schedule]\ncron = \"0 3 29 2 *\"\ntimezone = \"Europe/Paris\"\njitter = \"1h\"\n", i)
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("job%d.toml", i)), []byte(job), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	p, server := b.keeper(t, dir)
 	s.take(t, b.sizes.idle)
 	floor := b.floor(t, floorGo, "start", b.sizes.idle, append(stay, "0")...)
