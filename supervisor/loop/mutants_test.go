@@ -13,23 +13,16 @@ import (
 
 var simMutants = flag.Bool("mutants", false, "let TestSimMutants build the loop with each planted bug")
 
-// mutants are bugs of the loop: in a file one text in place of another. The first five are those that the simulator found.
+// mutants are bugs of the loop: in a file one text in place of another. The first three are those that the simulator found (at worlds 12902, 2977, 1240).
 var mutants = []struct{ name, file, right, wrong string }{
-	{"the number of a reaped process is still its own", "children.go", "	k.unname(c)\n	c.reaped = true\n", "	c.reaped = true\n"},
 	{"a number is free before the keeper lets go of it", "child.go", "			_ = d.keeper.Untrack(c.pid)\n		}\n		_ = d.keeper.Track", "		}\n		_ = d.keeper.Track"},
 	{"a survivor that has ended becomes the main process", "reap.go", "return !d.isThere(p) })", "return false })"},
 	{"a pid that was found is not written down", "restore.go", "		d.diary.run(c) // this server", "		// this server"},
-	{"somebody else's zombie is reaped", "reap.go", "	if !reaped { // else the number may be", "	if true { // else the number may be"},
-	{"a number that is free is tracked", "begin.go", "if c.pid > 0 && !c.gone && !c.reaped { // else", "if c.pid > 0 { // else"},
 	{"an exit before its start's answer is forgotten", "driver.go", "if len(d.children.early) > 0 {", "if false {"},
 	{"an exit before its start's answer is an orphan's", "reap.go", "			d.children.early[e.PID] = e\n", "			d.world.Reap(e.PID)\n"},
-	{"the end of a helper does not wait for what it left", "helper.go", "if d.world.Clean(whole, d.children.knows) {", "if true {"},
 	{"an exit is acknowledged before the journal has it", "reap.go", "	d.mainsExited([]*ending{end})\n}", "	d.acknowledge(end)\n	d.mainsExited([]*ending{end})\n}"},
 	{"a start is not written down", "child.go", "	d.diary.run(c)\n	fault.Here(\"spawned\")", "	fault.Here(\"spawned\")"},
-	{"the stop signal counts as sent before it was", "child.go", "	d.signalTree(c, sig, func() {", "	c.signalled = true\n	d.diary.run(c)\n	d.signalTree(c, sig, func() {"},
-	{"what is left of a tree is not looked at again", "trees.go", "	default:\n		t.later()\n", ""},
 	{"a tree is let go of while it lives", "trees.go", "alive[c.gen] == Lifeless:", "true:"},
-	{"an old exit ends the next main process", "reap.go", "	if d.children.isMain(e.child, e.PID) {", "	if true {"},
 	{"a pid file that hangs is waited for", "reap.go", "late := d.world.After(pidFilePatience,", "late := d.world.After(1000*pidFilePatience,"},
 	{"what is shown lags behind", "driver.go", "	if len(d.touched) > 0 || d.allDirty {", "	if len(d.touched) > 1 || d.allDirty {"},
 	{"the lost of the time between are not let go of", "begin.go", "	for _, c := range d.lost {\n		d.settleLost(c)\n	}\n", ""},
