@@ -79,9 +79,7 @@ type simPlay struct {
 	defs    *view.Definitions
 	version map[string]int
 	waiting map[chan Settled]string // for whom
-	handed  bool                    // this life began by an exec: what were our children still are
 	steps   int
-	ending  bool
 }
 
 func playSim(t *testing.T, seed uint64) (w *simWorld) {
