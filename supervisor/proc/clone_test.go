@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package proc
 
 import (
@@ -94,7 +96,6 @@ func randomIdentity(r *rand.Rand, s *Spec, maybe func() bool) {
 
 // TestWaysAgree starts the same random definitions in each way: their children must be alike in everything.
 func TestWaysAgree(t *testing.T) {
-	need.That(t, canClone, "a spawner of our own for this architecture")
 	defer cloneRefused.Store(false)
 	for seed := range int64(60) {
 		var want string
@@ -164,7 +165,6 @@ func TestAChangeOfUserLeavesTheSupervisorDumpable(t *testing.T) {
 
 // TestEachFlagRefused plays kernels that lack a flag of clone3: the start succeeds as it did before.
 func TestEachFlagRefused(t *testing.T) {
-	need.That(t, canClone, "a spawner of our own for this architecture")
 	for _, flag := range []uint64{unix.CLONE_VFORK, unix.CLONE_VM, unix.CLONE_CLEAR_SIGHAND} {
 		refusedFlags.Store(flag)
 		waitPID(mustStart(t, &Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}}))
@@ -178,7 +178,6 @@ func TestEachFlagRefused(t *testing.T) {
 
 // TestSeccompRefuses starts under filters that answer clone3 as container engines do.
 func TestSeccompRefuses(t *testing.T) {
-	need.That(t, canClone, "a spawner of our own for this architecture")
 	refusals := []syscall.Errno{syscall.ENOSYS}
 	if !underCgo { // glibc ends a program that may not make a thread; the product is built without it
 		refusals = append(refusals, syscall.EPERM)
@@ -281,7 +280,6 @@ func TestForksUnderSignals(t *testing.T) {
 
 // TestStartAllocatesLittle: a start by the table allocates no more than this many times, whatever the environment holds.
 func TestStartAllocatesLittle(t *testing.T) {
-	need.That(t, canClone, "a spawner of our own for this architecture")
 	s := &Spec{Plan: Plan{Path: "/bin/true", Argv: []string{"true"}}, Files: []int{0, 1, 2}}
 	for i := range 100 {
 		s.Env = append(s.Env, "VARIABLE"+strconv.Itoa(i)+"=value")

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package proc
 
 import (
@@ -11,8 +13,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/zinit/zinit/internal/testkit/need"
 )
 
 // highCopy is a descriptor with a number that no child copies.
@@ -29,7 +29,6 @@ func highCopy(t *testing.T, fd int) int {
 // TestSharedTable gives children high and low descriptors in random places: each gets those, and no other, and the
 // supervisor has all of its own afterwards.
 func TestSharedTable(t *testing.T) {
-	need.That(t, canClone, "a spawner of our own for this architecture")
 	dir := t.TempDir()
 	var fds []int
 	for i := range 4 {
@@ -118,7 +117,6 @@ func TestNothingStaysLent(t *testing.T) {
 // TestUnshareRefused plays kernels and filters that refuse the first call of a child with a shared table: nothing else
 // may be done there, and the start succeeds as it did before.
 func TestUnshareRefused(t *testing.T) {
-	need.That(t, canClone, "a spawner of our own for this architecture")
 	o := newOutput(t)
 	pid := mustStart(t, &Spec{Plan: Plan{Path: "/proc/self/exe", Argv: []string{"helper"}},
 		Files: o.files(t), Env: []string{helperVariable + "=unshare"}})

@@ -116,8 +116,10 @@ var ways = []struct {
 // everyWay runs a test in each of the ways.
 func everyWay(t *testing.T, f func(t *testing.T, change func(*Spec))) {
 	for _, way := range ways {
+		if !way.refused && !canClone { // this architecture has the other two only
+			continue
+		}
 		t.Run(way.name, func(t *testing.T) {
-			need.That(t, way.refused || canClone, "a spawner of our own for this architecture")
 			cloneRefused.Store(way.refused)
 			defer cloneRefused.Store(false)
 			f(t, way.change)
