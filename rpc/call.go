@@ -174,7 +174,8 @@ func (c *serverConn) change(m *method, a *args) (any, error) {
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		if ctx.Err() != nil && unfinished(o.err) {
+		// The call ends ctx itself when it returns: only the time that is over makes it pending.
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && unfinished(o.err) {
 			return m.pending(a), nil
 		}
 		return o.result, o.err

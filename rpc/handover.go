@@ -64,7 +64,8 @@ const changesGrace = 200 * time.Millisecond
 func (s *Server) hand(c *serverConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != stateHanding || c.left || c.eof || c.streams > 0 || c.broken() {
+	over := c.eof && c.again == nil // the peer has said all, and has its answers
+	if s.state != stateHanding || c.left || over || c.streams > 0 || c.broken() {
 		return false
 	}
 	file, err := c.conn.File()

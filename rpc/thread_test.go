@@ -3,6 +3,7 @@ package rpc
 import (
 	"net"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -13,23 +14,35 @@ func lockThread() { runtime.LockOSThread() }
 
 // becomeOther changes the credentials of this thread alone; the functions of package syscall would change them all.
 func becomeOther(uid, gid int, groups []int) error {
-	var wide [16]uint32
-	var narrow [16]uint16 // what the call of this number takes on the older 32-bit machines
+	own := make([]uint32, len(groups))
 	for i, g := range groups {
-		wide[i], narrow[i] = uint32(g), uint16(g)
+		own[i] = uint32(g)
 	}
-	list := unsafe.Pointer(&wide)
-	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
-		list = unsafe.Pointer(&narrow)
+	if err := setGroups(own); err != nil {
+		return err
 	}
-	_, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(list), 0)
-	if errno != 0 {
-		return errno
-	}
+	var errno syscall.Errno
 	if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESGID, uintptr(gid), uintptr(gid), uintptr(gid)); errno != 0 {
 		return errno
 	}
 	if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// setGroups changes the supplementary groups of this thread alone.
+func setGroups(groups []uint32) error {
+	wide := append(slices.Clone(groups), 0)
+	narrow := make([]uint16, len(wide)) // what the call of this number takes on the older 32-bit machines
+	for i, g := range wide {
+		narrow[i] = uint16(g)
+	}
+	list := unsafe.Pointer(&wide[0])
+	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
+		list = unsafe.Pointer(&narrow[0])
+	}
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(list), 0); errno != 0 {
 		return errno
 	}
 	return nil
