@@ -35,7 +35,8 @@ func (e ends) PrepareRestart(ctx context.Context) (wire.PrepareRestart, func(), 
 	return e.prepare(ctx)
 }
 
-func short1(t *testing.T) context.Context {
+// patiently is a context that ends with the patience of the tests.
+func patiently(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
@@ -149,7 +150,7 @@ func TestWhoIsTrusted(t *testing.T) {
 	if text := stranger(t, server).ask(strings.TrimSpace(req(1, "service.get", `{"name":"a"}`))); !strings.Contains(text, "root or user 7") {
 		t.Errorf("a stranger: %s", text)
 	}
-	if err := server.Close(short1(t)); err != nil {
+	if err := server.Close(patiently(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -173,8 +174,8 @@ func TestEndsThatFail(t *testing.T) {
 		t.Error(text)
 	}
 	conn.ask(pingLine)
-	_ = server.Close(short1(t))
-	if err := waitFor(short1(t), &server.changes); err != nil || len(began) > 0 {
+	_ = server.Close(patiently(t))
+	if err := waitFor(patiently(t), &server.changes); err != nil || len(began) > 0 {
 		t.Errorf("it was begun: %v", err)
 	}
 }
@@ -261,7 +262,7 @@ func TestHandoverOfCalls(t *testing.T) {
 			_ = conn.CloseWrite()
 		}
 		<-begun
-		states, err := server.Handover(short1(t))
+		states, err := server.Handover(patiently(t))
 		if err != nil || len(states) != 1 {
 			t.Errorf("%s: %d connections, %v", c.what, len(states), err)
 			continue
@@ -337,7 +338,7 @@ func TestHand(t *testing.T) {
 // TestAdoptTellsTheFirstError, and takes what it can.
 func TestAdoptTellsTheFirstError(t *testing.T) {
 	server := NewServer(newFake("a"), ServerOptions{MaxConnections: 1})
-	defer server.Close(short1(t)) //nolint:errcheck // a test
+	defer server.Close(patiently(t)) //nolint:errcheck // a test
 	plain, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -475,7 +476,7 @@ func TestCloseDoesNotWaitForReaders(t *testing.T) {
 	if _, err := conn.in.ReadByte(); err != nil { // it is being written
 		t.Fatal(err)
 	}
-	if err := server.Close(short1(t)); err != nil {
+	if err := server.Close(patiently(t)); err != nil {
 		t.Errorf("close: %v", err)
 	}
 }
@@ -694,7 +695,7 @@ func TestAfterTheEnd(t *testing.T) {
 	if len(l.set) != 1 || server.sleep(0) {
 		t.Errorf("the deadline of a handover is taken back: %v", l.set)
 	}
-	if err := server.Close(short1(t)); err != nil {
+	if err := server.Close(patiently(t)); err != nil {
 		t.Fatal(err)
 	}
 	if server.sleep(time.Hour) {

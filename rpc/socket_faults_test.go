@@ -569,7 +569,7 @@ func listenIn(t *testing.T, server *running, path string) net.Listener {
 func TestFirstUsersSocketsByAllNames(t *testing.T) {
 	need.Root(t)
 	dir := t.TempDir()
-	make1 := func(status, cmdline, environ string) string {
+	process1 := func(status, cmdline, environ string) string {
 		t.Helper()
 		proc := t.TempDir()
 		if err := os.Mkdir(filepath.Join(proc, "1"), 0o755); err != nil {
@@ -619,12 +619,12 @@ func TestFirstUsersSocketsByAllNames(t *testing.T) {
 		{"half a line", fmt.Sprintf("Name:\tx\nUid:\t%d", nobody), "zinit\x00-s\x00" + own + "\x00", "", nil},
 	} {
 		e := env(0)
-		e.Proc = make1(c.status, c.cmdline, c.environ)
+		e.Proc = process1(c.status, c.cmdline, c.environ)
 		if got := e.firstUsersSockets(); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
 	}
-	proc := make1(user, "zinit\x00-s\x00"+own+"\x00", "")
+	proc := process1(user, "zinit\x00-s\x00"+own+"\x00", "")
 	t.Chdir(proc)
 	other, nowhere, named := env(7), env(0), env(0, "ZINIT_SOCKET", "/x")
 	other.Proc, named.Proc = proc, proc
