@@ -367,6 +367,7 @@ func (m *Machine) neverForked(i int32) {
 	s := &m.services[i]
 	m.quiet(i)
 	s.owe(CauseRestore, "")
+	s.wokenBy, s.wokenFor = i, CauseRestore
 	m.setState(i, Blocked, CauseRestore, "")
 	m.wake(i)
 }

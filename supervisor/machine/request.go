@@ -87,8 +87,8 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		return OutcomeFailed
 	}
 	if ev.Verb == VerbRun {
-		if o := m.mayRun(i, ev); o != undecided || s.busy() {
-			return o
+		if o := m.mayRun(i, ev); o != undecided || s.busy() || ev.Again && s.gen > ev.After {
+			return o // also where that run is about to be tried again
 		}
 	}
 	in := inStart

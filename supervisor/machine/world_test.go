@@ -258,7 +258,7 @@ func (p *player) word(what string, a args, id graph.ID) (Event, error) {
 	case "process_exited":
 		status := Status{Code: int32(a.number("code", 0)), Signal: int32(a.number("signal", 0)), OOM: a.is("oom"), Unknown: a.is("unknown")}
 		return ProcessExited{Gen: gen, PID: a.number("pid", 0), Status: status, Alive: a.number("alive", 0), Daemon: a.number("daemon", 0),
-			PIDFileMain: a.number("pid_file", 0)}, nil
+			PIDFileMain: a.number("pid_file", 0), PIDFile: strings.ReplaceAll(a.named["why"], "_", " ")}, nil
 	case "tree_empty":
 		return TreeEmpty{gen}, nil
 	case "hook_done":
