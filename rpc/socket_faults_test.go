@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,8 +19,8 @@ import (
 	"github.com/zinit/zinit/internal/testkit/need"
 )
 
-// nobody is a user that no test machine has.
-const nobody = 987654
+// nobody is a user that no test machine has: another one in each process, since some of its paths are in shared directories.
+var nobody = 20000 + rand.IntN(40000)
 
 // asOther runs fn as another user: on a thread of its own, since only that one's credentials change.
 func asOther(t *testing.T, fn func()) {
@@ -525,6 +526,24 @@ func TestDialDefaultOrder(t *testing.T) {
 		_, err := dial("")
 		says(t, "one that is there and refuses", err, "cannot connect to "+old+": connection refused")
 	})
+	ownDir := shared[1]
+	if err := os.Mkdir(ownDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(ownDir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	deadAt(t, filepath.Join(ownDir, "zinit.sock"))
+	if err := os.Chmod(filepath.Join(ownDir, "zinit.sock"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	asOther(t, func() {
+		_, err := dial("")
+		says(t, "two that refuse", err, "cannot connect to "+ownDir+"/zinit.sock: connection refused")
+	})
+	if err := os.RemoveAll(ownDir); err != nil {
+		t.Fatal(err)
+	}
 	// Root's server, in a directory that bears the user's name.
 	for _, dir := range shared {
 		if err := os.Mkdir(dir, 0o755); err != nil {
