@@ -202,6 +202,10 @@ func TestWhatIsSentAgain(t *testing.T) {
 	}
 	path := played(t, answerOnce(""))
 	client := dialClient(t, path, WithReconnect(patience))
+	if !client.retry(&TransportError{Err: io.EOF}, "service.start") || client.retry(&TransportError{Err: io.EOF, Sent: true}, "service.start") ||
+		client.retry(wire.NewError(wire.CodeInternal, "no"), "system.ping") {
+		t.Error("what was sent, and only that, is not sent again where it changes something")
+	}
 	_ = client.conn.Close()
 	client.conn = nil
 	away := path + ".away"
@@ -313,7 +317,11 @@ func TestMissedBeforeTheFirst(t *testing.T) {
 	if want := []string{"7 0", "0 1"}; !slices.Equal(got, want) {
 		t.Errorf("%v after %v, want %v", err, got, want)
 	}
-	kept, gaps := dropSeen([]wire.LogLine{{Service: "a", Seq: 5, TimestampMS: 1}}, map[string]delivered{})
+	kept, gaps := dropSeen([]wire.LogLine{{Service: "a"}}, map[string]delivered{})
+	if len(kept) != 1 || len(gaps) != 0 {
+		t.Errorf("the first one of all: %v %v", kept, gaps)
+	}
+	kept, gaps = dropSeen([]wire.LogLine{{Service: "a", Seq: 5, TimestampMS: 1}}, map[string]delivered{})
 	if len(kept) != 1 || len(gaps) != 0 {
 		t.Errorf("%v %v", kept, gaps)
 	}
@@ -392,6 +400,12 @@ type questions struct {
 	runs   []RunQuery
 	choice []wire.FilesChoice
 	noDeps []bool
+	hasEnd bool // of the context of a run
+}
+
+func (q *questions) RunOneshot(ctx context.Context, _ string, _ RunRequest) (wire.Run, error) {
+	_, q.hasEnd = ctx.Deadline()
+	return wire.Run{OK: true}, nil
 }
 
 func (q *questions) JobLog(r RunQuery) (wire.RunLog, error) {
@@ -434,6 +448,12 @@ func TestWhatTheBackendIsAsked(t *testing.T) {
 	if want := []wire.FilesChoice{wire.FilesAll, wire.FilesAll, wire.FilesWritten, wire.FilesWritten}; !slices.Equal(q.choice, want) {
 		t.Errorf("files: %v", q.choice)
 	}
+	if text := ask("service.run", `{"name":"a"}`); q.hasEnd || !strings.Contains(text, `"ok":true`) {
+		t.Errorf("a run takes as long as it takes: %v, %s", q.hasEnd, text)
+	}
+	if ask("service.wait", `{"names" : [ "a" , "b" ]}`); !strings.Contains(q.notes()[0], "wait [a b] running") {
+		t.Errorf("%q", q.notes())
+	}
 	ask("service.start", `{"name":"a","no_deps":true}`)
 	ask("service.stop", `{"name":"a","run_only":true}`)
 	if want := []bool{true, false, false, true}; !slices.Equal(q.noDeps, want) {
@@ -459,8 +479,19 @@ func TestOddAnswers(t *testing.T) {
 			t.Errorf("%q: %q %v", text, got, err)
 		}
 	}
+	for _, text := range []string{"1e-5", "1E+5", "-0.5e5"} {
+		s := scanner{data: []byte(text)}
+		if err := s.value(0); err != nil || s.pos != len(text) {
+			t.Errorf("%s: %v at %d", text, err, s.pos)
+		}
+	}
 	c := &serverConn{}
 	if got := c.visible(nil); got != nil {
 		t.Errorf("what a stranger sees of nothing: %v", got)
+	}
+	for text, want := range map[string]string{"": "", "failed: exec /secret": "is failed"} {
+		if got := c.visible(wire.Listed{State: wire.State{State: "failed"}, Text: text}).(wire.Listed).Text; got != want {
+			t.Errorf("what a stranger sees of %q: %q", text, got)
+		}
 	}
 }

@@ -53,6 +53,7 @@ func TestAnswersDoNotWait(t *testing.T) {
 		}
 	}
 	fake.start = func(context.Context, string, Change) (wire.OK, error) { blocked(); return wire.OK{OK: true}, nil }
+	fake.kill = func(string, string) (wire.OK, error) { blocked(); return wire.OK{OK: true}, nil }
 	fake.wait = func(context.Context, []string, string, int64) (wire.Waited, error) {
 		blocked()
 		return wire.Waited{}, nil
@@ -61,6 +62,7 @@ func TestAnswersDoNotWait(t *testing.T) {
 	server := serveFake(t, fake, ServerOptions{})
 	for _, c := range []struct{ before, method, params string }{
 		{"system.ping", "service.start", `{"name":"a"}`},
+		{"system.ping", "service.kill", `{"name":"a"}`},
 		{"system.ping", "service.wait", `{"names":["a"]}`},
 		{"service.list", "logs.get", `{}`}, // a query; but the answer before it is long
 	} {
@@ -72,7 +74,8 @@ func TestAnswersDoNotWait(t *testing.T) {
 			t.Errorf("%s: %.60s after %v", c.method, text, time.Since(began))
 		}
 		close(first)
-		if text := conn.next(); !strings.HasPrefix(text, `{"jsonrpc":"2.0","id":2,"result":`) {
+		// Pending would say that the answer before it came when the time of the change was over.
+		if text := conn.next(); !strings.HasPrefix(text, `{"jsonrpc":"2.0","id":2,"result":`) || strings.Contains(text, "pending") {
 			t.Errorf("%s: %.60s", c.method, text)
 		}
 	}
@@ -164,8 +167,13 @@ func TestEndsThatFail(t *testing.T) {
 			return func() { began <- struct{}{} }, wire.NewError(wire.CodeInternal, "not now")
 		}
 		return nil, nil
-	}, nil}, ServerOptions{})
+	}, func(context.Context) (wire.PrepareRestart, func(), error) {
+		return wire.PrepareRestart{}, nil, wire.NewError(wire.CodeInternal, "no room")
+	}}, ServerOptions{})
 	conn := dialRaw(t, server.path)
+	if r := parseReply(t, conn.ask(strings.TrimSpace(req(1, "system.prepare_restart", `{}`)))); r.code() != wire.CodeInternal {
+		t.Errorf("%+v", r)
+	}
 	if r := parseReply(t, conn.ask(strings.TrimSpace(req(1, "system.shutdown", `{}`)))); r.code() != wire.CodeInternal {
 		t.Errorf("%+v", r)
 	}
@@ -330,8 +338,9 @@ func TestHand(t *testing.T) {
 	}
 	late, _ := pair(t)
 	server.admit(late)
-	if len(server.handed) != 2 || server.Connections() != 0 {
-		t.Errorf("one that comes late: %v", server.handed)
+	later, _ := pair(t)
+	if !server.handOn(later) || len(server.handed) != 3 || server.Connections() != 0 {
+		t.Errorf("those that come late: %v", server.handed)
 	}
 	for _, state := range server.handed {
 		_ = state.File.Close()
