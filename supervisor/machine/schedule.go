@@ -42,8 +42,12 @@ func (m *Machine) clockSet(ev ClockSet) {
 	for _, i := range m.jobs {
 		s := &m.services[i]
 		for k := range s.config.Schedules {
-			if !m.loaded { // it counts from here
-				s.job.last[k] = m.firstLast(s, &s.config.Schedules[k])
+			switch c := &s.config.Schedules[k]; {
+			case !m.loaded: // it counts from here
+				s.job.last[k] = m.firstLast(s, c)
+			case c.Kind == graph.ScheduleCron, c.Kind == graph.ScheduleCalendar:
+				// What was looked after by a clock that was wrong is to come: what is passed over from here on counts.
+				s.job.last[k] = min(s.job.last[k], m.wall()-m.jitter(s, c))
 			}
 		}
 		m.armJob(i)

@@ -75,6 +75,7 @@ func (c *checker) beginJobs(ev machine.Event, actions []machine.Action) {
 			c.adoptJobs()
 		}
 		for _, s := range w.byID {
+			c.lookAgain(s)
 			c.armJob(s)
 		}
 	case machine.Loaded:
@@ -180,6 +181,18 @@ func (c *checker) armJob(s *service) {
 	if s.job != nil {
 		for k := range s.job.list {
 			s.job.due[k] = c.nextDue(s, k)
+		}
+	}
+}
+
+// lookAgain: after the clock was set back, times that have been are to come.
+func (c *checker) lookAgain(s *service) {
+	if s.job == nil {
+		return
+	}
+	for k, x := range s.job.list {
+		if x.Kind == graph.ScheduleCron || x.Kind == graph.ScheduleCalendar {
+			s.job.last[k] = min(s.job.last[k], int64(c.w.now+c.offset-c.jitter(s, &x)))
 		}
 	}
 }
