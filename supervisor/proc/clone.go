@@ -206,7 +206,10 @@ func (p *program) write(c *child, path string, argv []string) *Error {
 		p.clone.flags |= unix.CLONE_INTO_CGROUP
 		p.clone.cgroup = uint64(c.cgroup)
 	}
-	files, apart := p.lender.lend(c.files)
+	files, apart := c.files, false
+	if !throughDescriptor(path) {
+		files, apart = p.lender.lend(c.files)
+	}
 	if apart {
 		p.clone.flags |= unix.CLONE_FILES
 		p.add(note{step: StepFork}, unshareCall)

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -87,6 +88,12 @@ func (l *lender) takeBack() {
 	for ; l.lent > 0; l.lent-- {
 		_ = unix.Dup3(l.idle, l.slots[l.lent-1], unix.O_CLOEXEC)
 	}
+}
+
+// throughDescriptor reports whether a path leads through a descriptor of the child's, which may be one that it would not copy:
+// an upgrade tries the new file by the descriptor that it has opened.
+func throughDescriptor(path string) bool {
+	return strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/dev/fd/")
 }
 
 // failedToUnshare reports whether the child failed at its first call, with the table still shared.

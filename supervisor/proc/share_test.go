@@ -184,3 +184,19 @@ func BenchmarkStartAmongMany(b *testing.B) {
 		})
 	}
 }
+
+// TestProgramByDescriptor: a program that is named by a descriptor of the supervisor's, as an upgrade tries the new file, is
+// found whatever number that has.
+func TestProgramByDescriptor(t *testing.T) {
+	f, err := os.Open("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, fd := range []int{int(f.Fd()), highCopy(t, int(f.Fd()))} {
+		path := "/proc/self/fd/" + strconv.Itoa(fd)
+		if st := waitPID(mustStart(t, &Spec{Plan: Plan{Path: path, Argv: []string{"true"}}})); st.Code != 0 || st.Signal != 0 {
+			t.Errorf("%s: %+v", path, st)
+		}
+	}
+}

@@ -49,10 +49,14 @@ func TestKillMode(t *testing.T) {
 func TestKillModeRest(t *testing.T) {
 	dir := t.TempDir()
 	rest := func(mode string) string {
-		return service(mode, "exec = 'trap \"\" TERM; setsid sh -c \"echo \\$\\$ >"+dir+"/"+mode+".pid; while :; do sleep 0.05; done\" & trap \"exit 0\" TERM; wait; wait'\n"+
+		return service(mode, "exec = 'trap \"\" TERM; setsid sh -c \"echo \\$\\$ >"+dir+"/"+mode+".pid; while :; do sleep 0.05; done\" & trap \"exit 0\" TERM; echo up; wait; wait'\n"+
 			"[lifecycle]\nstop_timeout_ms = 60000\nkill_mode = \""+mode+"\"\n")
 	}
 	s := testkit.Start(t, map[string]string{"mixed.toml": rest("mixed"), "process.toml": rest("process")}, testkit.Options{})
+	// Before its trap a shell ignores the stop signal, so each start is awaited.
+	up := func(mode string, starts int) {
+		s.Await(mode, func() bool { return strings.Count(logText(s, mode), "up") == starts })
+	}
 	for _, mode := range []string{"mixed", "process"} {
 		var pid int
 		s.Await("the rest of "+mode, func() bool {
@@ -60,6 +64,7 @@ func TestKillModeRest(t *testing.T) {
 			pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 			return pid > 0
 		})
+		up(mode, 1)
 		want := "mixed: stopped\n"
 		if mode == "process" {
 			want = fmt.Sprintf("process: stopped, left running: %d (sh)", pid)
@@ -81,6 +86,7 @@ func TestKillModeRest(t *testing.T) {
 		if out, stderr, code := s.Zinit("start", mode); code != 0 {
 			t.Errorf("start beside what was left: %d %s %s", code, out, stderr)
 		}
+		up(mode, 2)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
