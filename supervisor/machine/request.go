@@ -28,7 +28,9 @@ func (m *Machine) ask(ev Asked) {
 	id := ev.IDs[0]
 	after := ev.After
 	if !ev.Again && id >= 0 && int(id) < len(m.services) {
-		after = m.services[id].gen
+		if after = m.services[id].gen; m.services[id].phase == PhaseChecking {
+			after-- // the run that is about to begin has its number already
+		}
 	}
 	if outcome := m.askOne(ev, id); outcome != undecided {
 		m.reply(ev.Req, id, outcome)
@@ -71,6 +73,7 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		}
 		if stays && !m.shutting && !s.is(flagGone) {
 			m.wantJob(i)
+			m.supersede(i)
 		} else {
 			m.dropQueue(i, "it is stopped")
 		}
@@ -92,8 +95,11 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 		}
 	}
 	in := inStart
-	if ev.Verb == VerbRestart {
+	switch ev.Verb {
+	case VerbRestart:
 		in = inRestart
+	case VerbRun:
+		in = s.runInput()
 	}
 	if s.job != nil && len(ev.IDs) > 1 { // all were meant, not this one: it runs when it is due
 		m.wantJob(i)
@@ -104,6 +110,14 @@ func (m *Machine) askOne(ev Asked, id graph.ID) Outcome {
 	}
 	m.dispatch(i, in, command{CauseAsked, ""})
 	return undecided
+}
+
+// runInput is how a run begins: to take back the stop of a finished oneshot that waits for its dependents would be none.
+func (s *service) runInput() input {
+	if s.phase == PhaseDependents {
+		return inRestart
+	}
+	return inStart
 }
 
 // busy reports whether a oneshot runs, or is between two attempts of a run.
@@ -124,6 +138,9 @@ func (m *Machine) mayRun(i int32, ev Asked) Outcome {
 	case s.job == nil || s.config.Schedules[0].Overlap != graph.OverlapReplace || !s.is(flagWanted):
 		return OutcomeBusy
 	}
+	if !ev.NoDeps {
+		m.pullIn(i, true)
+	}
 	m.replaceRun(i, CauseAsked)
 	return undecided
 }
@@ -132,6 +149,20 @@ func (m *Machine) mayRun(i int32, ev Asked) Outcome {
 func (m *Machine) replaceRun(i int32, cause Cause) {
 	m.endRun(i, OutcomeSuperseded)
 	m.dispatch(i, inRestart, command{cause, ""})
+}
+
+// supersede answers those who wait for a start or a run of a job that was stopped and stays wanted.
+func (m *Machine) supersede(i int32) {
+	kept := m.requests[:0]
+	for _, r := range m.requests {
+		if r.service == i && r.verb != VerbStop {
+			m.conclude(r, OutcomeSuperseded)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	m.requests = kept
+	m.answerDue = true // the next deadline may be another
 }
 
 // endRun answers those who wait for the end of the run of a service that has ended now.
@@ -145,7 +176,7 @@ func (m *Machine) endRun(i int32, outcome Outcome) {
 		switch {
 		case r.service != i || r.verb != VerbRun && !r.runOnly:
 			kept = append(kept, r)
-		case r.runOnly && outcome != OutcomeSuperseded: // it was to end, however it did
+		case r.runOnly && !s.busy(): // it was to end, however it did; else another takes its place
 			m.conclude(r, OutcomeDone)
 		default:
 			m.conclude(r, outcome)
@@ -282,7 +313,10 @@ func (m *Machine) stopOutcome(s *service, runOnly bool) Outcome {
 	switch {
 	case runOnly && s.job != nil && !s.busy():
 		return OutcomeDone
-	case runOnly && s.job != nil && s.is(flagWanted) && !s.is(flagDue|flagStuck):
+	case runOnly && s.job != nil && s.is(flagWanted) && !s.is(flagDue):
+		if s.is(flagStuck) {
+			return OutcomeFailed
+		}
 		return undecided
 	case s.is(flagForgotten), s.idle() && !(s.state == Running && s.phase == PhaseDependents) && s.phase != PhaseDependents &&
 		(!s.is(flagWanted) || m.shutting):

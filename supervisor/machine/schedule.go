@@ -354,7 +354,7 @@ func (m *Machine) beginJob(i int32) {
 	}
 	s.job.busy = true // even if it fails before anybody looks
 	m.pullIn(i, true)
-	m.dispatch(i, inStart, command{CauseSchedule, ""})
+	m.dispatch(i, s.runInput(), command{CauseSchedule, ""})
 }
 
 // jobsFull reports whether as many jobs run, or are about to, as may run because they are due.
@@ -397,7 +397,7 @@ func (m *Machine) endJobs() (more bool) {
 			if j.running {
 				j.running, j.ended = false, m.now
 				m.armEvery(i, false)
-				m.endRun(i, s.runOutcome())
+				m.endRun(i, m.runOutcome(s))
 			} else {
 				m.dropQueue(i, "the run before could not start")
 			}
@@ -426,14 +426,17 @@ func (m *Machine) endJobs() (more bool) {
 }
 
 // runOutcome is how a run that has just ended ended.
-func (s *service) runOutcome() Outcome {
+func (m *Machine) runOutcome(s *service) Outcome {
+	endedAll := m.endedBy == s.name // and is at rest by now
 	switch {
-	case s.state == Failed:
+	case s.finished(), endedAll && s.config.Lifecycle.Success(m.haltCode):
+		return OutcomeDone
+	case s.state == Failed, endedAll:
 		return OutcomeFailed
-	case !s.is(flagWanted):
-		return OutcomeSuperseded
+	case m.shutting:
+		return OutcomeShutdown
 	}
-	return OutcomeDone
+	return OutcomeSuperseded
 }
 
 // catchUp begins one run for all that were missed while no server was there. ran is when it last ran (ns since 1970); while

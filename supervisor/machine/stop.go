@@ -147,7 +147,8 @@ func (m *Machine) onCycleExited(i int32, ev any) {
 func (m *Machine) onCycleStopping(i int32, ev any) {
 	m.services[i].set(flagOutdated)
 	m.touch(i)
-	if m.services[i].is(flagWanted) { // also with a failure carried: the new definition has not been tried yet
+	s := &m.services[i]
+	if s.is(flagWanted) && (s.job == nil || s.is(flagDue)) { // also with a failure carried: the new definition has not been tried yet
 		m.again(i, ev.(command))
 	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,30 +12,31 @@ import (
 // checker judges every Step by its own book. It reads the world's truth (which processes exist), what the machine was
 // told and what it answered; what the machine says of itself (Info, Unmet, Record) is compared, not believed.
 type checker struct {
-	w         *World
-	deep      bool // this world is also checked in the slow ways
-	shutting  bool
-	shutAt    Time // when it was asked for
-	forced    bool // … and nothing is waited for
-	halts     int
-	asking    bool // the event is a request or a reload
-	resuming  bool // between Restore and Resumed
-	stale     bool // the event under way must change nothing
-	hash      uint64
-	lastGen   Gen
-	requests  map[machine.ReqID]*request
-	pulled    []uint8
-	spawned   []*service        // in the Step under way
-	criticals []*service        // said to have failed for good in this Step
-	stopped   []stopping        // in this Step
-	failed    map[*service]bool // became Failed in this Step
-	exiting   bool              // a shutdown began in this Step without being asked for
-	unsettled bool              // what is entered comes in several parts: services may be Stopping by the time that they are pulled in
-	kept      []survivor
-	reruns    bool // a job that waited begins in this Step
-	unloaded  bool // the machine has not been told to load
-	offset    Time // wall clock, as the machine was told
-	local     *time.Location
+	w          *World
+	deep       bool // this world is also checked in the slow ways
+	shutting   bool
+	shutAt     Time // when it was asked for
+	forced     bool // … and nothing is waited for
+	halts      int
+	asking     bool // the event is a request or a reload
+	resuming   bool // between Restore and Resumed
+	stale      bool // the event under way must change nothing
+	hash       uint64
+	lastGen    Gen
+	requests   map[machine.ReqID]*request
+	pulled     []uint8
+	spawned    []*service        // in the Step under way
+	criticals  []*service        // said to have failed for good in this Step
+	stopped    []stopping        // in this Step
+	failed     map[*service]bool // became Failed in this Step
+	exiting    bool              // a shutdown began in this Step without being asked for
+	unsettled  bool              // what is entered comes in several parts: services may be Stopping by the time that they are pulled in
+	kept       []survivor
+	reruns     bool // a job that waited begins in this Step
+	runRefused bool // the run that is asked for does not begin
+	unloaded   bool // the machine has not been told to load
+	offset     Time // wall clock, as the machine was told
+	local      *time.Location
 }
 
 // request is one that an operator waits for.
@@ -43,6 +45,8 @@ type request struct {
 	service  *service // the only one, or nil
 	shutting bool
 	opposed  bool // a later command asked for the opposite, or it was removed
+	after    Gen  // a run: the incarnation before it
+	busy     bool // … and one went on when it was asked for
 }
 
 // stopping is a service that became Stopping in a Step, and whether the book knew why at that moment.
@@ -195,6 +199,7 @@ func (c *checker) after(ev machine.Event, actions []machine.Action) {
 	default:
 		c.asking = false
 	}
+	c.runRefused = slices.ContainsFunc(actions, func(a machine.Action) bool { return refuses(ev, a) })
 	c.told(ev)
 	c.beginJobs(ev, actions)
 	if limit := w.b.swarm.shutdownTimeout; c.shutting && limit > 0 && w.now >= c.shutAt+limit {

@@ -128,7 +128,7 @@ func (c *checker) reply(a machine.Reply) {
 		return
 	}
 	delete(c.requests, a.Req)
-	if s := r.service; s != nil && !r.rightly(c, s, a.Outcome) {
+	if s := r.service; s != nil && (!r.rightly(c, s, a.Outcome) || r.ev.Verb == machine.VerbRun && !r.ranSo(c, a)) {
 		c.failf("I13", s, "outcome "+outcomeName(a.Outcome)+" of "+opNames[opOf(r.ev.Verb)]+" while "+s.book.state.String())
 	}
 }
@@ -142,6 +142,9 @@ func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
 	case machine.OutcomeDone:
 		if r.ev.Verb == machine.VerbKill || r.ev.Verb == machine.VerbReloadSignal {
 			return true
+		}
+		if r.ev.Verb == machine.VerbRun {
+			return true // ranSo judges
 		}
 		if up {
 			return s.satisfied() || b.state == machine.Exited && s.cur.implied // it ran for an instant
@@ -161,13 +164,33 @@ func (r *request) rightly(c *checker, s *service, o machine.Outcome) bool {
 		return !s.present
 	case machine.OutcomeNotRunning:
 		return r.ev.Verb >= machine.VerbKill
+	case machine.OutcomeBusy:
+		return r.ev.Verb == machine.VerbRun && r.busy
 	}
 	return true
 }
 
+// ranSo reports whether the answer to a run is the end of a run that began since it was asked for.
+func (r *request) ranSo(c *checker, a machine.Reply) bool {
+	if a.Outcome != machine.OutcomeDone && (a.Outcome != machine.OutcomeFailed || a.Gen == 0) {
+		return true
+	}
+	p := c.w.proc(a.Gen)
+	if !p.config.Oneshot {
+		return true // a reload has made a service of it
+	}
+	if p.svc != r.service || a.Gen <= r.after {
+		return false
+	}
+	if a.Outcome == machine.OutcomeFailed {
+		return p.heard&heardSpawn == 0 || p.heard&heardExit != 0 || r.service.unkillable(c.w.now)
+	}
+	return p.heard&heardExit != 0 && success(p.config, p.toldStatus)
+}
+
 func outcomeName(o machine.Outcome) string {
 	names := [...]string{"accepted", "done", "failed", "blocked", "timed_out", "superseded", "not_running", "shutdown", "removed",
-		"missing"}
+		"missing", "busy"}
 	if int(o) < len(names) {
 		return names[o]
 	}
@@ -175,7 +198,7 @@ func outcomeName(o machine.Outcome) string {
 }
 
 func opOf(v machine.Verb) opKind {
-	return [...]opKind{opStart, opStop, opRestart, opKill, opReloadSignal}[v]
+	return [...]opKind{opStart, opStop, opRestart, opKill, opReloadSignal, opRun}[v]
 }
 
 // checkReplies: nothing is left unanswered past its time.

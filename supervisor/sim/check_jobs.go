@@ -112,7 +112,9 @@ func (c *checker) queued(s *service, ev machine.Event) {
 	waits := info.Queued
 	dropped := j.gone - j.left
 	began := j.queue - dropped - waits
-	stopped := s.book.wish != wishUp || c.w.broken(s) || c.w.m.ShuttingDown() || cannotStart(&info)
+	asked, ok := ev.(machine.Asked)
+	taken := ok && asked.RunOnly && len(asked.IDs) == 1 && asked.IDs[0] == s.id && !j.run // before it began
+	stopped := taken || s.book.wish != wishUp || c.w.broken(s) || c.w.m.ShuttingDown() || cannotStart(&info)
 	switch {
 	case dropped < 0:
 		c.failf("J1", s, "a run that the rules leave out is not")
@@ -123,7 +125,7 @@ func (c *checker) queued(s *service, ev machine.Event) {
 	case began > 1 || began == 1 && j.busy && !j.ended:
 		c.failf("J2", s, "runs that waited are lost: "+strconv.Itoa(began))
 	case began == 1:
-		if asked, ok := ev.(machine.Asked); ok && len(asked.IDs) == 1 && asked.IDs[0] == s.id {
+		if ok && asked.Verb != machine.VerbStop && len(asked.IDs) == 1 && asked.IDs[0] == s.id {
 			break // a start by hand is its turn
 		}
 		j.begin, c.reruns = true, true
@@ -300,6 +302,7 @@ func (c *checker) decide(s *service, overlap graph.Overlap) {
 	case overlap == graph.OverlapQueue && j.queue < maxQueued:
 		j.queue++
 	case overlap == graph.OverlapReplace && j.run:
+		c.oppose(s) // who waits for the end of the run before
 		c.beginPull()
 		c.toldRun(s)
 		c.toldRestart(s)

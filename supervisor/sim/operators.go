@@ -89,7 +89,8 @@ func (w *World) request(o *op) {
 		return
 	}
 	w.nextReq++
-	ev := machine.Asked{Req: w.nextReq, Verb: verbs[o.what], IDs: ids, Sig: o.sig, NoDeps: o.noDeps && o.what == opStart}
+	ev := machine.Asked{Req: w.nextReq, Verb: verbs[o.what], IDs: ids, Sig: o.sig, NoDeps: o.noDeps && (o.what == opStart || o.what == opRun),
+		RunOnly: o.what == opStopRun}
 	if o.wait && len(ids) == 1 && ev.Verb != machine.VerbKill && ev.Verb != machine.VerbReloadSignal {
 		ev.Wait = true
 		if o.patience > 0 {

@@ -27,10 +27,12 @@ const (
 	opSay      // a process sends a notify message
 	opUpgrade  // the server executes another image in place
 	opClock    // the wall clock is set, or the time zone changes
+	opRun      // a oneshot is to run now
+	opStopRun  // a stop that leaves a job wanted
 )
 
 var opNames = [...]string{"start", "stop", "restart", "kill", "reload_signal", "start_all", "stop_all", "reload", "crash", "shutdown",
-	"jump", "port", "outside", "say", "upgrade", "clock"}
+	"jump", "port", "outside", "say", "upgrade", "clock", "run", "stop_run"}
 
 // op is one line of the script.
 type op struct {
@@ -91,6 +93,7 @@ func drawScript(b *blueprint) []op {
 		}
 		list = append(list, b.drawRequest(&r, at))
 	}
+	list = b.drawRuns(list)
 	horizon := at + r.between(10*millisecond, 4*second)
 	list = b.drawTroubles(list, horizon)
 	slices.SortStableFunc(list, func(a, b op) int { return int(sign(a.at - b.at)) })
@@ -125,6 +128,22 @@ func (b *blueprint) drawRequest(r *rng, at Time) op {
 		o.hangup = r.between(0, 2*second)
 	}
 	return o
+}
+
+// drawRuns adds what operators ask of jobs.
+func (b *blueprint) drawRuns(list []op) []op {
+	if b.swarm.jobs == 0 {
+		return list
+	}
+	r := newRng(b.seed, 28)
+	for _, o := range slices.Clone(list) {
+		if r.chance(300) {
+			run := b.drawRequest(&r, o.at+r.between(0, choose(&r, 5*millisecond, second)))
+			run.what = choose(&r, opRun, opRun, opStopRun)
+			list = append(list, run)
+		}
+	}
+	return list
 }
 
 // drawTroubles adds the faults that happen at a time of their own.
@@ -166,4 +185,5 @@ func (b *blueprint) drawTroubles(list []op, horizon Time) []op {
 var verbs = map[opKind]machine.Verb{
 	opStart: machine.VerbStart, opStop: machine.VerbStop, opRestart: machine.VerbRestart, opKill: machine.VerbKill,
 	opReloadSignal: machine.VerbReloadSignal, opStartAll: machine.VerbStart, opStopAll: machine.VerbStop,
+	opRun: machine.VerbRun, opStopRun: machine.VerbStop,
 }

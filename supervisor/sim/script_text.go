@@ -208,6 +208,9 @@ func askedLine(w *World, ev machine.Asked) string {
 	if ev.NoDeps {
 		line += " no_deps"
 	}
+	if ev.RunOnly {
+		line += " run_only"
+	}
 	if ev.Wait {
 		line += " wait"
 	}

@@ -155,7 +155,16 @@ func (c *checker) toldAsked(ev machine.Asked) {
 		switch ev.Verb {
 		case machine.VerbStart, machine.VerbRestart:
 			c.toldStart(s, ev)
+		case machine.VerbRun:
+			c.toldRunAsked(s, ev)
 		case machine.VerbStop:
+			if ev.RunOnly && c.isJob(s) && s.book.wish != wishDown {
+				s.book.turned = s.book.state != machine.Inactive
+				if s.book.state != machine.Stopping || !s.book.alone { // what is failing already is tried again
+					s.book.warrant, s.book.asked = 0, true
+				}
+				break // the job stays wanted
+			}
 			s.book.turned = s.book.wish != wishDown || s.active() || s.tree()
 			s.book.wish, s.book.held, s.book.warrant, s.book.asked = wishDown, true, 0, true
 		}
@@ -172,6 +181,25 @@ func (c *checker) toldAsked(ev machine.Asked) {
 			}
 		}
 	}
+}
+
+// toldRunAsked enters a run that an operator asks for. What runs already is replaced, or nothing comes of it.
+func (c *checker) toldRunAsked(s *service, ev machine.Asked) {
+	if c.runRefused {
+		return
+	}
+	c.toldStart(s, ev)
+	if s.active() || s.tree() || s.job != nil && s.job.busy {
+		c.toldRestart(s)
+	}
+}
+
+// refuses reports whether an action says that a run will not begin.
+func refuses(ev machine.Event, a machine.Action) bool {
+	asked, ok := ev.(machine.Asked)
+	reply, isReply := a.(machine.Reply)
+	return ok && isReply && asked.Verb == machine.VerbRun && reply.Req == asked.Req && slices.Contains([]machine.Outcome{machine.OutcomeBusy,
+		machine.OutcomeNotRunning, machine.OutcomeMissing, machine.OutcomeRemoved, machine.OutcomeShutdown}, reply.Outcome)
 }
 
 // toldRestart is a restart, behind what it has in common with a start.
@@ -214,7 +242,8 @@ func (c *checker) remains(s *service) bool {
 func (c *checker) enterRequest(ev machine.Asked) {
 	for _, r := range c.requests {
 		for _, id := range ev.IDs {
-			if r.service == c.w.byID[id] && ev.Verb <= machine.VerbRestart && r.ev.Verb != ev.Verb {
+			command := ev.Verb <= machine.VerbRestart || ev.Verb == machine.VerbRun
+			if r.service == c.w.byID[id] && command && (r.ev.Verb != ev.Verb || ev.Verb == machine.VerbRun) {
 				r.opposed = true
 			}
 		}
@@ -225,6 +254,7 @@ func (c *checker) enterRequest(ev machine.Asked) {
 	r := &request{ev: ev, shutting: c.shutting}
 	if len(ev.IDs) == 1 {
 		r.service = c.w.byID[ev.IDs[0]]
+		r.after, r.busy = r.service.book.spawned, r.service.active() || r.service.tree() || r.service.job != nil && r.service.job.busy
 	}
 	c.requests[ev.Req] = r
 }
