@@ -47,7 +47,8 @@ func (s *Reader) job(e *view.Entry) wire.Job {
 	now := s.from.Clock.Now()
 	if i.NextRun != 0 && i.WantedUp {
 		left := max(0, int64(i.NextRun-now)/1e6)
-		j.LeftMS, j.NextAt = &left, view.RFC3339(s.from.Clock.Wall(i.NextRun))
+		// Two clocks are read one after the other, so a time is known to some milliseconds: 02:29:59.999 is no answer.
+		j.LeftMS, j.NextAt = &left, view.RFC3339(s.from.Clock.Wall(i.NextRun).Round(10*time.Millisecond))
 	}
 	if i.RunBegan != 0 && i.RunEnded == 0 {
 		running := int64(now-i.RunBegan) / 1e6
