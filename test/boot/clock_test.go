@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// TestJobsAndTheClock: jobs on a machine whose clock is really set, whose zone is changed and which sleeps. docs/jobs.md
-// has the rules. The zone file is written at once and not renamed, which is the harder case for who watches it.
+// TestJobsAndTheClock: jobs on a machine whose clock is really set and whose zone is changed. docs/jobs.md has the rules. A
+// resume from suspend is to timerfd(2) a clock that was set; this machine would not wake. The zone file is written at
+// once and not renamed, which is the harder case for who watches it.
 func TestJobsAndTheClock(t *testing.T) {
 	t.Parallel()
 	config := bootScript(`
@@ -28,10 +29,8 @@ cat /etc/zinit/tokyo >/etc/localtime
 await '[ $(next local) = 2030-07-01T18:00:00.000Z ]' && echo T:tokyo
 await '[ $(next nightly) = 2030-07-02T02:30:00.000Z ]'
 await '[ $(runs local) = 2 ]' && echo T:local
-date -u -s '2030-07-02 02:29:50' >/dev/null     # it sleeps when the job is due
-echo +20 >/sys/class/rtc/rtc0/wakealarm && echo freeze >/sys/power/state
-date -u +T:awake:%H:%M
-await '[ $(runs nightly) = 5 ]' && [ $(runs local) = 3 ] && echo T:resumed
+date -u -s '2030-07-02 02:29:50' >/dev/null     # passes over one of them, and the other is due soon
+await '[ $(runs nightly) = 5 ]' && [ $(runs local) = 3 ] && echo T:both
 echo T:end
 zinit poweroff
 `)
@@ -41,7 +40,7 @@ zinit poweroff
 	m := boot(t, (&image{config: config, busybox: true}).build(t), "quiet")
 	m.say("T:end")
 	for _, want := range []string{"T:passed over\n", "T:due\n", "T:next\n", "T:again\n", "T:next again\n", "T:summer\n", "T:greenwich\n",
-		"T:tokyo\n", "T:local\n", "T:awake:02:30\n", "T:resumed\n"} {
+		"T:tokyo\n", "T:local\n", "T:both\n"} {
 		if !strings.Contains(m.text(), want) {
 			t.Errorf("no %q", want)
 		}
