@@ -367,7 +367,7 @@ const freezeWait = 200 * time.Millisecond
 
 func (g *Group) killFrozen() error {
 	frozen := writeFile(g.main+"/cgroup.freeze", "1") == nil
-	for deadline := time.Now().Add(freezeWait); frozen && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(freezeWait); frozen && time.Now().Before(deadline); time.Sleep(time.Millisecond) { // poll(2): see freezeWait
 		if n, ok := keyed(g.main+"/cgroup.events", "frozen"); !ok || n == 1 {
 			break
 		}

@@ -29,7 +29,7 @@ var errClaimed = errors.New("another supervisor uses it")
 func claim(folder string) (lock int, err error) {
 	for try := range claimTries {
 		if try > 0 {
-			time.Sleep(claimWait)
+			time.Sleep(claimWait) // flock(2) would wait without a limit, or not at all
 		}
 		if err = os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return -1, err

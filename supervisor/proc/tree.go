@@ -399,7 +399,7 @@ func atWork(pid int) bool {
 func (s *Scanner) identified(pid int) (gen uint64, ok bool, err error) {
 	data, err := readMemory(pid, "environ", environMax)
 	for wait := execPause; err == nil && len(data) == 0 && wait < execPatience && atWork(pid); wait *= 2 {
-		time.Sleep(wait)
+		time.Sleep(wait) // nothing tells the end of an exec
 		data, err = readMemory(pid, "environ", environMax)
 	}
 	if err != nil {
