@@ -80,7 +80,7 @@ func (p *program) settle(n int) {
 // rest gives a server the time to come to rest, after which it has given back what it does not need.
 func (p *program) rest() {
 	if *measure && p.socket != "" {
-		time.Sleep(4 * time.Second)
+		time.Sleep(4 * time.Second) // twice the time after the last change at which it rests, which nobody is told
 	}
 }
 

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,20 +52,27 @@ func TestSecondSignal(t *testing.T) {
 func TestShutdownWaitSays(t *testing.T) {
 	s := testkit.Start(t, map[string]string{"mule.toml": mule}, testkit.Options{})
 	s.Await("the service", hasLine(s, "mule", "up"))
-	var out strings.Builder
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	said := func() string {
+		text, _ := os.ReadFile(out.Name())
+		return string(text)
+	}
 	cmd := exec.Command(s.Bin, "-s", s.Socket, "shutdown", "--wait")
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.Await("the stop to begin", func() bool { return strings.Contains(s.Logs(), "waiting for mule") })
-	time.Sleep(500 * time.Millisecond)         // the client asks at its own pace
+	s.Await("what the client says", func() bool { return strings.Contains(said(), "waiting for mule (") })
 	_ = syscall.Kill(s.PID(), syscall.SIGQUIT) // the first signal: it says what is waited for
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(150 * time.Millisecond)         // so soon it would be the first one again
 	_ = syscall.Kill(s.PID(), syscall.SIGQUIT)
 	s.Wait()
-	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "waiting for mule (") || !strings.Contains(out.String(), " s left)") {
-		t.Errorf("%v: %s", err, &out)
+	if err := cmd.Wait(); err != nil || !strings.Contains(said(), "waiting for mule (") || !strings.Contains(said(), " s left)") {
+		t.Errorf("%v: %s", err, said())
 	}
 }
 
